@@ -1,0 +1,1 @@
+//! The map and reduce loops around the engine.

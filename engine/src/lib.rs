@@ -1,0 +1,1 @@
+//! Rules to programs: windows, watermarks, state, episodes. Pure.

@@ -1,0 +1,1 @@
+//! Deploys, identity, network and routes joined at event time.

@@ -1,0 +1,1 @@
+//! Inputs and log formats to access events.

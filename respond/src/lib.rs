@@ -1,0 +1,1 @@
+//! Policy, guardrails and ledger; blocks and tickets.

@@ -1,0 +1,1 @@
+//! The life of a process: configuration, telemetry, HTTP, shutdown, tasks, clock, retry.

@@ -1,0 +1,1 @@
+//! Records that cross an edge: fields, batches, ids, event time, verdicts, orders.

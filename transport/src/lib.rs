@@ -1,0 +1,1 @@
+//! Sources, sinks and logs: Kafka, embedded, in memory.
