@@ -1,1 +1,25 @@
-//! Records that cross an edge: fields, batches, ids, event time, verdicts, orders.
+//! The records that cross an edge, and nothing that makes or uses them.
+//!
+//! Owns: the event's columns ([`Field`], [`Event`]), batches of them, ids, event time, verdicts,
+//! orders, outcomes, dead letters, deploys, and their forms in Arrow, Avro and JSON.
+//! Never: clocks, I/O, parsing of logs, detection.
+
+mod batch;
+mod dead_letter;
+mod deploy;
+mod field;
+mod id;
+mod json;
+mod order;
+mod time;
+mod verdict;
+
+pub use batch::{BATCH_ROWS_MAX, BatchBuilder, arrow_schema, arrow_type, event_at};
+pub use dead_letter::{DeadLetter, Reason};
+pub use deploy::{Deploy, DeployAction};
+pub use field::{Event, Field, Kind, Section, Spec};
+pub use id::{EpisodeName, Origin, event_id, event_id_of, verdict_id};
+pub use json::ValueError;
+pub use order::{Action, GuardNote, Order, Outcome, OutcomeState, Subject};
+pub use time::{EventTime, TimeError};
+pub use verdict::{Exemplar, Mode, Severity, Verdict, VerdictDeploy, VerdictKind, WindowSpan};

@@ -1,0 +1,500 @@
+//! Events as Arrow batches.
+//!
+//! Owns: the Arrow schema, the builder that takes rows, and reading a row back. Never: the wire.
+//!
+//! A column that no row of a batch fills costs nothing a row: it is padded once, when the batch
+//! is finished.
+
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int32Builder, Int64Builder,
+    ListBuilder, MapBuilder, MapFieldNames, RecordBatch, StringBuilder,
+    TimestampMillisecondBuilder, new_null_array,
+};
+use arrow::datatypes::{
+    DataType, Field as ArrowField, Float64Type, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit,
+    TimestampMillisecondType,
+};
+use arrow::error::ArrowError;
+
+use crate::field::{Event, Field, Kind, each_field};
+use crate::time::EventTime;
+
+/// Rows in a batch at most: small enough for the cache, large enough to share fixed costs.
+pub const BATCH_ROWS_MAX: usize = 4096;
+
+/// The Arrow type of a kind of column.
+#[must_use]
+pub fn arrow_type(kind: Kind) -> DataType {
+    match kind {
+        Kind::Text | Kind::Code => DataType::Utf8,
+        Kind::Count | Kind::Number => DataType::Int64,
+        Kind::Status => DataType::Int32,
+        Kind::Flag => DataType::Boolean,
+        Kind::Time => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+        Kind::List => DataType::List(Arc::new(item())),
+        Kind::Map => DataType::Map(
+            Arc::new(ArrowField::new(
+                "entries",
+                DataType::Struct(
+                    vec![
+                        ArrowField::new("key", DataType::Utf8, false),
+                        ArrowField::new("value", DataType::Utf8, false),
+                    ]
+                    .into(),
+                ),
+                false,
+            )),
+            false,
+        ),
+        Kind::Ratio => DataType::Float64,
+    }
+}
+
+fn item() -> ArrowField {
+    ArrowField::new("item", DataType::Utf8, false)
+}
+
+static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(
+        Field::ALL
+            .iter()
+            .map(|field| ArrowField::new(field.name(), arrow_type(field.spec().kind), true))
+            .collect::<Vec<_>>(),
+    ))
+});
+
+/// The schema of every batch of events: all columns of [`Field`], in order, all nullable.
+#[must_use]
+pub fn arrow_schema() -> SchemaRef {
+    Arc::clone(&SCHEMA)
+}
+
+/// A column under construction: the builder and how to pad it.
+trait Column: Default {
+    fn filled(&self) -> usize;
+    fn pad(&mut self, rows: usize);
+    fn close(&mut self) -> ArrayRef;
+}
+
+macro_rules! simple_column {
+    ($name:ident, $builder:ty, $new:expr, $value:ty) => {
+        #[derive(Debug)]
+        struct $name($builder);
+        impl Default for $name {
+            fn default() -> Self {
+                Self($new)
+            }
+        }
+        impl Column for $name {
+            fn filled(&self) -> usize {
+                arrow::array::ArrayBuilder::len(&self.0)
+            }
+            fn pad(&mut self, rows: usize) {
+                self.0.append_nulls(rows);
+            }
+            fn close(&mut self) -> ArrayRef {
+                Arc::new(self.0.finish())
+            }
+        }
+        impl $name {
+            fn put(&mut self, value: $value) {
+                self.0.append_value(value);
+            }
+        }
+    };
+}
+
+simple_column!(Texts, StringBuilder, StringBuilder::new(), &str);
+simple_column!(Longs, Int64Builder, Int64Builder::new(), i64);
+simple_column!(Ints, Int32Builder, Int32Builder::new(), i32);
+simple_column!(Flags, BooleanBuilder, BooleanBuilder::new(), bool);
+simple_column!(Ratios, Float64Builder, Float64Builder::new(), f64);
+simple_column!(
+    Times,
+    TimestampMillisecondBuilder,
+    TimestampMillisecondBuilder::new().with_timezone("UTC"),
+    i64
+);
+
+#[derive(Debug)]
+struct Lists(ListBuilder<StringBuilder>);
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self(ListBuilder::new(StringBuilder::new()).with_field(item()))
+    }
+}
+
+impl Column for Lists {
+    fn filled(&self) -> usize {
+        arrow::array::ArrayBuilder::len(&self.0)
+    }
+    fn pad(&mut self, rows: usize) {
+        for _ in 0..rows {
+            self.0.append(false);
+        }
+    }
+    fn close(&mut self) -> ArrayRef {
+        Arc::new(self.0.finish())
+    }
+}
+
+impl Lists {
+    fn put(&mut self, items: &[Cow<'_, str>]) {
+        for item in items {
+            self.0.values().append_value(item);
+        }
+        self.0.append(true);
+    }
+}
+
+#[derive(Debug)]
+struct Maps(MapBuilder<StringBuilder, StringBuilder>);
+
+impl Default for Maps {
+    fn default() -> Self {
+        let names =
+            MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
+        let values = ArrowField::new("value", DataType::Utf8, false);
+        Self(
+            MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
+                .with_values_field(values),
+        )
+    }
+}
+
+impl Column for Maps {
+    fn filled(&self) -> usize {
+        arrow::array::ArrayBuilder::len(&self.0)
+    }
+    #[expect(clippy::expect_used, reason = "keys and values stand in step: put appends both")]
+    fn pad(&mut self, rows: usize) {
+        for _ in 0..rows {
+            self.0.append(false).expect("keys and values stand in step");
+        }
+    }
+    fn close(&mut self) -> ArrayRef {
+        Arc::new(self.0.finish())
+    }
+}
+
+impl Maps {
+    #[expect(clippy::expect_used, reason = "keys and values stand in step: both appended here")]
+    fn put(&mut self, entries: &[(Cow<'_, str>, Cow<'_, str>)]) {
+        for (key, value) in entries {
+            self.0.keys().append_value(key);
+            self.0.values().append_value(value);
+        }
+        self.0.append(true).expect("keys and values stand in step");
+    }
+}
+
+macro_rules! column_type {
+    (Text) => {
+        Texts
+    };
+    (Code) => {
+        Texts
+    };
+    (Count) => {
+        Longs
+    };
+    (Number) => {
+        Longs
+    };
+    (Status) => {
+        Ints
+    };
+    (Flag) => {
+        Flags
+    };
+    (Time) => {
+        Times
+    };
+    (List) => {
+        Lists
+    };
+    (Map) => {
+        Maps
+    };
+    (Ratio) => {
+        Ratios
+    };
+}
+
+macro_rules! put {
+    (Text, $column:expr, $value:expr) => {
+        $column.put($value)
+    };
+    (Code, $column:expr, $value:expr) => {
+        $column.put($value)
+    };
+    (List, $column:expr, $value:expr) => {
+        $column.put($value)
+    };
+    (Map, $column:expr, $value:expr) => {
+        $column.put($value)
+    };
+    (Time, $column:expr, $value:expr) => {
+        $column.put($value.millis())
+    };
+    ($other:ident, $column:expr, $value:expr) => {
+        $column.put(*$value)
+    };
+}
+
+macro_rules! get {
+    (Text, $array:expr, $row:expr) => {
+        text_at($array, $row)
+    };
+    (Code, $array:expr, $row:expr) => {
+        text_at($array, $row)
+    };
+    (Count, $array:expr, $row:expr) => {
+        long_at($array, $row)
+    };
+    (Number, $array:expr, $row:expr) => {
+        long_at($array, $row)
+    };
+    (Status, $array:expr, $row:expr) => {
+        $array.as_primitive_opt::<Int32Type>().filter(|a| a.is_valid($row)).map(|a| a.value($row))
+    };
+    (Flag, $array:expr, $row:expr) => {
+        $array.as_boolean_opt().filter(|a| a.is_valid($row)).map(|a| a.value($row))
+    };
+    (Time, $array:expr, $row:expr) => {
+        time_at($array, $row)
+    };
+    (List, $array:expr, $row:expr) => {
+        list_at($array, $row)
+    };
+    (Map, $array:expr, $row:expr) => {
+        map_at($array, $row)
+    };
+    (Ratio, $array:expr, $row:expr) => {
+        $array.as_primitive_opt::<Float64Type>().filter(|a| a.is_valid($row)).map(|a| a.value($row))
+    };
+}
+
+macro_rules! builder {
+    ($($variant:ident $name:ident $kind:ident;)*) => {
+        #[derive(Debug, Default)]
+        struct Columns {
+            $($name: column_type!($kind),)*
+        }
+
+        impl Columns {
+            fn push(&mut self, event: &Event<'_>, row: usize) {
+                $(if let Some(value) = &event.$name {
+                    let missing = row - self.$name.filled();
+                    if missing > 0 {
+                        self.$name.pad(missing);
+                    }
+                    put!($kind, self.$name, value);
+                })*
+            }
+
+            fn close(&mut self, rows: usize) -> Vec<ArrayRef> {
+                vec![$(close_column(&mut self.$name, Kind::$kind, rows),)*]
+            }
+        }
+
+        /// Reads a row of a batch of events back. Columns that the batch lacks are absent.
+        #[must_use]
+        pub fn event_at(batch: &RecordBatch, row: usize) -> Event<'_> {
+            if batch.num_columns() == Field::ALL.len() {
+                let mut columns = batch.columns().iter();
+                Event { $($name: columns.next().and_then(|array| get!($kind, array, row)),)* }
+            } else {
+                Event {
+                    $($name: batch
+                        .column_by_name(stringify!($name))
+                        .and_then(|array| get!($kind, array, row)),)*
+                }
+            }
+        }
+    };
+}
+
+each_field!(builder);
+
+fn close_column(column: &mut impl Column, kind: Kind, rows: usize) -> ArrayRef {
+    let filled = column.filled();
+    if filled == 0 {
+        return absent(kind, rows);
+    }
+    if filled < rows {
+        column.pad(rows - filled);
+    }
+    column.close()
+}
+
+/// A column of nulls: a slice of one that is made once per kind.
+fn absent(kind: Kind, rows: usize) -> ArrayRef {
+    static NULLS: LazyLock<Vec<(Kind, ArrayRef)>> = LazyLock::new(|| {
+        let kinds = [
+            Kind::Text,
+            Kind::Code,
+            Kind::Count,
+            Kind::Number,
+            Kind::Status,
+            Kind::Flag,
+            Kind::Time,
+            Kind::List,
+            Kind::Map,
+            Kind::Ratio,
+        ];
+        kinds.map(|kind| (kind, new_null_array(&arrow_type(kind), BATCH_ROWS_MAX))).to_vec()
+    });
+    match NULLS.iter().find(|(of, _)| *of == kind) {
+        Some((_, array)) if rows <= BATCH_ROWS_MAX => array.slice(0, rows),
+        _ => new_null_array(&arrow_type(kind), rows),
+    }
+}
+
+fn text_at(array: &ArrayRef, row: usize) -> Option<Cow<'_, str>> {
+    let texts = array.as_string_opt::<i32>()?;
+    texts.is_valid(row).then(|| Cow::Borrowed(texts.value(row)))
+}
+
+fn long_at(array: &ArrayRef, row: usize) -> Option<i64> {
+    let longs = array.as_primitive_opt::<Int64Type>()?;
+    longs.is_valid(row).then(|| longs.value(row))
+}
+
+fn time_at(array: &ArrayRef, row: usize) -> Option<EventTime> {
+    let times = array.as_primitive_opt::<TimestampMillisecondType>()?;
+    times.is_valid(row).then(|| EventTime(times.value(row)))
+}
+
+fn list_at(array: &ArrayRef, row: usize) -> Option<Vec<Cow<'_, str>>> {
+    let lists = array.as_list_opt::<i32>()?;
+    let texts = lists.values().as_string_opt::<i32>()?;
+    let (start, end) = ends(lists.value_offsets(), row)?;
+    lists.is_valid(row).then(|| (start..end).map(|i| Cow::Borrowed(texts.value(i))).collect())
+}
+
+fn map_at(array: &ArrayRef, row: usize) -> Option<Vec<(Cow<'_, str>, Cow<'_, str>)>> {
+    let maps = array.as_map_opt()?;
+    let (keys, values) =
+        (maps.keys().as_string_opt::<i32>()?, maps.values().as_string_opt::<i32>()?);
+    let (start, end) = ends(maps.value_offsets(), row)?;
+    let entry = |i| (Cow::Borrowed(keys.value(i)), Cow::Borrowed(values.value(i)));
+    maps.is_valid(row).then(|| (start..end).map(entry).collect())
+}
+
+fn ends(offsets: &[i32], row: usize) -> Option<(usize, usize)> {
+    let start = usize::try_from(*offsets.get(row)?).ok()?;
+    let end = usize::try_from(*offsets.get(row + 1)?).ok()?;
+    Some((start, end))
+}
+
+/// Collects rows into a batch.
+///
+/// ```
+/// use schemas::{BatchBuilder, Event, event_at};
+/// let mut builder = BatchBuilder::default();
+/// builder.push(&Event { status: Some(200), ..Event::default() });
+/// let batch = builder.finish().unwrap();
+/// assert_eq!(event_at(&batch, 0).status, Some(200));
+/// ```
+#[derive(Debug, Default)]
+pub struct BatchBuilder {
+    columns: Columns,
+    rows: usize,
+}
+
+impl BatchBuilder {
+    /// Appends a row.
+    pub fn push(&mut self, event: &Event<'_>) {
+        self.columns.push(event, self.rows);
+        self.rows += 1;
+    }
+
+    /// Rows so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether no row was appended since the last batch.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Whether a batch of usual size is complete.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.rows >= BATCH_ROWS_MAX
+    }
+
+    /// The rows as a batch of [`arrow_schema`]; the builder is empty afterwards.
+    ///
+    /// # Errors
+    /// Where Arrow refuses the columns, which is a bug of this crate.
+    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        let rows = std::mem::take(&mut self.rows);
+        RecordBatch::try_new(arrow_schema(), self.columns.close(rows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BatchBuilder, arrow_schema, event_at};
+    use crate::field::Event;
+    use crate::time::EventTime;
+
+    fn full() -> Event<'static> {
+        Event {
+            event_id: Some("e1".into()),
+            event_time: Some(EventTime(7)),
+            query_keys: Some(vec!["a".into(), "b".into()]),
+            scopes: Some(Vec::new()),
+            status: Some(404),
+            response_bytes: Some(12),
+            synthetic: Some(false),
+            sample_weight: Some(0.5),
+            attrs: Some(vec![("k".into(), "v".into())]),
+            context_missing: Some(vec!["deploy".into()]),
+            ..Event::default()
+        }
+    }
+
+    #[test]
+    fn rows_read_back_as_they_were_pushed_however_sparse() {
+        let rows = [Event::default(), full(), Event::default(), full(), Event::default()];
+        let mut builder = BatchBuilder::default();
+        rows.iter().for_each(|row| builder.push(row));
+        let batch = builder.finish().unwrap();
+        assert_eq!(batch.schema(), arrow_schema());
+        for (place, row) in rows.iter().enumerate() {
+            assert_eq!(&event_at(&batch, place), row, "row {place}");
+        }
+        assert!(builder.is_empty());
+        builder.push(&full());
+        assert_eq!(event_at(&builder.finish().unwrap(), 0), full());
+    }
+
+    #[test]
+    fn an_empty_list_is_not_an_absent_one() {
+        let mut builder = BatchBuilder::default();
+        builder.push(&full());
+        let batch = builder.finish().unwrap();
+        assert_eq!(event_at(&batch, 0).scopes, Some(Vec::new()));
+        assert_eq!(event_at(&batch, 0).roles, None);
+    }
+
+    #[test]
+    fn a_batch_with_fewer_columns_reads_the_rest_as_absent() {
+        let mut builder = BatchBuilder::default();
+        builder.push(&full());
+        let batch = builder.finish().unwrap().project(&[0, 20]).unwrap();
+        let event = event_at(&batch, 0);
+        assert_eq!((event.event_id.as_deref(), event.status), (Some("e1"), Some(404)));
+        assert_eq!(event.response_bytes, None);
+    }
+}

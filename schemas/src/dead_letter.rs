@@ -1,0 +1,87 @@
+//! Dead letters: what could not be used, and why.
+//!
+//! Owns: the closed list of reasons and the record. Never: masking; bytes come in masked.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::Origin;
+use crate::time::EventTime;
+
+/// Why a record or an event was not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// No format that Tidegate knows fits the line.
+    UnknownFormat,
+    /// The line begins like its format but does not keep to it.
+    Malformed,
+    /// A needed part, such as the time, is missing or cannot be read.
+    BadValue,
+    /// Longer than the limit.
+    TooLong,
+    /// Not text: NUL bytes and the like throughout.
+    Binary,
+    /// Nothing in it but white space.
+    Empty,
+    /// An envelope (`message`, `log`, OTLP, `_bulk`) that cannot be opened.
+    BadEnvelope,
+    /// A schema id or fingerprint that nobody knows.
+    UnknownSchema,
+    /// The event happened before its partition's watermark.
+    Late,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 9] = [
+        Self::UnknownFormat,
+        Self::Malformed,
+        Self::BadValue,
+        Self::TooLong,
+        Self::Binary,
+        Self::Empty,
+        Self::BadEnvelope,
+        Self::UnknownSchema,
+        Self::Late,
+    ];
+
+    /// The name in JSON, metrics and table `drops`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UnknownFormat => "unknown_format",
+            Self::Malformed => "malformed",
+            Self::BadValue => "bad_value",
+            Self::TooLong => "too_long",
+            Self::Binary => "binary",
+            Self::Empty => "empty",
+            Self::BadEnvelope => "bad_envelope",
+            Self::UnknownSchema => "unknown_schema",
+            Self::Late => "late",
+        }
+    }
+}
+
+/// What could not be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Why.
+    pub reason: Reason,
+    /// What exactly, and what would help.
+    pub detail: String,
+    /// Where it came from; the key of the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// Input that brought it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensor: Option<String>,
+    /// The client's address where it could be found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ip: Option<String>,
+    /// Its time where it could be found, else when it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_time: Option<EventTime>,
+    /// The masked bytes, invalid UTF-8 replaced, at most 2 KiB.
+    #[serde(default)]
+    pub line: String,
+}
