@@ -1,0 +1,184 @@
+//! An HTTP/1.1 server with limits.
+//!
+//! Owns: listening, the bounds on what a client may take, the drain of connections.
+//! Never: routes; components bring their [`axum::Router`].
+
+mod holder;
+mod listen;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http_body_util::Limited;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::error::{Class, Classified};
+
+pub use axum;
+pub use listen::{ListenError, Listening, listen};
+
+/// The wait after a failed `accept`, which mostly means that file descriptors ran out.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What clients may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at a time; further ones wait in the backlog of the operating system.
+    pub connections_max: usize,
+    /// Bytes of a request's body; more is answered with 413.
+    pub body_bytes_max: usize,
+    /// From the first byte of a head, or from the end of the last request, to the end of the head.
+    pub head_max: Duration,
+    /// From the end of the head to the beginning of the answer; more is answered with 408.
+    pub request_max: Duration,
+}
+
+impl Default for Limits {
+    /// 256 connections with bodies of 8 MiB are at most 2 GiB, when all arrive at once.
+    fn default() -> Self {
+        Self {
+            connections_max: 256,
+            body_bytes_max: 8 * 1024 * 1024,
+            head_max: Duration::from_secs(10),
+            request_max: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why a server stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A route panicked.
+    #[error("a request to {listen} panicked")]
+    Panicked {
+        /// Where the server listened.
+        listen: SocketAddr,
+        /// The panic.
+        source: JoinError,
+    },
+    /// The socket does not know its own address.
+    #[error("socket without an address")]
+    NoAddress(#[source] std::io::Error),
+}
+
+impl Classified for ServeError {
+    fn class(&self) -> Class {
+        Class::Bug
+    }
+}
+
+/// Serves until `stop` is cancelled, then lets the requests under way finish.
+///
+/// # Errors
+/// When a route panics: the state that it shares is no longer known to be right.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let listen = listener.local_addr().map_err(ServeError::NoAddress)?;
+    let service = TowerToHyperService::new(limited(router, limits));
+    let room = std::sync::Arc::new(Semaphore::new(limits.connections_max));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(ended) = connections.join_next() => seen(listen, ended)?,
+            accepted = accept(&listener, &room) => {
+                let Some((stream, peer, permit)) = accepted else { continue };
+                let service = service.clone();
+                let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+                    request.extensions_mut().insert(ConnectInfo(peer));
+                    service.call(request)
+                });
+                let mut builder = http1::Builder::new();
+                builder.timer(TokioTimer::new()).header_read_timeout(limits.head_max);
+                let connection = builder.serve_connection(TokioIo::new(stream), service);
+                let stop = stop.clone();
+                connections.spawn(async move {
+                    let mut connection = std::pin::pin!(connection);
+                    let ended = tokio::select! {
+                        ended = connection.as_mut() => ended,
+                        () = stop.cancelled() => {
+                            connection.as_mut().graceful_shutdown();
+                            connection.await
+                        }
+                    };
+                    if let Err(error) = ended {
+                        debug!(%peer, %error, "connection ended early");
+                    }
+                    drop(permit);
+                });
+            }
+        }
+    }
+    drop(listener);
+    while let Some(ended) = connections.join_next().await {
+        seen(listen, ended)?;
+    }
+    Ok(())
+}
+
+fn seen(listen: SocketAddr, ended: Result<(), JoinError>) -> Result<(), ServeError> {
+    ended.map_err(|source| ServeError::Panicked { listen, source })
+}
+
+/// The next connection, once there is room for it. None after a failure that may pass.
+async fn accept(
+    listener: &TcpListener,
+    room: &std::sync::Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    // The semaphore is never closed.
+    let permit = std::sync::Arc::clone(room).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => Some((stream, peer, permit)),
+        Err(error) => {
+            warn!(%error, "cannot accept a connection");
+            tokio::time::sleep(ACCEPT_RETRY).await;
+            None
+        }
+    }
+}
+
+fn limited(router: Router, limits: Limits) -> Router {
+    router.layer(DefaultBodyLimit::disable()).layer(from_fn_with_state(limits, within_limits))
+}
+
+async fn within_limits(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|bytes| bytes > limits.body_bytes_max) {
+        let max = limits.body_bytes_max;
+        let told = format!("the body is larger than the {max} bytes allowed; send smaller parts\n");
+        return (StatusCode::PAYLOAD_TOO_LARGE, told).into_response();
+    }
+    let request = request.map(|body| Body::new(Limited::new(body, limits.body_bytes_max)));
+    match tokio::time::timeout(limits.request_max, next.run(request)).await {
+        Ok(response) => response,
+        Err(_elapsed) => {
+            (StatusCode::REQUEST_TIMEOUT, "the request took too long\n").into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::{get, post};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::{Limits, Listening, listen, serve};
+use crate::error::{Class, Classified};
+
+fn at(address: SocketAddr) -> Listening<'static> {
+    Listening { what: "admin endpoint", address, setting: "admin.listen" }
+}
+
+fn loopback() -> Listening<'static> {
+    at("127.0.0.1:0".parse().unwrap())
+}
+
+/// Serves `router` while `client` talks to it, then stops the server.
+async fn check<F>(router: Router, limits: Limits, client: impl FnOnce(SocketAddr) -> F)
+where
+    F: Future<Output = ()>,
+{
+    let listener = listen(loopback()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let (served, ()) = tokio::join!(serve(listener, router, limits, stop.clone()), async {
+        client(address).await;
+        stop.cancel();
+    });
+    served.unwrap();
+}
+
+async fn send(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_told_with_its_holder_and_the_setting() {
+    let holder = listen(loopback()).await.unwrap();
+    let address = holder.local_addr().unwrap();
+    let error = listen(at(address)).await.unwrap_err();
+    let told = error.to_string();
+    let (start, end) = told.split_once(" is in use").unwrap();
+    assert_eq!(start, format!("admin endpoint cannot listen on {address}: the port"));
+    assert!(end.ends_with("; stop the other one or set `admin.listen` to a free address"), "{end}");
+    if cfg!(target_os = "linux") {
+        assert!(end.contains(&format!("(pid {})", std::process::id())), "{end}");
+    }
+    assert_eq!(error.class(), Class::Dependency);
+}
+
+#[tokio::test]
+async fn an_address_of_another_machine_is_told() {
+    let error = listen(at("192.0.2.1:7070".parse().unwrap())).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "admin endpoint cannot listen on 192.0.2.1:7070: this machine has no address 192.0.2.1; \
+         set `admin.listen` to one of its own, or to 127.0.0.1"
+    );
+    assert_eq!(error.class(), Class::Input);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_whether_announced_or_not() {
+    let router =
+        Router::new().route("/", post(|body: Bytes| async move { body.len().to_string() }));
+    let limits = Limits { body_bytes_max: 10, ..Limits::default() };
+    check(router, limits, async |address| {
+        let head = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n";
+        let fits = send(address, &format!("{head}content-length: 10\r\n\r\n0123456789")).await;
+        assert!(fits.starts_with("HTTP/1.1 200 OK") && fits.ends_with("\r\n\r\n10"), "{fits}");
+        let announced = send(address, &format!("{head}content-length: 11\r\n\r\n")).await;
+        assert!(announced.starts_with("HTTP/1.1 413"), "{announced}");
+        let chunked =
+            format!("{head}transfer-encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n");
+        let unannounced = send(address, &chunked).await;
+        assert!(unannounced.starts_with("HTTP/1.1 413"), "{unannounced}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slow_head_is_cut_off_and_a_slow_route_is_408() {
+    let router = Router::new().route("/", get(std::future::pending::<()>));
+    let limits = Limits {
+        head_max: Duration::from_millis(50),
+        request_max: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    check(router, limits, async |address| {
+        let cut = send(address, "GET / HTTP/1.1\r\nhost:").await;
+        assert!(!cut.contains("200"), "{cut}");
+        let idle = send(address, "").await;
+        assert!(!idle.contains("200"), "{idle}");
+        let slow = send(address, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        assert!(slow.starts_with("HTTP/1.1 408"), "{slow}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_over_the_cap_wait_for_room() {
+    let router = Router::new().route("/", get(async || "here"));
+    let limits = Limits { connections_max: 1, ..Limits::default() };
+    check(router, limits, async |address| {
+        let mut first = TcpStream::connect(address).await.unwrap();
+        first.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let mut head = [0; 12];
+        first.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+        let second = send(address, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let mut second = std::pin::pin!(second);
+        let early = tokio::time::timeout(Duration::from_millis(100), second.as_mut()).await;
+        assert!(early.is_err(), "the second connection was served beside the first: {early:?}");
+        drop(first);
+        assert!(second.await.ends_with("here"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_answered_after_the_stop() {
+    let listener = listen(loopback()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let inner = stop.clone();
+    let router = Router::new().route(
+        "/",
+        get(async move || {
+            inner.cancel();
+            tokio::task::yield_now().await;
+            "finished"
+        }),
+    );
+    let serving = serve(listener, router, Limits::default(), stop);
+    let (served, answer) =
+        tokio::join!(serving, send(address, "GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+    served.unwrap();
+    assert!(answer.ends_with("finished"), "{answer}");
+}

@@ -1,0 +1,192 @@
+//! What the process waits for before it is of use.
+//!
+//! Owns: the named conditions and their state.
+//! Never: checking anything itself; components tell.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// All conditions of a process. Cheap to clone; clones are one.
+#[derive(Debug, Clone)]
+pub struct Ready(watch::Sender<Conditions>);
+
+/// Name → why it is not ready yet; none when it is.
+type Conditions = BTreeMap<String, Option<String>>;
+
+/// One condition, in the hands of the component that it tells about. Clones are one.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    all: watch::Sender<Conditions>,
+    name: String,
+}
+
+/// What `/ready` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// True when nothing is waited for.
+    pub ready: bool,
+    /// The conditions that are not met, by name.
+    pub waiting_for: Vec<Waiting>,
+    /// The names of the conditions that are met.
+    pub met: Vec<String>,
+}
+
+/// A condition that is not met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// The name of the condition.
+    pub name: String,
+    /// Why it is not met.
+    pub reason: String,
+}
+
+impl Default for Ready {
+    fn default() -> Self {
+        Self(watch::Sender::new(Conditions::new()))
+    }
+}
+
+impl Ready {
+    /// Without conditions, which is ready.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a condition, not met yet for this reason. A name that is there already is the same
+    /// condition.
+    #[must_use]
+    pub fn condition(&self, name: &str, reason: &str) -> Condition {
+        let condition = Condition { all: self.0.clone(), name: name.to_owned() };
+        condition.waiting(reason);
+        condition
+    }
+
+    /// The state of all conditions now, by name.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let conditions = self.0.borrow();
+        let waiting_for: Vec<Waiting> = conditions
+            .iter()
+            .filter_map(|(name, reason)| {
+                let reason = reason.clone()?;
+                Some(Waiting { name: name.clone(), reason })
+            })
+            .collect();
+        let met = conditions.iter().filter(|(_, reason)| reason.is_none());
+        Report {
+            ready: waiting_for.is_empty(),
+            met: met.map(|(name, _)| name.clone()).collect(),
+            waiting_for,
+        }
+    }
+
+    /// Waits until all conditions are met.
+    pub async fn wait(&self) {
+        let mut conditions = self.0.subscribe();
+        // The sender lives in `self`, so this cannot fail.
+        drop(conditions.wait_for(|all| all.values().all(Option::is_none)).await);
+    }
+}
+
+impl Condition {
+    /// The condition is met.
+    pub fn ready(&self) {
+        if self.set(None) {
+            info!(condition = self.name, "ready");
+        }
+    }
+
+    /// The condition is not met, or no longer.
+    pub fn waiting(&self, reason: &str) {
+        if self.set(Some(reason)) {
+            warn!(condition = self.name, reason, "not ready");
+        }
+    }
+
+    /// Sets the state; whether that changed it.
+    fn set(&self, reason: Option<&str>) -> bool {
+        self.all.send_if_modified(|all| match all.get_mut(&self.name) {
+            Some(old) if old.as_deref() == reason => false,
+            Some(old) => {
+                *old = reason.map(str::to_owned);
+                true
+            }
+            None => {
+                all.insert(self.name.clone(), reason.map(str::to_owned));
+                true
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::Ready;
+
+    #[track_caller]
+    fn check(ready: &Ready, expected: &Expect) {
+        expected.assert_eq(&serde_json::to_string_pretty(&ready.report()).unwrap());
+    }
+
+    #[test]
+    fn nothing_to_wait_for_is_ready() {
+        check(
+            &Ready::new(),
+            &expect![[r#"
+                {
+                  "ready": true,
+                  "waiting_for": [],
+                  "met": []
+                }"#]],
+        );
+    }
+
+    #[test]
+    fn the_report_says_what_is_waited_for_and_why() {
+        let ready = Ready::new();
+        let rules = ready.condition("rules", "not loaded yet");
+        let broker = ready.condition("kafka", "connecting to 127.0.0.1:9092");
+        rules.ready();
+        broker.clone().waiting("broker 127.0.0.1:9092 does not answer");
+        check(
+            &ready,
+            &expect![[r#"
+                {
+                  "ready": false,
+                  "waiting_for": [
+                    {
+                      "name": "kafka",
+                      "reason": "broker 127.0.0.1:9092 does not answer"
+                    }
+                  ],
+                  "met": [
+                    "rules"
+                  ]
+                }"#]],
+        );
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_with_the_last_condition() {
+        let ready = Ready::new();
+        let (one, other) = (ready.condition("one", "soon"), ready.condition("other", "soon"));
+        one.ready();
+        let (seen, ()) = tokio::join!(
+            async {
+                ready.wait().await;
+                ready.report().ready
+            },
+            async {
+                tokio::task::yield_now().await;
+                other.ready();
+            }
+        );
+        assert!(seen);
+    }
+}
