@@ -1,0 +1,130 @@
+//! From a rule's SQL to something that runs: DataFusion as the language.
+//!
+//! Owns: planning, what is pushed down to single events, which state a rule needs.
+//! Never: windows, watermarks, episodes, clocks.
+
+mod query;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_plan::PhysicalExpr;
+use schemas::Field;
+
+pub use query::{Projection, Query, RunError};
+
+use crate::rule::{Rule, Window};
+
+/// What a rule has to keep between events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Nothing: each event is judged alone.
+    None,
+    /// The rows of the window.
+    Rows,
+}
+
+/// The table that a rule reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Table {
+    /// Access events, with the columns of `schemas::arrow_schema`.
+    Events,
+    /// What could not be used or came late: `reason`, `client_ip`, `sensor`, `event_time`,
+    /// `event_id`.
+    Drops,
+}
+
+/// Whether a rule could fire at the event that crosses, once state is kept in panes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Early {
+    /// Once true in a window, HAVING stays true.
+    Possible,
+    /// It cannot.
+    No {
+        /// The clause that stands in the way, as SQL.
+        clause: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// How a rule runs.
+#[derive(Debug)]
+pub enum Program {
+    /// One output row for each row that passed the filter.
+    None(Projection),
+    /// The query over the retained rows of a window.
+    Rows(Query),
+}
+
+/// A rule ready to run.
+///
+/// A batch of the table goes through [`CompiledRule::select`]; what is left goes to the
+/// [`Program`], at once or when its window closes.
+#[derive(Debug)]
+pub struct CompiledRule {
+    /// The rule as written.
+    pub rule: Arc<Rule>,
+    /// Hash of filter, keys, window, slide and re-arm gap: a new title, severity or threshold
+    /// does not fork episode ids.
+    pub episode_version: String,
+    /// What it keeps.
+    pub state: State,
+    /// What it reads.
+    pub table: Table,
+    /// The window; absent exactly where the state is [`State::None`].
+    pub window: Option<Window>,
+    /// Re-arm gap in milliseconds.
+    pub rearm_ms: i64,
+    /// Output columns that form the key, in order. Never null in what a program returns.
+    pub keys: Vec<String>,
+    /// The other output columns, in order.
+    pub values: Vec<String>,
+    /// Columns of the program's output: keys and values in the order of the SELECT.
+    pub output: SchemaRef,
+    /// Columns of the table that must be retained, as ascending places in its schema. Always with
+    /// `event_time` and `event_id`, and the input columns of the key.
+    pub input_columns: Vec<usize>,
+    /// The schema of retained rows: the table's, cut to `input_columns`.
+    pub input: SchemaRef,
+    /// True for rows that may contribute, over the table's schema; absent where all may.
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
+    /// Whether early firing is possible; absent for [`State::None`], which always does.
+    pub early: Option<Early>,
+    /// The key as columns of an event, in the order of `keys`, where it is that plain.
+    pub key_columns: Option<Vec<Field>>,
+    /// How it runs.
+    pub program: Program,
+}
+
+impl CompiledRule {
+    /// Rule id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.rule.id
+    }
+
+    /// Hash of the whole rule text.
+    #[must_use]
+    pub fn rule_version(&self) -> &str {
+        &self.rule.text_hash
+    }
+
+    /// Places of the rows of a batch of the table that may contribute, ascending.
+    ///
+    /// # Errors
+    /// Where the filter fails on a value, such as a division by zero.
+    pub fn matching(&self, batch: &RecordBatch) -> Result<Vec<u32>, RunError> {
+        query::matching(self.filter.as_deref(), batch)
+    }
+
+    /// The rows of a batch of the table that may contribute, cut to the columns needed.
+    ///
+    /// # Errors
+    /// As [`CompiledRule::matching`].
+    pub fn select(&self, batch: &RecordBatch) -> Result<RecordBatch, RunError> {
+        let rows = self.matching(batch)?;
+        query::gather(batch, rows, &self.input_columns, &self.input)
+    }
+}
