@@ -1,2 +1,54 @@
-//! The command line.
-fn main() {}
+//! The project's own chores: `cargo xtask demo | test | tidy | bench | eval | kafka`.
+//!
+//! Owns: which command runs which module, and exit codes. Never: a library's code; what concerns
+//! the product is asked of the built `tidegate` binary.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a tool for people at a terminal: its output is what it is for"
+)]
+
+mod args;
+mod clock;
+mod http;
+mod kafka;
+mod packages;
+mod place;
+mod process;
+mod trouble;
+
+use std::process::ExitCode;
+
+use crate::args::Args;
+use crate::trouble::Trouble;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  kafka start|stop|status     a real Kafka on this machine, from Maven jars
+                              [--nodes N] [--port P] [--dir D] [--heap 512m]; stop [--wipe]
+
+Everything that cargo builds here goes to TIDEGATE_TARGET_DIR (default ~/.cache/tidegate/target).";
+
+fn main() -> ExitCode {
+    let mut args = Args::from_command_line();
+    match run(&mut args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(trouble) => {
+            eprintln!("xtask: {trouble}");
+            ExitCode::from(trouble.exit_code())
+        }
+    }
+}
+
+fn run(args: &mut Args) -> Result<(), Trouble> {
+    match args.word("a command").as_deref() {
+        Ok("kafka") => kafka::run(args),
+        Ok("help" | "--help" | "-h") => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        Ok(other) => Err(Trouble::usage(format!("there is no command `{other}`\n\n{USAGE}"))),
+        Err(_) => Err(Trouble::usage(format!("a command is missing\n\n{USAGE}"))),
+    }
+}

@@ -1,0 +1,178 @@
+//! What the machine needs beside Rust: Debian packages, and Python packages in a folder of ours.
+//!
+//! Owns: finding what is missing, installing it or saying how. Never: `sudo`; starting a service.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::place;
+use crate::process::{Guard, output, succeeds};
+use crate::trouble::Trouble;
+
+/// Asked by Debian's package scripts before they start a service.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Something that the machine should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// The Debian package.
+    pub(crate) package: &'static str,
+    /// A program of it, or with a slash a file, by which one sees that it is there.
+    pub(crate) proof: &'static str,
+    /// What it is for, as the end of "needed for …".
+    pub(crate) purpose: &'static str,
+}
+
+/// Java, for Kafka.
+pub(crate) const JAVA: Need =
+    Need { package: "default-jre-headless", proof: "java", purpose: "the Kafka broker" };
+/// Maven, which fetches Kafka.
+pub(crate) const MAVEN: Need = Need { package: "maven", proof: "mvn", purpose: "fetching Kafka" };
+/// The gateway that the tests and the demo block at.
+pub(crate) const NGINX: Need =
+    Need { package: "nginx", proof: "nginx", purpose: "the gateway that answers 403" };
+/// A Kafka client that is not ours.
+pub(crate) const KCAT: Need =
+    Need { package: "kcat", proof: "kcat", purpose: "writing to Kafka as shippers do" };
+/// A shipper.
+pub(crate) const RSYSLOG: Need =
+    Need { package: "rsyslog", proof: "rsyslogd", purpose: "shipping log files" };
+/// The shipper's way to Kafka.
+pub(crate) const RSYSLOG_KAFKA: Need = Need {
+    package: "rsyslog-kafka",
+    proof: "rsyslog/omkafka.so",
+    purpose: "shipping log files to Kafka",
+};
+
+impl Need {
+    /// Whether it is there.
+    pub(crate) fn is_met(&self) -> bool {
+        if !self.proof.contains('/') {
+            return place::program(self.proof).is_some();
+        }
+        let lib = Path::new("/usr/lib");
+        let per_machine = std::fs::read_dir(lib).into_iter().flatten().flatten();
+        let mut folders = per_machine.map(|entry| entry.path()).chain([lib.to_path_buf()]);
+        folders.any(|folder| folder.join(self.proof).exists())
+    }
+}
+
+/// The line that installs packages.
+pub(crate) fn install_line(needs: &[Need]) -> String {
+    let names: Vec<&str> = needs.iter().map(|need| need.package).collect();
+    format!("apt-get install -y --no-install-recommends {}", names.join(" "))
+}
+
+/// Those that are not there.
+pub(crate) fn missing(needs: &[Need]) -> Vec<Need> {
+    needs.iter().filter(|need| !need.is_met()).copied().collect()
+}
+
+/// Installs what is missing, where we may. Returns what is still missing afterwards.
+pub(crate) fn install(needs: &[Need]) -> Result<Vec<Need>, Trouble> {
+    let absent = missing(needs);
+    if absent.is_empty() || !is_root() || place::program("apt-get").is_none() {
+        return Ok(absent);
+    }
+    let names: Vec<&str> = absent.iter().map(|need| need.package).collect();
+    eprintln!("installing {}", names.join(", "));
+    let _quiet = NoServices::declare()?;
+    let arguments = |verb| {
+        let mut command = Command::new("apt-get");
+        command.args(["-q", "-o", "DPkg::Lock::Timeout=300", verb]);
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    let mut wanted = arguments("install");
+    wanted.args(["-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"]);
+    wanted.args(&names);
+    // Lists that are absent or old make the first try fail, and only then are they worth fetching.
+    if !succeeds(&mut wanted)? && succeeds(&mut arguments("update"))? {
+        succeeds(&mut wanted)?;
+    }
+    Ok(missing(needs))
+}
+
+/// A message about what is missing, with the line that mends it.
+pub(crate) fn plea(absent: &[Need]) -> String {
+    let reasons: Vec<String> =
+        absent.iter().map(|need| format!("{} (for {})", need.package, need.purpose)).collect();
+    let sudo = if is_root() { "" } else { "sudo " };
+    format!("missing: {}; install with:\n  {sudo}{}", reasons.join(", "), install_line(absent))
+}
+
+fn is_root() -> bool {
+    output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+/// While this lives, packages that are installed do not start their services.
+#[derive(Debug)]
+struct NoServices {
+    guard: Option<Guard>,
+}
+
+impl NoServices {
+    /// Forbids it, unless the machine has its own answer to the question.
+    fn declare() -> Result<Self, Trouble> {
+        let policy = Path::new(POLICY);
+        if policy.exists() {
+            return Ok(Self { guard: None });
+        }
+        let guard = Guard::arm(&format!("rm -f {POLICY}"))?;
+        place::write(
+            policy,
+            "#!/bin/sh\n# placed by xtask while it installs packages\nexit 101\n",
+        )?;
+        output(Command::new("chmod").args(["755", POLICY]))?;
+        Ok(Self { guard: Some(guard) })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.guard.is_some()
+            && let Err(e) = std::fs::remove_file(POLICY)
+        {
+            eprintln!("xtask: remove {POLICY}: {e}; remove it by hand, or no service will start");
+        }
+    }
+}
+
+/// A Python with the given packages, in a folder of its own under the cache.
+pub(crate) fn python(packages: &[&str]) -> Result<PathBuf, Trouble> {
+    let folder = place::cache().join("python");
+    let python = folder.join("bin/python");
+    if !python.exists() {
+        output(Command::new("python3").args(["-m", "venv"]).arg(&folder)).map_err(|e| {
+            Trouble::dependency(format!(
+                "{e}\nmake a Python environment; install with:\n  \
+                 apt-get install -y --no-install-recommends python3-venv"
+            ))
+        })?;
+    }
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet"]).args(packages);
+    output(&mut install)?;
+    Ok(python)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Need, install_line, missing, plea};
+
+    const SHELL: Need = Need { package: "dash", proof: "sh", purpose: "this test" };
+    const NONE: Need = Need { package: "no-such", proof: "no-such-program", purpose: "nothing" };
+    const NO_FILE: Need = Need { package: "nil", proof: "no/such.so", purpose: "nothing" };
+
+    #[test]
+    fn only_what_is_not_there_is_missing() {
+        assert_eq!(missing(&[SHELL, NONE, NO_FILE]), [NONE, NO_FILE]);
+    }
+
+    #[test]
+    fn the_plea_names_each_package_its_purpose_and_the_line() {
+        let plea = plea(&[NONE]);
+        assert!(plea.contains("no-such (for nothing)"), "{plea}");
+        assert!(plea.contains(&install_line(&[NONE])), "{plea}");
+    }
+}

@@ -1,0 +1,97 @@
+//! Where things are: the repository, the cache, the build output.
+//!
+//! Owns: reading the environment. Never: creating anything but the folder that is asked for.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::trouble::Trouble;
+
+/// What cargo tells a program that it runs, and what would mislead a cargo run by that program.
+const OUTER_CARGO: [&str; 9] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_PATH",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_VERSION",
+    "CARGO_PKG_DESCRIPTION",
+    "CARGO_PKG_LICENSE",
+    "CARGO_PKG_RUST_VERSION",
+    "CARGO_BIN_NAME",
+    "CARGO_CRATE_NAME",
+];
+
+/// A variable of the environment; absent and empty are the same.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Whether a CI service runs us: nothing may be skipped then.
+pub(crate) fn in_ci() -> bool {
+    variable("CI").is_some_and(|value| value != "false" && value != "0")
+}
+
+/// The repository: the folder above this crate's.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// `~/.cache/tidegate`: what is slow to get and the same for every checkout.
+pub(crate) fn cache() -> PathBuf {
+    let base = variable("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || variable("HOME").map_or_else(env::temp_dir, PathBuf::from).join(".cache");
+    base.unwrap_or_else(home).join("tidegate")
+}
+
+/// Where cargo builds for us.
+pub(crate) fn target() -> PathBuf {
+    variable("TIDEGATE_TARGET_DIR").map_or_else(|| cache().join("target"), PathBuf::from)
+}
+
+/// A cargo command in the repository that builds into [`target`].
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).env("CARGO_TARGET_DIR", target());
+    for name in OUTER_CARGO {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Makes a folder and those above it.
+pub(crate) fn folder(path: &Path) -> Result<PathBuf, Trouble> {
+    std::fs::create_dir_all(path).map_err(|e| Trouble::io("make folder", path, &e))?;
+    path.canonicalize().map_err(|e| Trouble::io("open folder", path, &e))
+}
+
+/// Removes a folder with everything in it; one that is not there is fine.
+pub(crate) fn remove_folder(path: &Path) -> Result<(), Trouble> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Trouble::io("remove folder", path, &e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads a text file.
+pub(crate) fn read(path: &Path) -> Result<String, Trouble> {
+    std::fs::read_to_string(path).map_err(|e| Trouble::io("read", path, &e))
+}
+
+/// Writes a text file.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Trouble> {
+    std::fs::write(path, text).map_err(|e| Trouble::io("write", path, &e))
+}
+
+/// Finds a program as a shell would, and in the folders of root's programs too.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let path = variable("PATH").unwrap_or_default();
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path)
+        .chain(system)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
