@@ -172,7 +172,9 @@ fn list(value: &Value) -> Result<Vec<Cow<'static, str>>, &'static str> {
     items.iter().map(|item| text(item).map_err(|_not_text| "a list of texts")).collect()
 }
 
-fn map(value: &Value) -> Result<Vec<(Cow<'static, str>, Cow<'static, str>)>, &'static str> {
+type Entry = (Cow<'static, str>, Cow<'static, str>);
+
+fn map(value: &Value) -> Result<Vec<Entry>, &'static str> {
     let entries = value.as_object().ok_or("an object of texts")?;
     entries
         .iter()

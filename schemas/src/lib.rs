@@ -4,20 +4,24 @@
 //! orders, outcomes, dead letters, deploys, and their forms in Arrow, Avro and JSON.
 //! Never: clocks, I/O, parsing of logs, detection.
 
+mod avro;
 mod batch;
 mod dead_letter;
 mod deploy;
 mod field;
+mod fields_page;
 mod id;
 mod json;
 mod order;
 mod time;
 mod verdict;
 
+pub use avro::{CodecError, EventDecoder, EventEncoder, Framing, RecordKind};
 pub use batch::{BATCH_ROWS_MAX, BatchBuilder, arrow_schema, arrow_type, event_at};
 pub use dead_letter::{DeadLetter, Reason};
 pub use deploy::{Deploy, DeployAction};
 pub use field::{Event, Field, Kind, Section, Spec};
+pub use fields_page::fields_page;
 pub use id::{EpisodeName, Origin, event_id, event_id_of, verdict_id};
 pub use json::ValueError;
 pub use order::{Action, GuardNote, Order, Outcome, OutcomeState, Subject};

@@ -1,0 +1,281 @@
+//! Events on the wire: one Avro record an event.
+//!
+//! Owns: the Avro schemas (generated from [`Field`]), framing, and the columnar codec between
+//! batches and records. Never: a registry's protocol; `transport` asks it for ids.
+//!
+//! Framing is Avro single-object encoding (Avro 1.12, "Single-object encoding": `C3 01` and the
+//! Rabin fingerprint) without a registry, and the Confluent wire format (`00` and a 32-bit schema
+//! id, big endian) with one.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow_avro::reader::{Decoder, ReaderBuilder};
+use arrow_avro::schema::{
+    AvroSchema, Fingerprint, FingerprintAlgorithm, FingerprintStrategy, SCHEMA_METADATA_KEY,
+    SchemaStore,
+};
+use arrow_avro::writer::format::AvroSoeFormat;
+use arrow_avro::writer::{Encoder, WriterBuilder};
+use serde_json::{Value, json};
+
+use crate::batch::{BATCH_ROWS_MAX, arrow_schema};
+use crate::field::{Field, Kind, Section, Spec};
+
+/// Which record a topic carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RecordKind {
+    /// `AccessEvent`, on `access.events`.
+    Access,
+    /// `EnrichedEvent`, on `access.enriched`.
+    Enriched,
+}
+
+/// How a record says which schema wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Avro single-object encoding; no registry.
+    SingleObject,
+    /// Confluent wire format with the id that the registry gave to our schema.
+    Confluent(u32),
+}
+
+/// What stands in the way of reading or writing records.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// The bytes name a schema that was not registered with the reader.
+    #[error("record was written with a schema that is not known here ({name})")]
+    UnknownSchema {
+        /// Fingerprint or id, as text.
+        name: String,
+    },
+    /// The bytes are not a whole record.
+    #[error("record is torn or not Avro: {reason}")]
+    Malformed {
+        /// What the decoder said.
+        reason: String,
+    },
+    /// Arrow or Avro refused a batch or a schema of our own.
+    #[error("encode records")]
+    Arrow(#[from] ArrowError),
+}
+
+impl RecordKind {
+    /// The record's name in Avro.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Access => "AccessEvent",
+            Self::Enriched => "EnrichedEvent",
+        }
+    }
+
+    /// The columns of this record, in order.
+    pub fn fields(self) -> impl Iterator<Item = Field> {
+        let all = self == Self::Enriched;
+        Field::ALL.iter().copied().filter(move |f| all || f.spec().section == Section::Access)
+    }
+
+    /// The current Avro schema, as JSON.
+    #[must_use]
+    pub fn avro_schema(self) -> &'static str {
+        static ACCESS: LazyLock<String> = LazyLock::new(|| schema_text(RecordKind::Access));
+        static ENRICHED: LazyLock<String> = LazyLock::new(|| schema_text(RecordKind::Enriched));
+        match self {
+            Self::Access => &ACCESS,
+            Self::Enriched => &ENRICHED,
+        }
+    }
+}
+
+fn schema_text(kind: RecordKind) -> String {
+    let fields: Vec<Value> = kind.fields().map(|field| field_json(field.spec())).collect();
+    let doc = match kind {
+        RecordKind::Access => "One request or response as an access log tells it.",
+        RecordKind::Enriched => "An access event with the context that held at its event time.",
+    };
+    let schema = json!({
+        "type": "record", "name": kind.name(), "namespace": "dev.tidegate", "doc": doc,
+        "fields": fields,
+    });
+    format!("{schema:#}\n")
+}
+
+fn field_json(spec: &Spec) -> Value {
+    let mut field = json!({
+        "name": spec.name, "type": ["null", avro_type(spec.kind)], "default": null,
+        "doc": spec.doc, "personal": spec.personal,
+    });
+    for (key, name) in [("otel", spec.otel), ("ecs", spec.ecs), ("ocsf", spec.ocsf)] {
+        if let Some(object) = field.as_object_mut() {
+            object.insert(key.to_owned(), Value::from(name));
+        }
+    }
+    field
+}
+
+fn avro_type(kind: Kind) -> Value {
+    match kind {
+        Kind::Text | Kind::Code => json!("string"),
+        Kind::Count | Kind::Number => json!("long"),
+        Kind::Status => json!("int"),
+        Kind::Flag => json!("boolean"),
+        Kind::Time => json!({"type": "long", "logicalType": "timestamp-millis"}),
+        Kind::List => json!({"type": "array", "items": "string"}),
+        Kind::Map => json!({"type": "map", "values": "string"}),
+        Kind::Ratio => json!("double"),
+    }
+}
+
+fn wire_schema(kind: RecordKind) -> Schema {
+    let fields: Vec<_> = kind
+        .fields()
+        .filter_map(|field| arrow_schema().fields().get(field.index()).map(Arc::clone))
+        .collect();
+    let avro = (SCHEMA_METADATA_KEY.to_owned(), kind.avro_schema().to_owned());
+    Schema::new_with_metadata(fields, [avro].into())
+}
+
+/// Writes batches as records.
+#[derive(Debug)]
+pub struct EventEncoder {
+    schema: SchemaRef,
+    indices: Vec<usize>,
+    encoder: Encoder,
+}
+
+impl EventEncoder {
+    /// An encoder of this record under this framing.
+    ///
+    /// # Errors
+    /// Where Avro refuses our schema, which is a bug of this crate.
+    pub fn new(kind: RecordKind, framing: Framing) -> Result<Self, CodecError> {
+        let schema = wire_schema(kind);
+        let strategy = match framing {
+            Framing::SingleObject => FingerprintStrategy::Rabin,
+            Framing::Confluent(id) => FingerprintStrategy::Id(id),
+        };
+        let encoder = WriterBuilder::new(schema.clone())
+            .with_fingerprint_strategy(strategy)
+            .with_row_capacity(BATCH_ROWS_MAX)
+            .build_encoder::<AvroSoeFormat>()
+            .map_err(ArrowError::from)?;
+        let indices = kind.fields().map(Field::index).collect();
+        Ok(Self { schema: Arc::new(schema), indices, encoder })
+    }
+
+    /// The rows of a batch of [`arrow_schema`] as framed records, in order.
+    ///
+    /// # Errors
+    /// Where the batch is not of that schema.
+    pub fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<bytes::Bytes>, CodecError> {
+        let projected = batch.project(&self.indices)?;
+        let columns = projected.columns().to_vec();
+        let wire = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        self.encoder.encode(&wire).map_err(ArrowError::from)?;
+        Ok(self.encoder.flush().iter().collect())
+    }
+}
+
+/// Reads the records of a topic, of the current schema and of every one that was registered, into batches of
+/// [`arrow_schema`]. Columns that a writer did not know are absent.
+#[derive(Debug)]
+pub struct EventDecoder {
+    decoder: Decoder,
+}
+
+impl EventDecoder {
+    /// A decoder for single-object encoding that knows the current schema of this
+    /// record and `earlier` versions of it (as JSON).
+    ///
+    /// # Errors
+    /// Where one of `earlier` is not a schema of events.
+    pub fn single_object(kind: RecordKind, earlier: &[&str]) -> Result<Self, CodecError> {
+        let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Rabin);
+        for text in std::iter::once(&kind.avro_schema()).chain(earlier) {
+            store.register(AvroSchema::new((*text).to_owned()))?;
+        }
+        Self::with_store(kind, store)
+    }
+
+    /// A decoder for the Confluent wire format that knows these writers' schemas by id.
+    ///
+    /// # Errors
+    /// Where one is not a schema of events.
+    pub fn confluent(kind: RecordKind, writers: &[(u32, &str)]) -> Result<Self, CodecError> {
+        let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
+        for (id, text) in writers {
+            store.set(Fingerprint::Id(*id), AvroSchema::new((*text).to_owned()))?;
+        }
+        Self::with_store(kind, store)
+    }
+
+    fn with_store(kind: RecordKind, store: SchemaStore) -> Result<Self, CodecError> {
+        let decoder = ReaderBuilder::new()
+            .with_writer_schema_store(store)
+            .with_reader_schema(AvroSchema::new(kind.avro_schema().to_owned()))
+            .with_batch_size(BATCH_ROWS_MAX)
+            .build_decoder()?;
+        Ok(Self { decoder })
+    }
+
+    /// Takes one record. Call [`Self::flush`] at the latest after [`BATCH_ROWS_MAX`] of them.
+    ///
+    /// # Errors
+    /// Where the record is torn, not Avro, or of an unknown schema. The decoder is then in no
+    /// state to go on: flush what it holds before, and make a new one.
+    pub fn push(&mut self, record: &[u8]) -> Result<(), CodecError> {
+        let before = self.decoder.capacity();
+        match self.decoder.decode(record) {
+            Ok(used) if used == record.len() && self.decoder.capacity() + 1 == before => Ok(()),
+            Ok(used) => Err(CodecError::Malformed {
+                reason: format!("{used} of {} bytes make no single record", record.len()),
+            }),
+            Err(error) => Err(explained(&error.to_string())),
+        }
+    }
+
+    /// Whether a batch is complete.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.decoder.batch_is_full()
+    }
+
+    /// The records so far as a batch; `None` where there are none.
+    ///
+    /// # Errors
+    /// Where Arrow refuses the columns, which is a bug of this crate.
+    pub fn flush(&mut self) -> Result<Option<RecordBatch>, CodecError> {
+        let Some(batch) = self.decoder.flush().map_err(ArrowError::from)? else { return Ok(None) };
+        Ok(Some(to_event_schema(&batch)?))
+    }
+}
+
+fn explained(text: &str) -> CodecError {
+    if text.contains("fingerprint") {
+        CodecError::UnknownSchema { name: text.to_owned() }
+    } else {
+        CodecError::Malformed { reason: text.to_owned() }
+    }
+}
+
+/// Gives the decoder's columns the types of [`arrow_schema`] (names inside lists and maps differ).
+fn to_event_schema(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = arrow_schema();
+    let columns: Result<Vec<ArrayRef>, ArrowError> = schema
+        .fields()
+        .iter()
+        .map(|field| match batch.column_by_name(field.name()) {
+            Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
+            Some(column) => cast(column, field.data_type()),
+            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+        })
+        .collect();
+    RecordBatch::try_new(schema, columns?)
+}
+
+#[cfg(test)]
+mod tests;
