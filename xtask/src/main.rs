@@ -15,6 +15,7 @@ mod kafka;
 mod packages;
 mod place;
 mod process;
+mod tidy;
 mod trouble;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ cargo xtask COMMAND
 
   kafka start|stop|status     a real Kafka on this machine, from Maven jars
                               [--nodes N] [--port P] [--dir D] [--heap 512m]; stop [--wipe]
+  tidy                        what no lint can check: imports, licences, files, rules
 
 Everything that cargo builds here goes to TIDEGATE_TARGET_DIR (default ~/.cache/tidegate/target).";
 
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
 fn run(args: &mut Args) -> Result<(), Trouble> {
     match args.word("a command").as_deref() {
         Ok("kafka") => kafka::run(args),
+        Ok("tidy") => tidy::run(args),
         Ok("help" | "--help" | "-h") => {
             println!("{USAGE}");
             Ok(())
