@@ -10,12 +10,14 @@
 
 mod block;
 mod disk;
+mod journal;
 mod log;
 mod slot;
 mod store;
 mod table;
 mod writer;
 
+pub use disk::FreeSpace;
 pub use log::EmbeddedLog;
 pub use store::{Store, StoreOptions};
 pub use table::{Change, Table};

@@ -4,7 +4,7 @@
 //! Never: where blocks are stored.
 //!
 //! Head, little-endian: version (1 byte), records (4), length of the body when unpacked (4), CRC-32
-//! of the packed body (4). Body, LZ4: for each record flags (1: bit 0 timestamp, bit 1 key), with
+//! of all that plus the packed body (4). Body, LZ4: for each record flags (1: bit 0 timestamp, bit 1 key), with
 //! bit 0 the timestamp (8), with bit 1 the key (4 + n), value (4 + n), headers (2), for each header
 //! name (2 + n) and value (4 + n).
 
@@ -69,7 +69,8 @@ impl BlockBuilder {
         block.push(VERSION);
         block.extend_from_slice(&self.records.to_le_bytes());
         block.extend_from_slice(&length(self.body.len()).to_le_bytes());
-        block.extend_from_slice(&crc32fast::hash(&packed).to_le_bytes());
+        let checksum = checksum(&block, &packed);
+        block.extend_from_slice(&checksum.to_le_bytes());
         block.extend_from_slice(&packed);
         self.body.clear();
         self.records = 0;
@@ -103,8 +104,7 @@ pub(crate) fn misfit(record: &NewRecord) -> Option<&'static str> {
 
 /// How many records a block has.
 pub(crate) fn count(block: &[u8]) -> Result<u32, &'static str> {
-    let mut input = block;
-    head(&mut input).map(|head| head.records)
+    head(&mut &*block).map(|head| head.records)
 }
 
 /// The records of the block that starts at `base`.
@@ -115,9 +115,6 @@ pub(crate) fn decode(
 ) -> Result<Vec<Record>, &'static str> {
     let mut packed = block;
     let head = head(&mut packed)?;
-    if crc32fast::hash(packed) != head.checksum {
-        return Err("its checksum is wrong");
-    }
     let body = lz4_flex::block::decompress(packed, head.unpacked)
         .map_err(|_inner| "it cannot be unpacked")?;
     let mut body = Body(Bytes::from(body));
@@ -132,7 +129,6 @@ pub(crate) fn decode(
 struct Head {
     records: u32,
     unpacked: usize,
-    checksum: u32,
 }
 
 fn head(input: &mut &[u8]) -> Result<Head, &'static str> {
@@ -148,12 +144,23 @@ fn head(input: &mut &[u8]) -> Result<Head, &'static str> {
         u32::from_le_bytes(number)
     });
     let mut next = || numbers.next().ok_or(SHORT);
-    let (records, unpacked, checksum) = (next()?, next()?, next()?);
+    let (records, unpacked, stored) = (next()?, next()?, next()?);
+    let (summed, _) = head.split_at(HEAD_BYTES - 4);
+    if checksum(summed, rest) != stored {
+        return Err("its checksum is wrong");
+    }
     let unpacked = usize::try_from(unpacked).unwrap_or(usize::MAX);
     if unpacked > BODY_BYTES_MAX {
         return Err("it claims to be larger than any block is");
     }
-    Ok(Head { records, unpacked, checksum })
+    Ok(Head { records, unpacked })
+}
+
+fn checksum(head: &[u8], packed: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(head);
+    hasher.update(packed);
+    hasher.finalize()
 }
 
 struct Body(Bytes);

@@ -16,36 +16,46 @@ use crate::error::LogError;
 /// How often the disk is asked: at 200 MB/s of appends 20 MB may pass in between.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// Says how many bytes are free where a path lies.
-pub(super) type Probe = Arc<dyn Fn(&Path) -> io::Result<u64> + Send + Sync>;
+/// Says how many bytes are free where a path lies. Cheap to clone.
+#[derive(Clone)]
+pub struct FreeSpace(Arc<dyn Fn(&Path) -> io::Result<u64> + Send + Sync>);
 
-/// Asks the file system.
-pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
-    let stat = rustix::fs::statvfs(path)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+impl FreeSpace {
+    /// What the file system says is free for us.
+    #[must_use]
+    pub fn of_disk() -> Self {
+        Self::from_fn(|path| {
+            let stat = rustix::fs::statvfs(path)?;
+            Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        })
+    }
+
+    /// What `free_bytes` says. For tests.
+    #[must_use]
+    pub fn from_fn(free_bytes: impl Fn(&Path) -> io::Result<u64> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(free_bytes))
+    }
+}
+
+impl fmt::Debug for FreeSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FreeSpace")
+    }
 }
 
 /// Refuses appends while less than `min_bytes` are free.
+#[derive(Debug)]
 pub(super) struct LowWater {
     path: PathBuf,
     min_bytes: u64,
-    probe: Probe,
+    free_space: FreeSpace,
     looked: Option<Instant>,
     is_low: bool,
 }
 
-impl fmt::Debug for LowWater {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LowWater")
-            .field("path", &self.path)
-            .field("min_bytes", &self.min_bytes)
-            .finish_non_exhaustive()
-    }
-}
-
 impl LowWater {
-    pub(super) fn new(path: &Path, min_bytes: u64, probe: Probe) -> Self {
-        Self { path: path.to_owned(), min_bytes, probe, looked: None, is_low: false }
+    pub(super) fn new(path: &Path, min_bytes: u64, free_space: FreeSpace) -> Self {
+        Self { path: path.to_owned(), min_bytes, free_space, looked: None, is_low: false }
     }
 
     /// Fails while the disk is nearly full. While it is, every call looks again, so that appends
@@ -55,7 +65,7 @@ impl LowWater {
         if recent && !self.is_low {
             return Ok(());
         }
-        let free_bytes = (self.probe)(&self.path).map_err(|source| LogError::Storage {
+        let free_bytes = (self.free_space.0)(&self.path).map_err(|source| LogError::Storage {
             path: self.path.clone(),
             doing: "ask for the free space",
             source: Arc::new(source),

@@ -14,7 +14,8 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use runtime::clock::Clock;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::disk::{LowWater, Probe, free_bytes};
+use super::disk::{FreeSpace, LowWater};
+use super::journal;
 use super::log::EmbeddedLog;
 use super::slot::{Segment, Slot};
 use super::table::Table;
@@ -34,7 +35,7 @@ const CACHE_BYTES: u64 = 16 << 20;
 const NAME_BYTES_MAX: usize = 200;
 
 /// How a store behaves.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct StoreOptions {
     /// Appends are refused while less than this is free on the disk, in bytes.
     pub free_bytes_min: u64,
@@ -44,7 +45,8 @@ pub struct StoreOptions {
     pub segment_bytes_max: u64,
     /// Gives the time of the ends of partitions.
     pub clock: Clock,
-    probe: Probe,
+    /// Gives the free space.
+    pub free_space: FreeSpace,
 }
 
 impl StoreOptions {
@@ -59,28 +61,8 @@ impl StoreOptions {
             record_bytes_max: 4 << 20,
             segment_bytes_max: SEGMENT_BYTES_MAX,
             clock,
-            probe: Arc::new(free_bytes),
+            free_space: FreeSpace::of_disk(),
         }
-    }
-
-    /// Takes the free space from `probe` rather than from the file system. For tests.
-    #[must_use]
-    pub fn with_free_bytes(
-        mut self,
-        probe: impl Fn(&Path) -> io::Result<u64> + Send + Sync + 'static,
-    ) -> Self {
-        self.probe = Arc::new(probe);
-        self
-    }
-}
-
-impl fmt::Debug for StoreOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreOptions")
-            .field("free_bytes_min", &self.free_bytes_min)
-            .field("record_bytes_max", &self.record_bytes_max)
-            .field("segment_bytes_max", &self.segment_bytes_max)
-            .finish_non_exhaustive()
     }
 }
 
@@ -138,18 +120,23 @@ impl Store {
             source: Arc::new(source),
         };
         std::fs::create_dir_all(path).map_err(io)?;
-        let db = Database::builder(path)
-            .cache_size(CACHE_BYTES)
-            .max_journaling_size(JOURNAL_BYTES_MAX)
-            .journal_compression(fjall::CompressionType::None)
-            .worker_threads(1)
-            .open()
-            .map_err(storage("open the store"))?;
+        let db = match open_database(path) {
+            Err(fjall::Error::JournalRecovery(refused)) => {
+                let cut = journal::mend(path).map_err(io)?;
+                tracing::error!(
+                    path = %path.display(), error = %refused, cut_bytes = cut,
+                    "the journal of the store cannot be read; a torn last write is cut off"
+                );
+                open_database(path)
+            }
+            other => other,
+        };
+        let db = db.map_err(storage("open the store"))?;
         let small = || KeyspaceCreateOptions::default().max_memtable_size(4 << 20);
         let meta = db.keyspace("meta", small).map_err(storage("open the list of logs"))?;
         let cursors = db.keyspace("cursors", small).map_err(storage("open the cursors"))?;
         let (commands, receive) = mpsc::channel(COMMANDS_MAX);
-        let low_water = LowWater::new(path, options.free_bytes_min, Arc::clone(&options.probe));
+        let low_water = LowWater::new(path, options.free_bytes_min, options.free_space.clone());
         let writer = Writer {
             db: db.clone(),
             path: path.to_owned(),
@@ -291,6 +278,15 @@ impl Inner {
         let source = io::Error::other("its writing thread has ended");
         LogError::Storage { path: self.path.clone(), doing: "write", source: Arc::new(source) }
     }
+}
+
+fn open_database(path: &Path) -> fjall::Result<Database> {
+    Database::builder(path)
+        .cache_size(CACHE_BYTES)
+        .max_journaling_size(JOURNAL_BYTES_MAX)
+        .journal_compression(fjall::CompressionType::None)
+        .worker_threads(1)
+        .open()
 }
 
 /// Where the start of a partition is remembered.

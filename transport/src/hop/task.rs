@@ -100,7 +100,7 @@ impl HopTask {
         running.settle(0).await
     }
 
-    async fn resume(&self) -> Result<Hop, HopError> {
+    pub(super) async fn resume(&self) -> Result<Hop, HopError> {
         let input = End { log: &self.input, partition: self.partition };
         let output = End { log: &self.output, partition: self.output_partition };
         let last = self.output.last(self.output_partition).await?;
