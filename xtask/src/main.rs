@@ -15,6 +15,7 @@ mod kafka;
 mod packages;
 mod place;
 mod process;
+mod test;
 mod tidy;
 mod trouble;
 
@@ -26,6 +27,8 @@ use crate::trouble::Trouble;
 const USAGE: &str = "\
 cargo xtask COMMAND
 
+  test [--only STEP…] [--list]
+                              what CI runs, in its order; installs what it needs
   kafka start|stop|status     a real Kafka on this machine, from Maven jars
                               [--nodes N] [--port P] [--dir D] [--heap 512m]; stop [--wipe]
   tidy                        what no lint can check: imports, licences, files, rules
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
 fn run(args: &mut Args) -> Result<(), Trouble> {
     match args.word("a command").as_deref() {
         Ok("kafka") => kafka::run(args),
+        Ok("test") => test::run(args),
         Ok("tidy") => tidy::run(args),
         Ok("help" | "--help" | "-h") => {
             println!("{USAGE}");

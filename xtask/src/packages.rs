@@ -23,6 +23,12 @@ pub(crate) struct Need {
     pub(crate) purpose: &'static str,
 }
 
+/// A C compiler.
+pub(crate) const CC: Need =
+    Need { package: "gcc", proof: "cc", purpose: "building the Kafka client library" };
+/// Make.
+pub(crate) const MAKE: Need =
+    Need { package: "make", proof: "make", purpose: "building the Kafka client library" };
 /// Java, for Kafka.
 pub(crate) const JAVA: Need =
     Need { package: "default-jre-headless", proof: "java", purpose: "the Kafka broker" };
@@ -76,7 +82,7 @@ pub(crate) fn install(needs: &[Need]) -> Result<Vec<Need>, Trouble> {
     }
     let names: Vec<&str> = absent.iter().map(|need| need.package).collect();
     eprintln!("installing {}", names.join(", "));
-    let _quiet = NoServices::declare()?;
+    let _quiet = NoServices::declare(Path::new(POLICY))?;
     let arguments = |verb| {
         let mut command = Command::new("apt-get");
         command.args(["-q", "-o", "DPkg::Lock::Timeout=300", verb]);
@@ -107,33 +113,34 @@ fn is_root() -> bool {
 
 /// While this lives, packages that are installed do not start their services.
 #[derive(Debug)]
-struct NoServices {
+struct NoServices<'a> {
+    policy: &'a Path,
     guard: Option<Guard>,
 }
 
-impl NoServices {
+impl<'a> NoServices<'a> {
     /// Forbids it, unless the machine has its own answer to the question.
-    fn declare() -> Result<Self, Trouble> {
-        let policy = Path::new(POLICY);
+    fn declare(policy: &'a Path) -> Result<Self, Trouble> {
         if policy.exists() {
-            return Ok(Self { guard: None });
+            return Ok(Self { policy, guard: None });
         }
-        let guard = Guard::arm(&format!("rm -f {POLICY}"))?;
+        let guard = Guard::arm(&format!("rm -f '{}'", policy.display()))?;
         place::write(
             policy,
             "#!/bin/sh\n# placed by xtask while it installs packages\nexit 101\n",
         )?;
-        output(Command::new("chmod").args(["755", POLICY]))?;
-        Ok(Self { guard: Some(guard) })
+        output(Command::new("chmod").arg("755").arg(policy))?;
+        Ok(Self { policy, guard: Some(guard) })
     }
 }
 
-impl Drop for NoServices {
+impl Drop for NoServices<'_> {
     fn drop(&mut self) {
         if self.guard.is_some()
-            && let Err(e) = std::fs::remove_file(POLICY)
+            && let Err(e) = std::fs::remove_file(self.policy)
         {
-            eprintln!("xtask: remove {POLICY}: {e}; remove it by hand, or no service will start");
+            let policy = self.policy.display();
+            eprintln!("xtask: remove {policy}: {e}; remove it by hand, or no service will start");
         }
     }
 }
@@ -158,7 +165,9 @@ pub(crate) fn python(packages: &[&str]) -> Result<PathBuf, Trouble> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Need, install_line, missing, plea};
+    use std::process::Command;
+
+    use super::{Need, NoServices, install_line, missing, plea};
 
     const SHELL: Need = Need { package: "dash", proof: "sh", purpose: "this test" };
     const NONE: Need = Need { package: "no-such", proof: "no-such-program", purpose: "nothing" };
@@ -167,6 +176,17 @@ mod tests {
     #[test]
     fn only_what_is_not_there_is_missing() {
         assert_eq!(missing(&[SHELL, NONE, NO_FILE]), [NONE, NO_FILE]);
+    }
+
+    #[test]
+    fn services_are_forbidden_only_while_installing() {
+        let policy = std::env::temp_dir().join(format!("xtask-policy-{}", std::process::id()));
+        let quiet = NoServices::declare(&policy).unwrap();
+        assert_eq!(Command::new(&policy).status().unwrap().code(), Some(101));
+        drop(NoServices::declare(&policy).unwrap()); // the machine's own answer stays
+        assert!(policy.exists());
+        drop(quiet);
+        assert!(!policy.exists());
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Guard {
     }
 
     /// Kills a process group, politely first.
-    fn for_group(group: u32) -> Result<Self, Trouble> {
+    pub(crate) fn for_group(group: u32) -> Result<Self, Trouble> {
         Self::arm(&format!(
             "kill -s TERM -- -{group}; n=0; \
              while kill -s 0 -- -{group} && [ $n -lt {} ]; do sleep 0.1; n=$((n+1)); done; \

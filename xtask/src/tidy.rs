@@ -23,11 +23,15 @@ use breach::Breach;
 use files::{Machine, Tracked};
 use graph::Graph;
 
-/// Runs every check on the repository.
+/// Runs `tidy`.
 pub(crate) fn run(args: &Args) -> Result<(), Trouble> {
     args.finish()?;
-    let root = place::root();
-    let breaches = check(&root)?;
+    all()
+}
+
+/// Checks this repository and prints what there is to mend.
+pub(crate) fn all() -> Result<(), Trouble> {
+    let breaches = check(&place::root())?;
     for breach in &breaches {
         println!("{breach}");
     }

@@ -100,6 +100,12 @@ fn check_source(file: &Tracked) -> Vec<Breach> {
             "say what the module owns and what it never does",
         ));
     }
+    for (number, line) in (1..).zip(file.text.lines()) {
+        if line.trim_start().starts_with("#[ignore") {
+            let mend = "let it run, or remove it; one that needs a part reports that it is missing";
+            breaches.push(Breach::new(format!("{place}:{number}"), "a test that never runs", mend));
+        }
+    }
     let lines = lines_without_tests(&file.text);
     if !is_test && lines > LINES_MAX {
         breaches.push(Breach::new(
@@ -198,6 +204,12 @@ mod tests {
         );
         finds("engine/src/short.rs", &tested, &[]);
         assert_eq!(lines_without_tests(&tested), 1);
+    }
+
+    #[test]
+    fn a_test_that_never_runs_is_found() {
+        let text = "//! Panes.\n    #[ignore = \"slow\"]\n    fn f() {}\n";
+        finds("engine/src/pane.rs", text, &["a test that never runs"]);
     }
 
     #[test]

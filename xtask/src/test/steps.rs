@@ -1,0 +1,113 @@
+//! The steps of CI.
+//!
+//! Owns: what each runs. Never: their order of failing; every step runs whatever came before.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::session::{Session, TARGETS};
+use super::{Ending, Step};
+use crate::packages::{self, CC, JAVA, KCAT, MAKE, MAVEN, NGINX, Need, RSYSLOG, RSYSLOG_KAFKA};
+use crate::process::succeeds;
+use crate::trouble::Trouble;
+use crate::{place, tidy};
+
+/// What the machine needs beside Rust.
+const NEEDS: [Need; 8] = [CC, MAKE, JAVA, MAVEN, NGINX, KCAT, RSYSLOG, RSYSLOG_KAFKA];
+
+/// In the order of CI: what is quick and fails often comes first.
+pub(super) const STEPS: &[Step] = &[
+    Step { name: "install", about: "what the machine needs beside Rust", run: install },
+    Step { name: "fmt", about: "formatting", run: fmt },
+    Step { name: "tidy", about: "imports, licences, files", run: tidied },
+    Step { name: "clippy", about: "lints, warnings denied", run: clippy },
+    Step { name: "build", about: "the binary and the tests", run: build },
+    Step { name: "test", about: "unit tests and suites, with a real Kafka", run: test },
+    Step { name: "doc-test", about: "examples in the documentation", run: doc_test },
+    Step { name: "rustdoc", about: "documentation, warnings denied", run: rustdoc },
+    Step { name: "rules-check", about: "the rule pack is sound", run: rules_check },
+    Step { name: "rules-test", about: "the rule pack's tests, four ways", run: rules_test },
+];
+
+fn install(_: &mut Session) -> Result<Ending, Trouble> {
+    let absent = packages::install(&NEEDS)?;
+    if absent.is_empty() {
+        return Ok(Ending::Passed);
+    }
+    Ok(Ending::Skipped(packages::plea(&absent)))
+}
+
+fn fmt(_: &mut Session) -> Result<Ending, Trouble> {
+    judge(place::cargo().args(["fmt", "--all", "--check"]), "run `cargo fmt --all`")
+}
+
+fn tidied(_: &mut Session) -> Result<Ending, Trouble> {
+    tidy::all().map(|()| Ending::Passed)
+}
+
+fn clippy(_: &mut Session) -> Result<Ending, Trouble> {
+    let mut clippy = place::cargo();
+    clippy.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    judge(&mut clippy, "see above")
+}
+
+fn build(session: &mut Session) -> Result<Ending, Trouble> {
+    session.binary().map(|_| Ending::Passed)
+}
+
+fn test(session: &mut Session) -> Result<Ending, Trouble> {
+    let binary = session.binary()?;
+    let skips = place::target().join("skipped-tests");
+    place::write(&skips, "")?;
+    let mut test = place::cargo();
+    test.args(["test", "--workspace", "--no-fail-fast"]).args(TARGETS);
+    test.env("TIDEGATE_BIN", binary).env("TIDEGATE_SKIPS", &skips);
+    let absent = packages::missing(&[JAVA, MAVEN]);
+    if absent.is_empty() {
+        test.env("TIDEGATE_KAFKA_BROKERS", session.brokers()?);
+    } else {
+        note_skip(&skips, &format!("every test with a broker: {}", packages::plea(&absent)))?;
+    }
+    let ending = judge(&mut test, "see above")?;
+    let skipped = place::read(&skips)?;
+    match ending {
+        Ending::Passed if !skipped.is_empty() => Ok(Ending::Skipped(skipped.trim().to_owned())),
+        other => Ok(other),
+    }
+}
+
+/// A test that cannot run here appends its name and the reason to the file that TIDEGATE_SKIPS
+/// names, since nobody sees what a passing test prints.
+fn note_skip(file: &Path, line: &str) -> Result<(), Trouble> {
+    let text = place::read(file)?;
+    place::write(file, &format!("{text}{line}\n"))
+}
+
+fn doc_test(_: &mut Session) -> Result<Ending, Trouble> {
+    judge(place::cargo().args(["test", "--workspace", "--doc"]), "see above")
+}
+
+fn rustdoc(_: &mut Session) -> Result<Ending, Trouble> {
+    let mut doc = place::cargo();
+    doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    judge(&mut doc, "see above")
+}
+
+fn rules_check(session: &mut Session) -> Result<Ending, Trouble> {
+    rules(session, "check")
+}
+
+fn rules_test(session: &mut Session) -> Result<Ending, Trouble> {
+    rules(session, "test")
+}
+
+fn rules(session: &mut Session, verb: &str) -> Result<Ending, Trouble> {
+    let mut command = Command::new(session.binary()?);
+    judge(command.args(["rules", verb, "rules"]).current_dir(place::root()), "see above")
+}
+
+/// Runs a command to its end with its output untouched.
+fn judge(command: &mut Command, hint: &str) -> Result<Ending, Trouble> {
+    let passed = succeeds(command)?;
+    Ok(if passed { Ending::Passed } else { Ending::Failed(hint.to_owned()) })
+}
