@@ -3,10 +3,12 @@
 //! Owns: listening, the bounds on what a client may take, the drain of connections.
 //! Never: routes; components bring their [`axum::Router`].
 
+mod counts;
 mod holder;
 mod listen;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,18 +20,19 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::Limited;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::error::{Class, Classified};
 
 pub use axum;
+pub use counts::HttpMetrics;
 pub use listen::{ListenError, Listening, listen};
 
 /// The wait after a failed `accept`, which mostly means that file descriptors ran out.
@@ -57,6 +60,23 @@ impl Default for Limits {
             head_max: Duration::from_secs(10),
             request_max: Duration::from_secs(30),
         }
+    }
+}
+
+/// How to serve.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    /// What clients may take.
+    pub limits: Limits,
+    /// What is counted.
+    pub metrics: HttpMetrics,
+}
+
+impl Serving {
+    /// With the default limits.
+    #[must_use]
+    pub fn new(metrics: HttpMetrics) -> Self {
+        Self { limits: Limits::default(), metrics }
     }
 }
 
@@ -89,12 +109,12 @@ impl Classified for ServeError {
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    limits: Limits,
+    serving: Serving,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let listen = listener.local_addr().map_err(ServeError::NoAddress)?;
-    let service = TowerToHyperService::new(limited(router, limits));
-    let room = std::sync::Arc::new(Semaphore::new(limits.connections_max));
+    let service = TowerToHyperService::new(limited(router, &serving));
+    let room = Arc::new(Semaphore::new(serving.limits.connections_max));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -102,30 +122,10 @@ pub async fn serve(
             () = stop.cancelled() => break,
             Some(ended) = connections.join_next() => seen(listen, ended)?,
             accepted = accept(&listener, &room) => {
-                let Some((stream, peer, permit)) = accepted else { continue };
-                let service = service.clone();
-                let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-                    request.extensions_mut().insert(ConnectInfo(peer));
-                    service.call(request)
-                });
-                let mut builder = http1::Builder::new();
-                builder.timer(TokioTimer::new()).header_read_timeout(limits.head_max);
-                let connection = builder.serve_connection(TokioIo::new(stream), service);
-                let stop = stop.clone();
-                connections.spawn(async move {
-                    let mut connection = std::pin::pin!(connection);
-                    let ended = tokio::select! {
-                        ended = connection.as_mut() => ended,
-                        () = stop.cancelled() => {
-                            connection.as_mut().graceful_shutdown();
-                            connection.await
-                        }
-                    };
-                    if let Err(error) = ended {
-                        debug!(%peer, %error, "connection ended early");
-                    }
-                    drop(permit);
-                });
+                if let Some(accepted) = accepted {
+                    let (service, serving) = (service.clone(), serving.clone());
+                    connections.spawn(connection(accepted, service, serving, stop.clone()));
+                }
             }
         }
     }
@@ -136,19 +136,53 @@ pub async fn serve(
     Ok(())
 }
 
+/// A connection and its place among [`Limits::connections_max`].
+struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Serves a connection to its end, or until `stop` to the end of the request under way.
+async fn connection(
+    accepted: Accepted,
+    service: TowerToHyperService<Router>,
+    serving: Serving,
+    stop: CancellationToken,
+) {
+    let Accepted { stream, peer, permit } = accepted;
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        service.call(request)
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(serving.limits.head_max);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let open = serving.metrics.opened();
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    drop(open);
+    if let Err(error) = ended {
+        serving.metrics.broken(peer, &error);
+    }
+    drop(permit);
+}
+
 fn seen(listen: SocketAddr, ended: Result<(), JoinError>) -> Result<(), ServeError> {
     ended.map_err(|source| ServeError::Panicked { listen, source })
 }
 
 /// The next connection, once there is room for it. None after a failure that may pass.
-async fn accept(
-    listener: &TcpListener,
-    room: &std::sync::Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<Accepted> {
     // The semaphore is never closed.
-    let permit = std::sync::Arc::clone(room).acquire_owned().await.ok()?;
+    let permit = Arc::clone(room).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, peer)) => Some((stream, peer, permit)),
+        Ok((stream, peer)) => Some(Accepted { stream, peer, permit }),
         Err(error) => {
             warn!(%error, "cannot accept a connection");
             tokio::time::sleep(ACCEPT_RETRY).await;
@@ -157,8 +191,17 @@ async fn accept(
     }
 }
 
-fn limited(router: Router, limits: Limits) -> Router {
-    router.layer(DefaultBodyLimit::disable()).layer(from_fn_with_state(limits, within_limits))
+fn limited(router: Router, serving: &Serving) -> Router {
+    router
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(serving.limits, within_limits))
+        .layer(from_fn_with_state(serving.metrics.clone(), counted))
+}
+
+async fn counted(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    metrics.answered(response.status());
+    response
 }
 
 async fn within_limits(State(limits): State<Limits>, request: Request, next: Next) -> Response {

@@ -136,6 +136,9 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(unix)]
+    use std::process::Command;
+
     use super::Shutdown;
 
     #[test]
@@ -153,5 +156,22 @@ mod tests {
         shutdown.request_at_once("received SIGTERM again");
         assert!(shutdown.token().is_cancelled());
         assert!(shutdown.at_once_token().is_cancelled());
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn the_first_signal_drains_and_the_second_ends_at_once() {
+        let shutdown = Shutdown::new();
+        shutdown.on_signals().unwrap();
+        let signal = || {
+            let pid = std::process::id().to_string();
+            assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        };
+        signal();
+        shutdown.token().cancelled().await;
+        assert_eq!(shutdown.reason(), Some("received SIGTERM"));
+        assert!(!shutdown.at_once_token().is_cancelled());
+        signal();
+        shutdown.at_once_token().cancelled().await;
     }
 }

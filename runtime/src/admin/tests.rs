@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::{Access, Admin};
 use crate::config::Secret;
-use crate::http::{Limits, Listening, listen, serve};
+use crate::http::{HttpMetrics, Listening, Serving, listen, serve};
 use crate::metrics::{Metrics, Unit};
 use crate::ready::Ready;
 use crate::shutdown::Shutdown;
@@ -40,9 +40,10 @@ async fn start(token: Option<&str>) -> Endpoint {
         shutdown: shutdown.token(),
     };
     let access = Access::new(address, token.map(Secret::new)).unwrap();
+    let serving = Serving::new(HttpMetrics::new(&Metrics::new(), "admin"));
     let deploys = Router::new().route("/v1/deploys", post(|body: String| async move { body }));
     let router = admin.router(access, deploys);
-    tasks.spawn("admin", serve(listener, router, Limits::default(), shutdown.token()));
+    tasks.spawn("admin", serve(listener, router, serving, shutdown.token()));
     Endpoint { address, ready, tasks }
 }
 
@@ -164,6 +165,7 @@ async fn a_route_that_panics_stops_the_process() {
     let what = Listening { what: "admin endpoint", address, setting: "admin.listen" };
     let listener = listen(what).await.unwrap();
     let address = listener.local_addr().unwrap();
+    let serving = Serving::new(HttpMetrics::new(&Metrics::new(), "admin"));
     let broken = Router::new().route(
         "/",
         post(|body: String| async move {
@@ -171,7 +173,7 @@ async fn a_route_that_panics_stops_the_process() {
             Ok::<_, Infallible>(())
         }),
     );
-    tasks.spawn("admin", serve(listener, broken, Limits::default(), shutdown.token()));
+    tasks.spawn("admin", serve(listener, broken, serving, shutdown.token()));
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await.unwrap();
     let ended = tasks.join_all(crate::shutdown::DRAIN_MAX).await.unwrap_err();

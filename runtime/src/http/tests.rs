@@ -4,34 +4,47 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
+use expect_test::expect;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{Limits, Listening, listen, serve};
+use super::{HttpMetrics, Limits, Listening, Serving, listen, serve};
 use crate::error::{Class, Classified};
+use crate::metrics::Metrics;
 
 fn at(address: SocketAddr) -> Listening<'static> {
     Listening { what: "admin endpoint", address, setting: "admin.listen" }
+}
+
+fn serving(metrics: &Metrics, limits: Limits) -> Serving {
+    Serving { limits, metrics: HttpMetrics::new(metrics, "test") }
 }
 
 fn loopback() -> Listening<'static> {
     at("127.0.0.1:0".parse().unwrap())
 }
 
-/// Serves `router` while `client` talks to it, then stops the server.
-async fn check<F>(router: Router, limits: Limits, client: impl FnOnce(SocketAddr) -> F)
+/// Serves `router` while `client` talks to it, then stops the server; what was counted.
+async fn check<F>(router: Router, limits: Limits, client: impl FnOnce(SocketAddr) -> F) -> String
 where
     F: Future<Output = ()>,
 {
+    let metrics = Metrics::new();
+    let serving = serving(&metrics, limits);
     let listener = listen(loopback()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let (served, ()) = tokio::join!(serve(listener, router, limits, stop.clone()), async {
+    let (served, ()) = tokio::join!(serve(listener, router, serving, stop.clone()), async {
         client(address).await;
         stop.cancel();
     });
     served.unwrap();
+    let encoded = metrics.encode();
+    let series = encoded.lines().filter(|line| line.starts_with("tidegate_http_"));
+    let mut series: Vec<&str> = series.collect();
+    series.sort_unstable();
+    series.join("\n")
 }
 
 async fn send(address: SocketAddr, request: &str) -> String {
@@ -73,7 +86,7 @@ async fn a_body_over_the_limit_is_413_whether_announced_or_not() {
     let router =
         Router::new().route("/", post(|body: Bytes| async move { body.len().to_string() }));
     let limits = Limits { body_bytes_max: 10, ..Limits::default() };
-    check(router, limits, async |address| {
+    let counted = check(router, limits, async |address| {
         let head = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n";
         let fits = send(address, &format!("{head}content-length: 10\r\n\r\n0123456789")).await;
         assert!(fits.starts_with("HTTP/1.1 200 OK") && fits.ends_with("\r\n\r\n10"), "{fits}");
@@ -85,6 +98,11 @@ async fn a_body_over_the_limit_is_413_whether_announced_or_not() {
         assert!(unannounced.starts_with("HTTP/1.1 413"), "{unannounced}");
     })
     .await;
+    expect![[r#"
+        tidegate_http_answered_requests_total{server="test",status="200"} 1
+        tidegate_http_answered_requests_total{server="test",status="413"} 2
+        tidegate_http_open_connections{server="test"} 0"#]]
+    .assert_eq(&counted);
 }
 
 #[tokio::test]
@@ -95,15 +113,23 @@ async fn a_slow_head_is_cut_off_and_a_slow_route_is_408() {
         request_max: Duration::from_millis(50),
         ..Limits::default()
     };
-    check(router, limits, async |address| {
+    let counted = check(router, limits, async |address| {
         let cut = send(address, "GET / HTTP/1.1\r\nhost:").await;
         assert!(!cut.contains("200"), "{cut}");
         let idle = send(address, "").await;
         assert!(!idle.contains("200"), "{idle}");
         let slow = send(address, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
         assert!(slow.starts_with("HTTP/1.1 408"), "{slow}");
+        let other = send(address, "\x16\x03\x01 this is TLS").await;
+        assert!(other.starts_with("HTTP/1.1 400"), "{other}");
     })
     .await;
+    expect![[r#"
+        tidegate_http_answered_requests_total{server="test",status="408"} 1
+        tidegate_http_broken_connections_total{server="test",reason="not_http"} 1
+        tidegate_http_broken_connections_total{server="test",reason="timeout"} 2
+        tidegate_http_open_connections{server="test"} 0"#]]
+    .assert_eq(&counted);
 }
 
 #[tokio::test]
@@ -140,7 +166,7 @@ async fn a_request_under_way_is_answered_after_the_stop() {
             "finished"
         }),
     );
-    let serving = serve(listener, router, Limits::default(), stop);
+    let serving = serve(listener, router, serving(&Metrics::new(), Limits::default()), stop);
     let (served, answer) =
         tokio::join!(serving, send(address, "GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
     served.unwrap();
