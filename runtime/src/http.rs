@@ -38,6 +38,10 @@ pub use listen::{ListenError, Listening, listen};
 /// The wait after a failed `accept`, which mostly means that file descriptors ran out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// Bytes of a request's head; more is answered with 431. 64 KiB hold every cookie that browsers
+/// send, and 256 connections keep 16 MiB.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
 /// What clients may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -49,6 +53,9 @@ pub struct Limits {
     pub head_max: Duration,
     /// From the end of the head to the beginning of the answer; more is answered with 408.
     pub request_max: Duration,
+    /// After this age a connection ends with the request under way, which is cut off when it and
+    /// its answer take twice [`Limits::request_max`]: a client that never reads keeps no place.
+    pub age_max: Duration,
 }
 
 impl Default for Limits {
@@ -59,6 +66,7 @@ impl Default for Limits {
             body_bytes_max: 8 * 1024 * 1024,
             head_max: Duration::from_secs(10),
             request_max: Duration::from_secs(30),
+            age_max: Duration::from_mins(5),
         }
     }
 }
@@ -157,20 +165,34 @@ async fn connection(
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(serving.limits.head_max);
+    builder.max_buf_size(HEAD_BYTES_MAX);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let open = serving.metrics.opened();
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+        ended = connection.as_mut() => Some(ended),
+        () = either(stop.cancelled(), tokio::time::sleep(serving.limits.age_max)) => None,
+    };
+    let ended = match ended {
+        Some(ended) => Ok(ended),
+        None => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::time::timeout(serving.limits.request_max * 2, connection).await
         }
     };
     drop(open);
-    if let Err(error) = ended {
-        serving.metrics.broken(peer, &error);
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => serving.metrics.broken(peer, &error),
+        Err(_elapsed) => serving.metrics.cut_off(peer),
     }
     drop(permit);
+}
+
+async fn either(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
+    tokio::select! {
+        () = one => {}
+        () = other => {}
+    }
 }
 
 fn seen(listen: SocketAddr, ended: Result<(), JoinError>) -> Result<(), ServeError> {

@@ -3,16 +3,25 @@
 //! Owns: its form as TOML, with the origin of each setting and without secrets.
 //! Never: settings that no layer names.
 
+use std::fmt;
+
 use super::problem::{Problem, Problems};
 use super::read::Source;
 use super::secret::MASK;
 use super::tree::{Node, Place, Step, Table, Value};
 
 /// What the layers gave together.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct InForce {
     tree: Node,
     sources: Vec<Source>,
+}
+
+impl fmt::Debug for InForce {
+    /// As it is shown, because the tree holds secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("InForce").field(&self.show()).finish()
+    }
 }
 
 impl InForce {

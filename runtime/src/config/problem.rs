@@ -26,10 +26,17 @@ pub(super) struct Problem {
 }
 
 /// All mistakes in a configuration; never none.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Problems {
     problems: Vec<Problem>,
     sources: Vec<Source>,
+}
+
+impl fmt::Debug for Problems {
+    /// As it is shown, because the sources hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl Problems {

@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::tree::{Entry, Node, Place, Table, Value};
 
 /// A text with its name, to be quoted in messages.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Source {
     pub(super) name: String,
     pub(super) text: Arc<str>,

@@ -16,7 +16,8 @@ pub(super) const MASK: &str = "***";
 
 /// A text that is not to be seen. In a configuration it is written as the text itself, as
 /// `{ file = "/run/secrets/token" }` or as `{ env = "TOKEN" }`; a relative file is looked up
-/// beside the configuration file, and the end of its last line is cut off.
+/// beside the configuration file, and the end of its last line is cut off. In the environment
+/// `TIDEGATE__ADMIN__TOKEN` holds the text, `TIDEGATE__ADMIN__TOKEN__FILE` the name of the file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

@@ -607,3 +607,41 @@ fn elements_of_a_list_are_taken_in_the_order_of_their_numbers() {
         (0..12).map(|number| (format!("TIDEGATE__INPUT__{number}__TYPE"), "stdin".to_owned()));
     assert_eq!(load(layers("").environment(many)).input.len(), 12);
 }
+
+#[test]
+fn nothing_that_can_be_printed_holds_a_secret() {
+    let file = "[admin]\ntoken = \"hunter2\"\n";
+    let loaded = layers(file).load::<Settings>().unwrap();
+    let refused = loaded.in_force.refuse("admin.token", "it is too short");
+    let wrong = layers(&format!("{file}lisen = 5\n")).load::<Settings>().unwrap_err();
+    let printed = format!("{loaded:?} {refused:?} {refused} {wrong:?} {:?}", layers(file));
+    assert!(!printed.contains("hunter2"), "{printed}");
+}
+
+#[test]
+fn a_secret_in_a_file_can_be_named_by_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "from-file\r\n").unwrap();
+    let name = ("TIDEGATE__ADMIN__TOKEN__FILE".to_owned(), file.display().to_string());
+    let settings = load(layers("[admin]\ntoken = \"from-text\"\n").environment([name]));
+    assert_eq!(settings.admin.token.unwrap().expose(), "from-file");
+}
+
+#[test]
+fn colours_are_only_in_the_coloured_form() {
+    let problems = layers("x = 1\n").load::<Settings>().unwrap_err();
+    assert!(problems.render(true).contains("\u{1b}["));
+    assert!(!problems.render(false).contains('\u{1b}'));
+}
+
+#[test]
+fn a_text_that_breaks_off_anywhere_is_told_or_read() {
+    let environment = variables([("TIDEGATE__INPUT__0__SERVICE", "shop")]);
+    for end in 0..=MISTAKES.len() {
+        let layers = layers(MISTAKES.get(..end).unwrap()).environment(environment.clone());
+        if let Err(problems) = layers.load::<Settings>() {
+            assert!(!problems.to_string().is_empty(), "up to byte {end}");
+        }
+    }
+}

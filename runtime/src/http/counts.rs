@@ -53,6 +53,12 @@ impl HttpMetrics {
         self.answered.with([self.server, status.as_str()]).inc();
     }
 
+    /// A client that read or wrote too slowly.
+    pub(super) fn cut_off(&self, peer: SocketAddr) {
+        self.broken.with([self.server, "too_slow"]).inc();
+        debug!(server = self.server, %peer, reason = "too_slow", "connection broke");
+    }
+
     pub(super) fn broken(&self, peer: SocketAddr, error: &hyper::Error) {
         let reason = if error.is_timeout() {
             "timeout"

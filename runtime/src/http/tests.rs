@@ -172,3 +172,41 @@ async fn a_request_under_way_is_answered_after_the_stop() {
     served.unwrap();
     assert!(answer.ends_with("finished"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_client_that_never_reads_keeps_no_place() {
+    let router = Router::new()
+        .route("/", get(async || "here"))
+        .route("/large", get(async || "x".repeat(64 * 1024 * 1024)));
+    let limits = Limits {
+        connections_max: 1,
+        age_max: Duration::from_millis(50),
+        request_max: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let counted = check(router, limits, async |address| {
+        let mut deaf = TcpStream::connect(address).await.unwrap();
+        deaf.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let answer = send(address, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        assert!(answer.ends_with("here"), "{answer}");
+    })
+    .await;
+    assert!(counted.contains(r#"{server="test",reason="too_slow"} 1"#), "{counted}");
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_431() {
+    let router = Router::new().route("/", get(async || "here"));
+    let counted = check(router, Limits::default(), async |address| {
+        let head = format!("GET / HTTP/1.1\r\nhost: a\r\ncookie: {}", "x".repeat(80 * 1024));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // The server may close before it has read all.
+        drop(stream.write_all(head.as_bytes()).await);
+        let mut answer = Vec::new();
+        drop(stream.read_to_end(&mut answer).await);
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    })
+    .await;
+    assert!(counted.contains(r#"{server="test",reason="not_http"} 1"#), "{counted}");
+}
