@@ -1,1 +1,3 @@
 //! Inputs and log formats to access events.
+
+pub mod input;

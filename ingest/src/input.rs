@@ -1,0 +1,23 @@
+//! Inputs: where lines come from.
+//!
+//! Owns: following files, standard input and HTTP, and the raw log that makes them durable before
+//! they are acknowledged. Never: what a line means.
+//!
+//! All inputs of a process append to one partition of one raw log. Its order is the order in which
+//! everything behind sees lines, so reading it again gives the same answers. Each record says in
+//! its headers which input brought it, and a record without a line says that the input stood at
+//! its end at that time ([`RawKind::Mark`]).
+
+mod config;
+mod file;
+mod http;
+mod raw;
+mod stdin;
+mod tail;
+
+pub use config::{InputConfig, InputType};
+pub use file::{FileInput, FileInputError};
+pub use http::{HttpInput, LineReply, lines_router};
+pub use raw::{RawKind, RawLog, RawRecord};
+pub use stdin::StdinInput;
+pub use tail::{Chunk, Follow, Place, Tail};

@@ -1,0 +1,196 @@
+//! The raw log of one process: what was taken, in order, before anything was made of it.
+//!
+//! Owns: the headers of its records. Never: the meaning of a line.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use runtime::clock::Clock;
+use transport::embedded::{Change, Store, Table};
+use transport::{Log, LogError, NewRecord, NextOffset, Partition, ReadLimits, Record};
+
+/// What a record of the raw log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RawKind {
+    /// A line of an input.
+    Line,
+    /// No line: at the record's time the input stood at its end.
+    Mark,
+    /// A deploy that was posted; JSON of `schemas::Deploy`.
+    Deploy,
+}
+
+const KIND: &str = "kind";
+const INPUT: &str = "input";
+const FILE: &str = "file";
+const NEXT: &str = "next";
+
+/// A record of the raw log, read.
+#[derive(Debug, Clone, Copy)]
+pub struct RawRecord<'a> {
+    /// What it is.
+    pub kind: RawKind,
+    /// The input that brought it; empty for deploys.
+    pub input: &'a str,
+    /// The file that the line stood in, and the place after it.
+    pub file: Option<(&'a str, i64)>,
+    /// The line without its end.
+    pub value: &'a Bytes,
+    /// When it was taken, in milliseconds since 1970.
+    pub taken_ms: i64,
+}
+
+impl<'a> RawRecord<'a> {
+    /// Reads a record. Headers that are not ours are ignored.
+    #[must_use]
+    pub fn of(record: &'a Record) -> Self {
+        let mut read = Self {
+            kind: RawKind::Line,
+            input: "",
+            file: None,
+            value: &record.value,
+            taken_ms: record.timestamp_ms.unwrap_or(0),
+        };
+        let (mut file, mut next) = (None, None);
+        for (name, value) in &record.headers {
+            let text = std::str::from_utf8(value).unwrap_or("");
+            match name.as_str() {
+                KIND if text == "mark" => read.kind = RawKind::Mark,
+                KIND if text == "deploy" => read.kind = RawKind::Deploy,
+                INPUT => read.input = text,
+                FILE => file = Some(text),
+                NEXT => next = text.parse().ok(),
+                _ => {}
+            }
+        }
+        read.file = file.zip(next);
+        read
+    }
+}
+
+/// The raw log as inputs write it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RawLog {
+    log: Log,
+    places: Table,
+    clock: Clock,
+}
+
+impl RawLog {
+    /// The only partition.
+    pub const PARTITION: Partition = Partition(0);
+
+    /// Topic `raw` and table `places` of this store.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn open(store: &Store, clock: Clock) -> Result<Self, LogError> {
+        let log = Log::Embedded(store.log("raw", 1)?);
+        Ok(Self { log, places: store.table("places")?, clock })
+    }
+
+    /// The log itself, to read it.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    fn record(&self, value: Bytes, headers: Vec<(String, Bytes)>) -> NewRecord {
+        NewRecord { timestamp_ms: Some(self.clock.unix_ms()), headers, ..NewRecord::new(value) }
+    }
+
+    /// A line, to be appended with others by [`Self::append`]. `file` names the file and the place
+    /// after the line.
+    #[must_use]
+    pub fn line(&self, input: &Bytes, line: Bytes, file: Option<(&Bytes, u64)>) -> NewRecord {
+        let mut headers = vec![(INPUT.to_owned(), input.clone())];
+        if let Some((file, next)) = file {
+            headers.push((FILE.to_owned(), file.clone()));
+            headers.push((NEXT.to_owned(), Bytes::from(next.to_string())));
+        }
+        self.record(line, headers)
+    }
+
+    /// Says that the input stands at its end now.
+    #[must_use]
+    pub fn mark(&self, input: &Bytes) -> NewRecord {
+        let kind = (KIND.to_owned(), Bytes::from_static(b"mark"));
+        self.record(Bytes::new(), vec![kind, (INPUT.to_owned(), input.clone())])
+    }
+
+    /// A deploy, as the JSON of its record.
+    #[must_use]
+    pub fn deploy(&self, json: Bytes) -> NewRecord {
+        self.record(json, vec![(KIND.to_owned(), Bytes::from_static(b"deploy"))])
+    }
+
+    /// Appends; durable when it returns.
+    ///
+    /// # Errors
+    /// As [`Log::append`]: the disk is full, the log is closed.
+    pub async fn append(&self, records: Vec<NewRecord>) -> Result<(), LogError> {
+        self.log.append(Self::PARTITION, records).await.map(|_offsets| ())
+    }
+
+    /// Where each file of an input had been read to, as next byte by file: what was last
+    /// remembered, moved on by what the log holds since.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn places(&self, input: &str) -> Result<BTreeMap<String, u64>, LogError> {
+        let mut places = BTreeMap::new();
+        let mut from = NextOffset::ZERO;
+        if let Some(bytes) = self.places.get(input.as_bytes()).await? {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let mut lines = text.lines();
+            from = NextOffset(lines.next().and_then(|n| n.parse().ok()).unwrap_or(0));
+            places.extend(lines.filter_map(|line| {
+                let (next, file) = line.split_once(' ')?;
+                Some((file.to_owned(), next.parse().ok()?))
+            }));
+        }
+        let bounds = self.log.bounds(Self::PARTITION).await?;
+        let from = from.clamp(bounds.start, bounds.end);
+        let mut reader = self.log.reader(Self::PARTITION, from).await?;
+        while reader.next_offset() < bounds.end {
+            let fetched = reader.next(ReadLimits::default()).await?;
+            for record in fetched.records.iter().map(RawRecord::of).filter(|r| r.input == input) {
+                if let Some((file, next)) = record.file {
+                    places.insert(file.to_owned(), u64::try_from(next).unwrap_or(0));
+                }
+            }
+        }
+        Ok(places)
+    }
+
+    /// Remembers the places of an input's files. `places` must hold all that the input appended.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn remember(
+        &self,
+        input: &str,
+        places: &BTreeMap<String, u64>,
+    ) -> Result<(), LogError> {
+        let mut text = format!("{}\n", self.end().await?);
+        for (file, next) in places {
+            text.push_str(&format!("{next} {file}\n"));
+        }
+        self.places.apply(vec![Change::Put(input.as_bytes().to_vec(), text.into_bytes())]).await
+    }
+
+    /// Where the next record will stand.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn end(&self) -> Result<NextOffset, LogError> {
+        self.log.bounds(Self::PARTITION).await.map(|bounds| bounds.end)
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn topic(&self) -> &Arc<str> {
+        self.log.topic()
+    }
+}
