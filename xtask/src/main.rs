@@ -10,11 +10,14 @@
 
 mod args;
 mod clock;
+mod demo;
+mod generate;
 mod http;
 mod kafka;
 mod packages;
 mod place;
 mod process;
+mod random;
 mod test;
 mod tidy;
 mod trouble;
@@ -27,10 +30,14 @@ use crate::trouble::Trouble;
 const USAGE: &str = "\
 cargo xtask COMMAND
 
+  demo [--speed 30] [--seed 7] [--keep]
+                              the whole way in a minute: traffic in, blocks and tickets out
   test [--only STEP…] [--list]
                               what CI runs, in its order; installs what it needs
   kafka start|stop|status     a real Kafka on this machine, from Maven jars
                               [--nodes N] [--port P] [--dir D] [--heap 512m]; stop [--wipe]
+  gen traffic --out FOLDER [--seed 7] [--start-ms MS]
+                              the demo's traffic as files
   tidy                        what no lint can check: imports, licences, files, rules
 
 Everything that cargo builds here goes to TIDEGATE_TARGET_DIR (default ~/.cache/tidegate/target).";
@@ -48,6 +55,8 @@ fn main() -> ExitCode {
 
 fn run(args: &mut Args) -> Result<(), Trouble> {
     match args.word("a command").as_deref() {
+        Ok("demo") => demo::run(args),
+        Ok("gen") => generate::run(args),
         Ok("kafka") => kafka::run(args),
         Ok("test") => test::run(args),
         Ok("tidy") => tidy::run(args),

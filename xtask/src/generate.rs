@@ -1,0 +1,36 @@
+//! `cargo xtask gen`: the traffic of the demo as files, for trying things by hand.
+//!
+//! Owns: where it is written. Never: what it is made of.
+
+use std::path::PathBuf;
+
+use crate::args::Args;
+use crate::clock::Moment;
+use crate::demo::Traffic;
+use crate::place;
+use crate::trouble::Trouble;
+
+/// Runs `gen traffic`.
+pub(crate) fn run(args: &mut Args) -> Result<(), Trouble> {
+    match args.word("`traffic`")?.as_str() {
+        "traffic" => traffic(args),
+        other => Err(Trouble::usage(format!("gen does not know `{other}`: traffic"))),
+    }
+}
+
+/// Writes access log, labels and identities of the demo's ten minutes.
+fn traffic(args: &mut Args) -> Result<(), Trouble> {
+    let folder = args.option("--out")?.map(PathBuf::from);
+    let seed = args.parsed("--seed")?.unwrap_or(7);
+    let start = args.parsed("--start-ms")?.map_or_else(Moment::now, Moment);
+    args.finish()?;
+    let folder = folder.ok_or_else(|| Trouble::usage("gen traffic: `--out FOLDER` is missing"))?;
+    let folder = place::folder(&folder)?;
+    let traffic = Traffic::make(seed);
+    let lines: String = traffic.requests.iter().map(|request| request.combined(start)).collect();
+    place::write(&folder.join("access.log"), &lines)?;
+    place::write(&folder.join("labels.jsonl"), &traffic.label_lines())?;
+    place::write(&folder.join("identities.jsonl"), &traffic.identities)?;
+    println!("{} lines in {}", traffic.requests.len(), folder.display());
+    Ok(())
+}
