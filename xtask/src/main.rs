@@ -11,6 +11,7 @@
 mod args;
 mod clock;
 mod demo;
+mod eval;
 mod generate;
 mod http;
 mod kafka;
@@ -34,6 +35,8 @@ cargo xtask COMMAND
                               the whole way in a minute: traffic in, blocks and tickets out
   test [--only STEP…] [--list]
                               what CI runs, in its order; installs what it needs
+  eval [--corpora DIR] [--write]
+                              how well we read and detect on data that others labelled
   kafka start|stop|status     a real Kafka on this machine, from Maven jars
                               [--nodes N] [--port P] [--dir D] [--heap 512m]; stop [--wipe]
   gen traffic --out FOLDER [--seed 7] [--start-ms MS]
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
 fn run(args: &mut Args) -> Result<(), Trouble> {
     match args.word("a command").as_deref() {
         Ok("demo") => demo::run(args),
+        Ok("eval") => eval::run(args),
         Ok("gen") => generate::run(args),
         Ok("kafka") => kafka::run(args),
         Ok("test") => test::run(args),

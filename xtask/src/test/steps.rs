@@ -7,6 +7,7 @@ use std::process::Command;
 
 use super::session::{Session, TARGETS};
 use super::{Ending, Step};
+use crate::eval::{self, Score};
 use crate::packages::{self, CC, JAVA, KCAT, MAKE, MAVEN, NGINX, Need, RSYSLOG, RSYSLOG_KAFKA};
 use crate::process::succeeds;
 use crate::trouble::Trouble;
@@ -27,6 +28,7 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "rustdoc", about: "documentation, warnings denied", run: rustdoc },
     Step { name: "rules-check", about: "the rule pack is sound", run: rules_check },
     Step { name: "rules-test", about: "the rule pack's tests, four ways", run: rules_test },
+    Step { name: "eval", about: "scores on data that others labelled", run: evaluate },
 ];
 
 fn install(_: &mut Session) -> Result<Ending, Trouble> {
@@ -104,6 +106,14 @@ fn rules_test(session: &mut Session) -> Result<Ending, Trouble> {
 fn rules(session: &mut Session, verb: &str) -> Result<Ending, Trouble> {
     let mut command = Command::new(session.binary()?);
     judge(command.args(["rules", verb, "rules"]).current_dir(place::root()), "see above")
+}
+
+fn evaluate(session: &mut Session) -> Result<Ending, Trouble> {
+    Ok(match eval::score(&session.binary()?, None, None)? {
+        Score::Reached => Ending::Passed,
+        Score::Short(what) => Ending::Failed(format!("not reached: {}", what.join("; "))),
+        Score::NoCorpora(why) => Ending::Absent(why),
+    })
 }
 
 /// Runs a command to its end with its output untouched.
