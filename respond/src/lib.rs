@@ -1,1 +1,28 @@
 //! Policy, guardrails and ledger; blocks and tickets.
+//!
+//! Owns: the way of a verdict: its orders by policy and guardrails ([`Policy`], [`guard`]), their
+//! place in the ledger ([`Ledger`]), the targets that carry them out, what came of them, and their
+//! end.
+//! Never: why a rule fired; what a gateway logs; the command line.
+
+mod address;
+mod ask;
+mod decide;
+pub mod guard;
+mod hex;
+mod known_good;
+mod ledger;
+mod nearest;
+mod pattern;
+mod policy;
+
+pub use ask::{Ask, AskError};
+pub use known_good::{KnownGood, Success};
+pub use ledger::{
+    Asker, Entry, Episode, LEDGER_FILE, Ledger, LedgerError, Options, Phase, Record, State, Taken,
+};
+pub use pattern::{Pattern, PatternError};
+pub use policy::{DEFAULT_POLICY, Line, Policy, PolicyError, Then, When};
+
+#[cfg(test)]
+mod fixture;

@@ -41,13 +41,15 @@ pub struct Subject {
 /// Why a guardrail changed or held an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuardNote {
-    /// Which guardrail: `never_block`, `known_good`, `blast_radius`, `budget`, `dry_run`, `policy`.
+    /// Which guardrail: `never_block`, `known_good`, `blast_radius`, `budget`, `dry_run`, `ttl`,
+    /// `canary`, `policy`; or `subject`, `repeat`, `target` where nothing could be ordered.
     pub guard: String,
     /// What it found, in words.
     pub reason: String,
 }
 
-/// An order. `id` is a function of (verdict id, action, target), so a repeated verdict gives the same.
+/// An order. `id` is a function of (verdict id, revision, action, target, subject), so a repeated
+/// verdict gives the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Order {
     /// Identity; the idempotency key at targets.
