@@ -9,6 +9,7 @@
 )]
 
 mod args;
+mod bench;
 mod clock;
 mod demo;
 mod eval;
@@ -23,6 +24,7 @@ mod test;
 mod tidy;
 mod trouble;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::args::Args;
@@ -37,6 +39,9 @@ cargo xtask COMMAND
                               what CI runs, in its order; installs what it needs
   eval [--corpora DIR] [--write]
                               how well we read and detect on data that others labelled
+  bench [--lines 1000000] [--runs 3] [--rules 0 1 10 100] [--limit-seconds 300]
+        [--without-duckdb] [--write]
+                              what a line costs, beside the floor and DuckDB
   kafka start|stop|status     a real Kafka on this machine, from Maven jars
                               [--nodes N] [--port P] [--dir D] [--heap 512m]; stop [--wipe]
   gen traffic --out FOLDER [--seed 7] [--start-ms MS]
@@ -58,6 +63,8 @@ fn main() -> ExitCode {
 
 fn run(args: &mut Args) -> Result<(), Trouble> {
     match args.word("a command").as_deref() {
+        Ok("bench") => bench::run(args),
+        Ok("bench-floor") => bench::floor(Path::new(&args.word("a file")?)),
         Ok("demo") => demo::run(args),
         Ok("eval") => eval::run(args),
         Ok("gen") => generate::run(args),

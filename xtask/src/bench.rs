@@ -1,0 +1,211 @@
+//! `cargo xtask bench`: what a line costs, beside the floor and DuckDB on the same machine.
+//!
+//! Owns: what is run and how often, `docs/benchmarks.md`. Never: a workload's content.
+
+mod duckdb;
+mod machine;
+mod measure;
+mod page;
+mod rules;
+mod workload;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::args::Args;
+use crate::packages;
+use crate::place;
+use crate::process::succeeds;
+use crate::trouble::Trouble;
+
+use measure::{Limit, Measured, run as measured};
+use page::{Page, Row};
+use rules::RuleSet;
+use workload::{Format, Workload};
+
+pub(crate) use measure::floor;
+
+/// What the command line asks for.
+#[derive(Debug)]
+struct Wish {
+    lines: u64,
+    runs: usize,
+    limit: Limit,
+    sets: Vec<usize>,
+    duckdb: bool,
+    write: bool,
+}
+
+/// Where everything lies.
+#[derive(Debug)]
+struct Bench {
+    wish: Wish,
+    folder: PathBuf,
+    tidegate: PathBuf,
+    xtask: PathBuf,
+    floor: PathBuf,
+    python: Option<PathBuf>,
+}
+
+/// Runs the benchmark.
+pub(crate) fn run(args: &mut Args) -> Result<(), Trouble> {
+    let wish = Wish {
+        lines: args.parsed("--lines")?.unwrap_or(1_000_000),
+        runs: args.parsed("--runs")?.unwrap_or(3).max(1),
+        limit: Limit(Duration::from_secs(args.parsed("--limit-seconds")?.unwrap_or(300))),
+        sets: sets(&args.words_after("--rules"))?,
+        duckdb: !args.flag("--without-duckdb"),
+        write: args.flag("--write"),
+    };
+    args.finish()?;
+    let write = wish.write;
+    let text = Bench::prepare(wish)?.run()?;
+    println!("{text}");
+    if write {
+        place::write(&place::root().join("docs/benchmarks.md"), &text)?;
+    }
+    Ok(())
+}
+
+/// The rule sets to run, by their number in a name: 0, 1, 10, 100.
+fn sets(words: &[String]) -> Result<Vec<usize>, Trouble> {
+    if words.is_empty() {
+        return Ok(vec![0, 1, 10, 100]);
+    }
+    let read = |word: &String| match word.parse() {
+        Ok(number @ (0 | 1 | 10 | 100)) => Ok(number),
+        _ => Err(Trouble::usage(format!("--rules {word}: any of 0 1 10 100"))),
+    };
+    words.iter().map(read).collect()
+}
+
+impl Bench {
+    fn prepare(wish: Wish) -> Result<Self, Trouble> {
+        let mut build = place::cargo();
+        build.args(["build", "--release", "--package", "tidegate", "--package", "xtask"]);
+        let mut floor = place::cargo();
+        floor.args(["build", "--release", "--package", "ingest", "--example", "floor"]);
+        if !succeeds(&mut build)? || !succeeds(&mut floor)? {
+            return Err(Trouble::no("the build failed; the errors stand above"));
+        }
+        let python = if wish.duckdb { Some(packages::python(&["duckdb"])?) } else { None };
+        let release = place::target().join("release");
+        Ok(Self {
+            folder: place::folder(&place::target().join("bench"))?,
+            tidegate: release.join("tidegate"),
+            xtask: release.join("xtask"),
+            floor: release.join("examples/floor"),
+            python,
+            wish,
+        })
+    }
+
+    fn run(&self) -> Result<String, Trouble> {
+        let mut page = Page::new(self.wish.lines, self.wish.runs);
+        for format in [Format::Combined, Format::Json] {
+            let workload = Workload { lines: self.wish.lines, format, seed: 7 };
+            let log = workload.file(&self.folder)?;
+            page.workload(format.name(), file_bytes(&log)?);
+            self.floors(format, &log, &mut page)?;
+            for number in &self.wish.sets {
+                let set = RuleSet::make(*number);
+                self.ours(format, &log, &set, &mut page)?;
+                self.theirs(format, &log, &set, &mut page)?;
+            }
+        }
+        Ok(page.text())
+    }
+
+    /// What even a program that does nothing with a line must spend on it.
+    fn floors(&self, format: Format, log: &Path, page: &mut Page) -> Result<(), Trouble> {
+        let split = self.median(|| {
+            let mut command = Command::new(&self.xtask);
+            command.arg("bench-floor").arg(log);
+            command
+        })?;
+        page.row(Row::new("floor: splitting lines", format.name(), "–", split));
+        if format == Format::Json {
+            let parse = self.median(|| {
+                let mut command = Command::new(&self.floor);
+                command.arg(log);
+                command
+            })?;
+            page.row(Row::new("floor: sonic-rs, all fields", format.name(), "–", parse));
+        }
+        Ok(())
+    }
+
+    fn ours(
+        &self,
+        format: Format,
+        log: &Path,
+        set: &RuleSet,
+        page: &mut Page,
+    ) -> Result<(), Trouble> {
+        let folder = self.folder.join(set.name());
+        place::remove_folder(&folder)?;
+        set.write(&place::folder(&folder)?)?;
+        let result = self.median(|| {
+            let mut command = Command::new(&self.tidegate);
+            command.args(["replay", "--timing", "-o", "json", "--kinds", "opened", "--rules"]);
+            command.arg(&folder).arg(log);
+            command
+        })?;
+        page.shares(format.name(), &set.name(), &result);
+        page.answers(format.name(), &set.name(), duckdb::fired_by_us(&result.out));
+        page.row(Row::new("tidegate replay", format.name(), &set.name(), result));
+        Ok(())
+    }
+
+    fn theirs(
+        &self,
+        format: Format,
+        log: &Path,
+        set: &RuleSet,
+        page: &mut Page,
+    ) -> Result<(), Trouble> {
+        let Some(python) = &self.python else { return Ok(()) };
+        let script = self.folder.join("duckdb.py");
+        place::write(&script, &duckdb::script(format, log, set))?;
+        let result = self.median(|| {
+            let mut command = Command::new(python);
+            command.arg(&script);
+            command
+        })?;
+        page.compare(format.name(), &set.name(), &duckdb::fired_by_them(&result.out));
+        page.row(Row::new("DuckDB, one batch", format.name(), &set.name(), result));
+        Ok(())
+    }
+
+    /// The run with the middle cost of several; the first that runs into the limit ends it.
+    fn median(&self, command: impl Fn() -> Command) -> Result<Measured, Trouble> {
+        let mut runs: Vec<Measured> = Vec::new();
+        for _ in 0..self.wish.runs {
+            let run = measured(&mut command(), self.wish.limit)?;
+            if !run.finished {
+                return Ok(run);
+            }
+            runs.push(run);
+        }
+        runs.sort_by_key(|run| run.cpu);
+        let middle = runs.len() / 2;
+        runs.into_iter().nth(middle).ok_or_else(|| Trouble::usage("--runs: at least 1"))
+    }
+}
+
+fn file_bytes(path: &Path) -> Result<u64, Trouble> {
+    std::fs::metadata(path).map(|data| data.len()).map_err(|e| Trouble::io("look at", path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sets;
+
+    #[test]
+    fn rule_sets_are_chosen_by_number() {
+        assert_eq!(sets(&[]).unwrap(), [0, 1, 10, 100]);
+        assert_eq!(sets(&["10".to_owned()]).unwrap(), [10]);
+        assert!(sets(&["7".to_owned()]).is_err());
+    }
+}
