@@ -4,9 +4,13 @@
 //! Never: reading records, or deciding from committed offsets where to go on, but for an output
 //! that is empty (delivery rule 4).
 
-use tokio::sync::{mpsc, oneshot};
+use std::convert::Infallible;
+use std::sync::mpsc::SyncSender;
+
+use tokio::sync::mpsc;
 
 use crate::error::LogError;
+use crate::kafka::{KafkaLog, Member};
 use crate::log::Log;
 use crate::record::{NextOffset, Partition};
 
@@ -33,25 +37,41 @@ pub enum GroupEvent {
 
 /// Tells the group that revoked partitions have been given up.
 #[derive(Debug)]
-pub struct RevokeAck(
-    #[expect(dead_code, reason = "being dropped is the message")] oneshot::Sender<()>,
-);
+pub struct RevokeAck {
+    /// Nothing is sent; that it is dropped is the message.
+    _dropped: SyncSender<Infallible>,
+}
 
 impl RevokeAck {
+    pub(crate) fn new(sender: SyncSender<Infallible>) -> Self {
+        Self { _dropped: sender }
+    }
+
     /// The partitions are given up. The same as dropping it.
     pub fn done(self) {
         drop(self);
     }
 }
 
-/// A member of the group that reads a topic.
+/// What the queue of a member holds.
+pub(crate) type Event = Result<GroupEvent, LogError>;
+
+/// A member of the group that reads a topic. Leaves when it is dropped.
 #[derive(Debug)]
 pub struct Group {
-    log: Log,
-    name: String,
-    events: mpsc::Receiver<Result<GroupEvent, LogError>>,
-    /// Keeps the queue of a group open that has one member for ever.
-    _alone: Option<mpsc::Sender<Result<GroupEvent, LogError>>>,
+    events: mpsc::Receiver<Event>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Alone {
+        log: Log,
+        name: String,
+        /// Keeps the queue open.
+        _events: mpsc::Sender<Event>,
+    },
+    Kafka(Member),
 }
 
 impl Group {
@@ -62,7 +82,13 @@ impl Group {
         let all = (0..log.partitions()).map(Partition).collect();
         // The queue is new and has room.
         drop(send.try_send(Ok(GroupEvent::Assigned(all))));
-        Self { log: log.clone(), name: name.to_owned(), events, _alone: Some(send) }
+        let kind = Kind::Alone { log: log.clone(), name: name.to_owned(), _events: send };
+        Self { events, kind }
+    }
+
+    pub(crate) fn join(log: &KafkaLog, name: &str) -> Result<Self, LogError> {
+        let (send, events) = mpsc::channel(EVENTS_MAX);
+        Ok(Self { events, kind: Kind::Kafka(Member::join(log, name, send)?) })
     }
 
     /// The next event. Waits; none once the group is left.
@@ -79,7 +105,10 @@ impl Group {
     /// # Errors
     /// [`LogError`].
     pub async fn committed(&self, partition: Partition) -> Result<Option<NextOffset>, LogError> {
-        self.log.cursor(&self.name, partition).await
+        match &self.kind {
+            Kind::Alone { log, name, .. } => log.cursor(name, partition).await,
+            Kind::Kafka(member) => member.committed(partition).await,
+        }
     }
 
     /// Commits how far a partition has been used. For lag displays.
@@ -87,6 +116,9 @@ impl Group {
     /// # Errors
     /// [`LogError`].
     pub async fn commit(&self, partition: Partition, next: NextOffset) -> Result<(), LogError> {
-        self.log.set_cursor(&self.name, partition, next).await
+        match &self.kind {
+            Kind::Alone { log, name, .. } => log.set_cursor(name, partition, next).await,
+            Kind::Kafka(member) => member.commit(partition, next),
+        }
     }
 }

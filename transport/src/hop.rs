@@ -6,10 +6,12 @@
 //! Never: transactions, a side store, or what records mean.
 //!
 //! [`Hop`] is the pure half: it says what to write, given what was read. [`HopTask`] is the loop
-//! around it. Both copy the model of the protocol; the test `hop::tests` drives them through
+//! around it for one partition, [`HopStage`] runs one for each partition that its group gives to
+//! this process, and takes them up again after a dependency was away. They follow the model of the protocol; the test `hop::tests` drives them through
 //! crashes, zombies, late landings and repeats.
 
 mod core;
+mod stage;
 mod task;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use crate::origin::GateError;
 use crate::record::{NextOffset, Offset, Partition, TopicId};
 
 pub use self::core::{End, Hop, HopInput, Produced, Standing, Written};
+pub use self::stage::HopStage;
 pub use self::task::{HopTask, Transform};
 
 /// Why a hop cannot go on.

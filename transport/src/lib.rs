@@ -22,6 +22,7 @@ pub mod embedded;
 mod error;
 mod group;
 pub mod hop;
+pub mod kafka;
 mod log;
 pub mod memory;
 mod origin;

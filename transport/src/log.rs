@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use crate::embedded::EmbeddedLog;
 use crate::error::LogError;
+use crate::group::Group;
+use crate::kafka::{KafkaLog, KafkaReader};
 use crate::memory::MemoryLog;
 use crate::output::Output;
 use crate::record::{NewRecord, NextOffset, OffsetRange, Partition, Record, TopicId};
@@ -20,6 +22,8 @@ pub enum Log {
     Memory(MemoryLog),
     /// In a folder of this machine.
     Embedded(EmbeddedLog),
+    /// In a Kafka cluster.
+    Kafka(KafkaLog),
 }
 
 /// How much one read may give, and how long it may wait for a first record.
@@ -76,6 +80,7 @@ impl Log {
         match self {
             Self::Memory(log) => log.topic(),
             Self::Embedded(log) => log.topic(),
+            Self::Kafka(log) => log.topic(),
         }
     }
 
@@ -85,6 +90,7 @@ impl Log {
         match self {
             Self::Memory(log) => log.topic_id(),
             Self::Embedded(log) => log.topic_id(),
+            Self::Kafka(log) => log.topic_id(),
         }
     }
 
@@ -94,6 +100,7 @@ impl Log {
         match self {
             Self::Memory(log) => log.partitions(),
             Self::Embedded(log) => log.partitions(),
+            Self::Kafka(log) => log.partitions(),
         }
     }
 
@@ -111,6 +118,7 @@ impl Log {
         match self {
             Self::Memory(log) => log.append(partition, records),
             Self::Embedded(log) => log.append(partition, records).await,
+            Self::Kafka(log) => log.append(partition, records).await,
         }
     }
 
@@ -122,6 +130,7 @@ impl Log {
         match self {
             Self::Memory(log) => Ok(Output::memory(log.clone())),
             Self::Embedded(log) => Ok(Output::embedded(log.clone())),
+            Self::Kafka(log) => Output::kafka(log),
         }
     }
 
@@ -136,7 +145,24 @@ impl Log {
             let topic = Arc::clone(self.topic());
             return Err(LogError::OutOfRange { topic, partition, asked: from, start, end });
         }
-        Ok(Reader { log: self.clone(), partition, next: from, ahead: VecDeque::new() })
+        let source = match self {
+            Self::Memory(log) => Source::Memory(log.clone()),
+            Self::Embedded(log) => Source::Embedded(log.clone()),
+            Self::Kafka(log) => Source::Kafka(Box::new(log.reader(partition, from)?)),
+        };
+        Ok(Reader { source, partition, next: from, ahead: VecDeque::new() })
+    }
+
+    /// Joins the group of this name that shares the partitions of the log. Only Kafka's logs have
+    /// groups of more than one.
+    ///
+    /// # Errors
+    /// When the client cannot be made.
+    pub fn group(&self, name: &str) -> Result<Group, LogError> {
+        match self {
+            Self::Memory(_) | Self::Embedded(_) => Ok(Group::alone(self, name)),
+            Self::Kafka(log) => Group::join(log, name),
+        }
     }
 
     /// The last record of the partition; none when it holds nothing.
@@ -147,6 +173,7 @@ impl Log {
         match self {
             Self::Memory(log) => log.last(partition),
             Self::Embedded(log) => log.last(partition).await,
+            Self::Kafka(log) => log.last(partition).await,
         }
     }
 
@@ -158,6 +185,7 @@ impl Log {
         match self {
             Self::Memory(log) => log.bounds(partition),
             Self::Embedded(log) => log.bounds(partition),
+            Self::Kafka(log) => log.bounds(partition).await,
         }
     }
 
@@ -173,6 +201,7 @@ impl Log {
         match self {
             Self::Memory(log) => log.cursor(name, partition),
             Self::Embedded(log) => log.cursor(name, partition).await,
+            Self::Kafka(log) => log.cursor(name, partition).await,
         }
     }
 
@@ -189,6 +218,7 @@ impl Log {
         match self {
             Self::Memory(log) => log.set_cursor(name, partition, next),
             Self::Embedded(log) => log.set_cursor(name, partition, next).await,
+            Self::Kafka(log) => log.set_cursor(name, partition, next).await,
         }
     }
 
@@ -204,6 +234,7 @@ impl Log {
         match self {
             Self::Memory(log) => log.trim_before(partition, start),
             Self::Embedded(log) => log.trim_before(partition, start).await,
+            Self::Kafka(log) => log.trim_before(partition, start).await,
         }
     }
 }
@@ -211,12 +242,19 @@ impl Log {
 /// Reads one partition from a place on.
 #[derive(Debug)]
 pub struct Reader {
-    log: Log,
+    source: Source,
     partition: Partition,
     /// The offset after the last record given.
     next: NextOffset,
     /// Read from the log but not given yet; starts at `next`.
     ahead: VecDeque<Record>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Memory(MemoryLog),
+    Embedded(EmbeddedLog),
+    Kafka(Box<KafkaReader>),
 }
 
 impl Reader {
@@ -241,9 +279,10 @@ impl Reader {
         let mut end_at_ms = None;
         if self.ahead.is_empty() {
             let from = self.next;
-            let read = match &self.log {
-                Log::Memory(log) => log.read(self.partition, from, limits.wait).await?,
-                Log::Embedded(log) => log.read(self.partition, from, limits).await?,
+            let read = match &mut self.source {
+                Source::Memory(log) => log.read(self.partition, from, limits.wait).await?,
+                Source::Embedded(log) => log.read(self.partition, from, limits).await?,
+                Source::Kafka(reader) => reader.read(limits).await?,
             };
             end_at_ms = read.end_at_ms;
             self.ahead.extend(read.records);

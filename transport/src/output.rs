@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::embedded::EmbeddedLog;
 use crate::error::LogError;
+use crate::kafka::{KafkaLog, Session};
 use crate::memory::MemoryLog;
 use crate::record::{NewRecord, OffsetRange, Partition};
 
@@ -33,13 +34,17 @@ enum Kind {
         /// Tells the writer to refuse what this session sent after an append that failed.
         dead: Arc<AtomicBool>,
     },
+    Kafka(Session),
 }
+
+/// What is told once, when records are durable or their session has failed.
+pub(crate) type Waiting = oneshot::Receiver<Result<OffsetRange, LogError>>;
 
 /// The promise that records become durable.
 #[derive(Debug)]
 #[must_use = "a failure of the session shows here"]
 pub struct Receipt {
-    waiting: oneshot::Receiver<Result<OffsetRange, LogError>>,
+    waiting: Waiting,
     topic: Arc<str>,
     failed: Arc<Mutex<Option<LogError>>>,
 }
@@ -53,12 +58,17 @@ impl Output {
         Self { kind: Kind::Embedded { log, dead: Arc::default() }, failed: Arc::default() }
     }
 
+    pub(crate) fn kafka(log: &KafkaLog) -> Result<Self, LogError> {
+        Ok(Self { kind: Kind::Kafka(log.session()?), failed: Arc::default() })
+    }
+
     /// The topic written to.
     #[must_use]
     pub fn topic(&self) -> &Arc<str> {
         match &self.kind {
             Kind::Memory(log) => log.topic(),
             Kind::Embedded { log, .. } => log.topic(),
+            Kind::Kafka(session) => session.topic(),
         }
     }
 
@@ -83,6 +93,7 @@ impl Output {
                 Ok(waiting)
             }
             Kind::Embedded { log, dead } => log.enqueue(partition, records, Arc::clone(dead)).await,
+            Kind::Kafka(session) => session.enqueue(partition, records).await,
         };
         match sent {
             Ok(waiting) => {
@@ -108,7 +119,11 @@ impl Output {
     /// What ended the session; none as long as it lives.
     #[must_use]
     pub fn failure(&self) -> Option<LogError> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let known = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        known.or_else(|| match &self.kind {
+            Kind::Kafka(session) => session.failure(),
+            Kind::Memory(_) | Kind::Embedded { .. } => None,
+        })
     }
 }
 

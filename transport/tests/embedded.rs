@@ -1,5 +1,7 @@
 //! The embedded log through the public calls: kill -9, torn tails, trimming, cursors, a full disk.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

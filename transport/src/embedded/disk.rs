@@ -18,7 +18,9 @@ const EVERY: Duration = Duration::from_millis(100);
 
 /// Says how many bytes are free where a path lies. Cheap to clone.
 #[derive(Clone)]
-pub struct FreeSpace(Arc<dyn Fn(&Path) -> io::Result<u64> + Send + Sync>);
+pub struct FreeSpace(Arc<Probe>);
+
+type Probe = dyn Fn(&Path) -> io::Result<u64> + Send + Sync;
 
 impl FreeSpace {
     /// What the file system says is free for us.

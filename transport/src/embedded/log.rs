@@ -15,6 +15,7 @@ use super::writer::{Append, Command};
 use crate::error::LogError;
 use crate::log::{Bounds, Fetched, ReadLimits};
 use crate::memory::check_sizes;
+use crate::output::Waiting;
 use crate::record::{NewRecord, NextOffset, OffsetRange, Partition, Record, TopicId};
 
 /// One append may take as much room as four of the default limit; larger ones take it all the same
@@ -30,9 +31,6 @@ pub struct EmbeddedLog {
     id: TopicId,
     slots: Arc<[Arc<Slot>]>,
 }
-
-/// What a refused or answered append is told by.
-pub(crate) type Waiting = oneshot::Receiver<Result<OffsetRange, LogError>>;
 
 impl EmbeddedLog {
     pub(super) fn new(

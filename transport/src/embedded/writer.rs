@@ -7,6 +7,7 @@
 //! groups larger rather than the queue longer.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -193,14 +194,15 @@ impl Writer {
         blocks: &'g mut BTreeMap<usize, Blocks>,
         slot: &Arc<Slot>,
     ) -> Result<&'g mut Blocks, LogError> {
-        let id = Arc::as_ptr(slot).addr();
-        if !blocks.contains_key(&id) {
-            let segment = self.segment(slot)?;
-            let base = slot.bounds().end.0;
-            let (slot, builder) = (Arc::clone(slot), BlockBuilder::default());
-            blocks.insert(id, Blocks { slot, segment, builder, base, next: base, packed: 0 });
+        match blocks.entry(Arc::as_ptr(slot).addr()) {
+            Entry::Occupied(found) => Ok(found.into_mut()),
+            Entry::Vacant(vacant) => {
+                let segment = self.segment(slot)?;
+                let base = slot.bounds().end.0;
+                let (slot, builder) = (Arc::clone(slot), BlockBuilder::default());
+                Ok(vacant.insert(Blocks { slot, segment, builder, base, next: base, packed: 0 }))
+            }
         }
-        blocks.get_mut(&id).ok_or_else(|| self.failed("find the partition", Missing))
     }
 
     /// The segment to write to; begins a new one when the last is full.
@@ -306,7 +308,3 @@ pub(super) fn segment_options() -> KeyspaceCreateOptions {
         ))
         .max_memtable_size(32 << 20)
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("it is not in the group")]
-struct Missing;

@@ -167,7 +167,7 @@ async fn a_quiet_partition_gives_time_marks_that_the_next_hop_passes_on() {
     let stop = CancellationToken::new();
     let mut ends = match &events {
         Log::Memory(log) => log.clone(),
-        Log::Embedded(_) => panic!("it is in memory"),
+        _ => panic!("it is in memory"),
     };
     let (progress, _seen) = watch::channel(NextOffset::ZERO);
     let mut transform = letters;

@@ -254,10 +254,10 @@ impl Sim {
     /// Rule 2: a void of the first hop stands only where its dead letter is.
     fn check_void(&mut self, stage: usize, record: &NewRecord) {
         let record = record.clone().at(P0, Offset(0));
-        if let (0, Ok(Admission::Void(origin, _))) = (stage, OriginGate::new().admit(&record)) {
-            if !self.dead_letters.contains(&origin.offset.to_string()) {
-                self.violations.push(format!("void of {} before its dead letter", origin.offset));
-            }
+        if let (0, Ok(Admission::Void(origin, _))) = (stage, OriginGate::new().admit(&record))
+            && !self.dead_letters.contains(&origin.offset.to_string())
+        {
+            self.violations.push(format!("void of {} before its dead letter", origin.offset));
         }
     }
 
@@ -274,11 +274,7 @@ impl Sim {
         let there = who < self.owners[stage].len();
         let session = self.rng.below(self.sessions.len());
         match self.rng.below(100) {
-            0..8 => {
-                if self.logs[0].len() < 15 {
-                    self.append_raw();
-                }
-            }
+            0..8 if self.logs[0].len() < 15 => self.append_raw(),
             8..14 => self.now_ms += 1 + i64::try_from(self.rng.below(4)).unwrap(),
             14..50 if there => self.work(stage, who, false),
             50..75 => self.deliver(session),
