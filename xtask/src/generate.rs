@@ -1,6 +1,6 @@
-//! `cargo xtask gen`: the traffic of the demo as files, for trying things by hand.
+//! `cargo xtask gen`: pages that are made from code, and the demo's traffic as files.
 //!
-//! Owns: where it is written. Never: what it is made of.
+//! Owns: where they are written. Never: what they are made of.
 
 use std::path::PathBuf;
 
@@ -8,14 +8,25 @@ use crate::args::Args;
 use crate::clock::Moment;
 use crate::demo::Traffic;
 use crate::place;
+use crate::process::succeeds;
 use crate::trouble::Trouble;
 
-/// Runs `gen traffic`.
+/// Runs `gen docs` or `gen traffic`.
 pub(crate) fn run(args: &mut Args) -> Result<(), Trouble> {
-    match args.word("`traffic`")?.as_str() {
+    match args.word("`docs` or `traffic`")?.as_str() {
+        "docs" => docs(args),
         "traffic" => traffic(args),
-        other => Err(Trouble::usage(format!("gen does not know `{other}`: traffic"))),
+        other => Err(Trouble::usage(format!("gen does not know `{other}`: docs, traffic"))),
     }
+}
+
+/// Writes the pages that tests compare with what the code says: the same tests, told to write.
+fn docs(args: &Args) -> Result<(), Trouble> {
+    args.finish()?;
+    let mut test = place::cargo();
+    test.args(["test", "--workspace", "--quiet", "--lib", "--bins", "page"]);
+    test.env("UPDATE_EXPECT", "1");
+    if succeeds(&mut test)? { Ok(()) } else { Err(Trouble::no("see above")) }
 }
 
 /// Writes access log, labels and identities of the demo's ten minutes.

@@ -44,6 +44,7 @@ cargo xtask COMMAND
                               what a line costs, beside the floor and DuckDB
   kafka start|stop|status     a real Kafka on this machine, from Maven jars
                               [--nodes N] [--port P] [--dir D] [--heap 512m]; stop [--wipe]
+  gen docs                    writes the pages under docs/ that are made from code
   gen traffic --out FOLDER [--seed 7] [--start-ms MS]
                               the demo's traffic as files
   tidy                        what no lint can check: imports, licences, files, rules

@@ -45,9 +45,9 @@ pub(crate) fn cache() -> PathBuf {
     base.unwrap_or_else(home).join("tidegate")
 }
 
-/// Where cargo builds for us.
+/// Where cargo builds for us. A relative path is one below the repository.
 pub(crate) fn target() -> PathBuf {
-    variable("TIDEGATE_TARGET_DIR").map_or_else(|| cache().join("target"), PathBuf::from)
+    variable("TIDEGATE_TARGET_DIR").map_or_else(|| cache().join("target"), |dir| root().join(dir))
 }
 
 /// A cargo command in the repository that builds into [`target`].

@@ -154,7 +154,9 @@ fn section(text: &mut String, title: &str, lines: &[String]) {
 
 /// The number of seconds behind a word, as in `parse 1.25 s`.
 fn seconds_of(part: &str, text: &str) -> Option<f64> {
-    let mut words = text.split_whitespace().map(|word| word.trim_end_matches([':', ',', ';']));
+    let line =
+        text.lines().find(|line| ["parse", "enrich", "detect"].iter().all(|p| line.contains(p)))?;
+    let mut words = line.split_whitespace().map(|word| word.trim_end_matches([':', ',', ';']));
     words.find(|word| *word == part)?;
     words.next()?.trim_end_matches('s').parse().ok()
 }
@@ -192,7 +194,7 @@ mod tests {
 
     #[test]
     fn shares_are_read_from_what_replay_says() {
-        let err = "1000 lines\ntiming: parse 1.50 s, enrich 0.50 s, detect 2.00 s\n";
+        let err = "2 dead letters: parse\n  parse 1.50 s, enrich 0.50 s, detect 2.00 s\n";
         assert_eq!(seconds_of("enrich", err), Some(0.5));
         assert_eq!(seconds_of("write", err), None);
         let mut page = Page::new(1000, 1);

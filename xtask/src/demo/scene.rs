@@ -79,6 +79,10 @@ dry_run = false
 type = \"file\"
 path = \"out/respond.jsonl\"
 
+[[target]]
+type = \"tickets\"
+folder = \"tickets\"
+
 [storage]
 folder = \"data\"
 
@@ -91,7 +95,7 @@ listen = \"{admin}\"
                 "
 [[target]]
 type = \"nginx\"
-path = \"deny/ip.map\"
+ip_map = \"deny/ip.map\"
 test = [\"nginx\", \"-t\", \"-q\", \"-c\", \"{conf}\"]
 reload = [\"nginx\", \"-s\", \"reload\", \"-c\", \"{conf}\"]
 "

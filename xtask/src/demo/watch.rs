@@ -67,16 +67,13 @@ impl Watch {
     /// Counts a record and says what to print of it. A record may hold verdict and order side by
     /// side, each under its name.
     fn take(&mut self, record: &Value) -> Option<String> {
-        if let Some(finding) = record.get("verdict").and_then(Finding::read) {
-            self.findings.insert(finding);
-        }
-        if let Some(order) = record.get("order") {
+        let order = record.get("order").or_else(|| record.get("action").map(|_| record));
+        let verdict = record.get("verdict").unwrap_or(record);
+        if let Some(order) = order {
+            self.findings.extend(Finding::read(verdict));
             return self.take_order(order);
         }
-        if record.get("action").is_some() {
-            return self.take_order(record);
-        }
-        self.take_verdict(record)
+        self.take_verdict(verdict)
     }
 
     fn take_verdict(&mut self, verdict: &Value) -> Option<String> {
