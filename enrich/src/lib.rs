@@ -1,1 +1,37 @@
 //! Deploys, identity, network and routes joined at event time.
+//!
+//! Owns: the tables of context, the point-in-time join, routes learned from traffic, the endpoint
+//! for deploys. Never: loses an event for want of context; it says `context_missing` instead.
+//!
+//! [`load_folder`] reads a context folder; a [`ContextCell`] holds the [`Context`] in force, which
+//! a [`Watch`] on the folder and [`deploys_router`] replace; a [`Joiner`] enriches batches with it.
+//! The join reads no clock: an event gets what was true at its own time.
+
+mod blocks;
+mod columns;
+mod context;
+mod deploys;
+mod facts;
+mod folder;
+mod identities;
+mod joiner;
+mod metrics;
+mod network;
+mod problem;
+mod routes;
+mod track;
+
+pub use blocks::{Block, Blocks};
+pub use columns::JoinError;
+pub use context::{Context, ContextCell, TableReport, TableState};
+pub use deploys::{
+    AcceptedDeploys, Added, Current, DEPLOYS_MAX, Deploys, HISTORY_MS, Ignored, Served, Understood,
+    deploys_router, parse_deploys,
+};
+pub use folder::{Watch, load_folder};
+pub use identities::{ApiKey, Identities, Identity, PrincipalKind};
+pub use joiner::{JoinOptions, Joiner};
+pub use metrics::EnrichMetrics;
+pub use network::{AddressList, Database, Network, Place};
+pub use problem::Problem;
+pub use routes::{Document, Operation, Routes, parse_document};

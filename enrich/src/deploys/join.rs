@@ -1,0 +1,61 @@
+//! Deploys joined to a batch.
+//!
+//! Owns: `deploy_id` and what follows from it. Never: which deploy it is; timelines say.
+
+use arrow::array::Int64Builder;
+use arrow::error::ArrowError;
+use schemas::Field;
+
+use super::Deploys;
+use super::timeline::{Asked, Timeline};
+use crate::columns::{Building, Columns, Seen};
+use crate::facts::{Lack, Missing, Picks};
+
+impl Deploys {
+    /// Fills the columns of the deploy behind each event.
+    pub(crate) fn join(
+        &self,
+        seen: &Seen,
+        columns: &mut Columns,
+        missing: &mut Missing,
+    ) -> Result<(), ArrowError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let mut picks = Picks::with_capacity(seen.rows);
+        let mut ages: Building<Int64Builder> = Building::default();
+        let mut last: Option<(Option<&str>, Option<&str>, Option<&Timeline>)> = None;
+        for row in 0..seen.rows {
+            let (service, environment) = (seen.service.get(row), seen.environment.get(row));
+            // Neighbours mostly come from one service.
+            let timeline = match last {
+                Some((of, at, timeline)) if of == service && at == environment => timeline,
+                _ => self.timeline(service, environment),
+            };
+            last = Some((service, environment, timeline));
+            let asked = Asked {
+                version: seen.service_version.get(row),
+                deploy_id: seen.deploy_id.get(row),
+            };
+            let time = seen.event_time.get(row);
+            let found = time.zip(timeline).and_then(|(time, timeline)| timeline.at(time, asked));
+            match (found, time) {
+                (Some(span), Some(time)) => {
+                    picks.push(Some(span.fact));
+                    let age_ms = time.millis().saturating_sub(span.start.millis());
+                    ages.put(row, age_ms.max(0) / 1000);
+                }
+                _ => {
+                    picks.push(None);
+                    missing.note(row, Lack::Deploy);
+                }
+            }
+        }
+        self.facts.fill(picks, columns)?;
+        ages.fill(Field::DeployAgeS, columns)
+    }
+
+    fn timeline(&self, service: Option<&str>, environment: Option<&str>) -> Option<&Timeline> {
+        Some(self.services.get(service?)?.of(environment))
+    }
+}

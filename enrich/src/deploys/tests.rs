@@ -1,0 +1,339 @@
+use expect_test::{Expect, expect};
+use proptest::prelude::{Just, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
+use schemas::{Deploy, DeployAction, EventTime};
+
+use super::{Current, Deploys, Served};
+
+/// `id@time` with `env=`, `v=`, `action` behind it.
+fn deploy(text: &str) -> Deploy {
+    let mut words = text.split_whitespace();
+    let (id, time) = words.next().unwrap().split_once('@').unwrap();
+    let mut deploy = Deploy {
+        service: "shop".to_owned(),
+        environment: None,
+        deploy_id: id.to_owned(),
+        deployed_at: EventTime(time.parse().unwrap()),
+        version: None,
+        commit: None,
+        change_id: None,
+        repository: None,
+        pipeline_run: None,
+        owner: None,
+        action: DeployAction::Deployed,
+    };
+    for word in words {
+        match word.split_once('=') {
+            Some(("env", env)) => deploy.environment = Some(env.to_owned()),
+            Some(("v", version)) => deploy.version = Some(version.to_owned()),
+            Some(("owner", owner)) => deploy.owner = Some(owner.to_owned()),
+            Some((other, _)) => panic!("{other}"),
+            None if word == "rolledback" => deploy.action = DeployAction::Rolledback,
+            None if word == "removed" => deploy.action = DeployAction::Removed,
+            None => panic!("{word}"),
+        }
+    }
+    deploy
+}
+
+fn history(texts: &[&str]) -> Deploys {
+    Deploys::new(texts.iter().map(|text| deploy(text)).collect())
+}
+
+/// Asks `time` with `env=`, `v=`, `id=` behind it; one line an answer.
+#[track_caller]
+fn check(deploys: &Deploys, asked: &[&str], expected: Expect) {
+    let mut lines = String::new();
+    for question in asked {
+        let mut words = question.split_whitespace();
+        let time = EventTime(words.next().unwrap().parse().unwrap());
+        let mut served = Served {
+            service: "shop",
+            environment: None,
+            version: None,
+            deploy_id: None,
+            event_time: time,
+        };
+        for word in words {
+            match word.split_once('=').unwrap() {
+                ("env", env) => served.environment = Some(env),
+                ("v", version) => served.version = Some(version),
+                ("id", id) => served.deploy_id = Some(id),
+                (other, _) => panic!("{other}"),
+            }
+        }
+        let answer = match deploys.current(&served) {
+            None => "missing".to_owned(),
+            Some(Current { deploy_id, previous_deploy_id, .. }) => {
+                format!("{deploy_id} after {}", previous_deploy_id.as_deref().unwrap_or("nothing"))
+            }
+        };
+        lines.push_str(&format!("{question}: {answer}\n"));
+    }
+    expected.assert_eq(&lines);
+}
+
+#[test]
+fn an_event_has_the_deploy_that_was_live_at_its_time() {
+    check(
+        &history(&["d2@20", "d1@10"]),
+        &["9", "10", "19", "20", "999"],
+        expect![[r#"
+            9: missing
+            10: d1 after nothing
+            19: d1 after nothing
+            20: d2 after d1
+            999: d2 after d1
+        "#]],
+    );
+}
+
+#[test]
+fn a_canary_and_the_version_beside_it_are_told_apart_by_the_serving_instance() {
+    check(
+        &history(&["d1@10 v=1", "d2@20 v=2"]),
+        &["25 v=1", "25 v=2", "25", "25 v=3", "15 v=2"],
+        expect![[r#"
+            25 v=1: d1 after nothing
+            25 v=2: d2 after d1
+            25: d2 after d1
+            25 v=3: missing
+            15 v=2: missing
+        "#]],
+    );
+}
+
+#[test]
+fn a_deploy_without_a_version_may_be_of_any() {
+    check(
+        &history(&["d1@10", "d2@20 v=2"]),
+        &["25 v=1", "25 v=2"],
+        expect![[r#"
+            25 v=1: d1 after nothing
+            25 v=2: d2 after d1
+        "#]],
+    );
+}
+
+#[test]
+fn a_rollback_is_an_entry_of_its_own_even_under_a_known_id() {
+    check(
+        &history(&["d1@10 v=1", "d2@20 v=2", "d1@30 v=1 rolledback"]),
+        &["15", "25", "35", "35 v=1"],
+        expect![[r#"
+            15: d1 after nothing
+            25: d2 after d1
+            35: d1 after d2
+            35 v=1: d1 after d2
+        "#]],
+    );
+}
+
+#[test]
+fn a_removal_ends_the_deploy_it_names_and_otherwise_all() {
+    check(
+        &history(&["d1@10", "d2@20", "d2@30 removed", "gone@40 removed", "d3@50"]),
+        &["25", "35", "45", "55"],
+        expect![[r#"
+            25: d2 after d1
+            35: d1 after nothing
+            45: missing
+            55: d3 after d2
+        "#]],
+    );
+}
+
+#[test]
+fn environments_are_apart_and_one_that_is_not_named_agrees_with_any() {
+    check(
+        &history(&["p1@10 env=prod", "s1@20 env=staging", "x@30"]),
+        &["25 env=prod", "25 env=staging", "25 env=dev", "25", "35 env=prod", "35 env=dev"],
+        expect![[r#"
+            25 env=prod: p1 after nothing
+            25 env=staging: s1 after nothing
+            25 env=dev: missing
+            25: s1 after p1
+            35 env=prod: x after p1
+            35 env=dev: x after nothing
+        "#]],
+    );
+}
+
+#[test]
+fn a_deploy_that_the_log_names_is_believed() {
+    check(
+        &history(&["d1@10", "d2@20", "d1@30 rolledback"]),
+        &["25 id=d1", "35 id=d1", "25 id=d9", "5 id=d2"],
+        expect![[r#"
+            25 id=d1: d1 after nothing
+            35 id=d1: d1 after d2
+            25 id=d9: missing
+            5 id=d2: d2 after d1
+        "#]],
+    );
+}
+
+#[test]
+fn a_repeat_changes_nothing_but_what_it_adds_and_the_earliest_time_holds() {
+    let deploys = history(&["d1@10"]);
+    let (deploys, added) = deploys.with_posted(vec![deploy("d1@12")], None);
+    assert_eq!((added.fresh.len(), added.repeated.as_slice()), (0, ["d1".to_owned()].as_slice()));
+    let (deploys, added) =
+        deploys.with_posted(vec![deploy("d1@12 owner=team"), deploy("d1@8")], None);
+    assert_eq!(added.fresh.len(), 2);
+    let kept: Vec<&Deploy> = deploys.all().collect();
+    assert_eq!(kept, [&deploy("d1@8 owner=team")]);
+}
+
+#[test]
+fn posted_deploys_are_forgotten_but_for_the_last_of_a_service() {
+    let (deploys, _) = Deploys::new(vec![deploy("f1@1")]).with_posted(
+        vec![deploy("d1@10"), deploy("d2@20"), deploy("p1@15 env=prod")],
+        Some(EventTime(100)),
+    );
+    let ids: Vec<&str> = deploys.all().map(|deploy| deploy.deploy_id.as_str()).collect();
+    assert_eq!(ids, ["d2", "f1", "p1"]);
+}
+
+#[test]
+fn other_filed_deploys_leave_the_posted_ones() {
+    let (deploys, _) = history(&["f1@1"]).with_posted(vec![deploy("d1@10")], None);
+    let deploys = deploys.with_filed(vec![deploy("f2@2")]);
+    let ids: Vec<&str> = deploys.all().map(|deploy| deploy.deploy_id.as_str()).collect();
+    assert_eq!(ids, ["d1", "f2"]);
+}
+
+/// The definition, word by word, without any table.
+fn by_force(
+    deploys: &[Deploy],
+    served: &Served<'_>,
+) -> Option<(String, EventTime, Option<String>)> {
+    let agree = |one: Option<&str>, other: Option<&str>| match (one, other) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    };
+    let shown: Vec<&Deploy> = deploys
+        .iter()
+        .filter(|d| d.service == served.service)
+        .filter(|d| agree(d.environment.as_deref(), served.environment))
+        .collect();
+    // The earliest of each (environment, id, kind).
+    let kind = |d: &Deploy| match d.action {
+        DeployAction::Deployed | DeployAction::Upgraded => 0,
+        DeployAction::Rolledback => 1,
+        DeployAction::Removed => 2,
+    };
+    let same = |one: &Deploy, other: &Deploy| {
+        one.environment == other.environment
+            && one.deploy_id == other.deploy_id
+            && kind(one) == kind(other)
+    };
+    let mut entries: Vec<&Deploy> = Vec::new();
+    for deploy in &shown {
+        let earliest = shown.iter().filter(|d| same(d, deploy)).map(|d| d.deployed_at).min();
+        if Some(deploy.deployed_at) == earliest && !entries.iter().any(|d| same(d, deploy)) {
+            entries.push(deploy);
+        }
+    }
+    let live: Vec<&Deploy> =
+        entries.iter().copied().filter(|d| d.action != DeployAction::Removed).collect();
+    let removed = |d: &Deploy, at: EventTime| {
+        entries.iter().filter(|r| r.action == DeployAction::Removed).any(|r| {
+            let meets = |d: &Deploy| agree(r.environment.as_deref(), d.environment.as_deref());
+            let names_one = live.iter().any(|d| meets(d) && d.deploy_id == r.deploy_id);
+            r.deployed_at > d.deployed_at
+                && r.deployed_at <= at
+                && meets(d)
+                && (!names_one || r.deploy_id == d.deploy_id)
+        })
+    };
+    let later = |one: &&Deploy, other: &&Deploy| {
+        (one.deployed_at, &one.deploy_id, kind(one)).cmp(&(
+            other.deployed_at,
+            &other.deploy_id,
+            kind(other),
+        ))
+    };
+    let now = served.event_time;
+    let begun = || live.iter().copied().filter(|d| d.deployed_at <= now);
+    let holding = || begun().filter(|d| !removed(d, now));
+    let found = if let Some(id) = served.deploy_id {
+        let of_id = |d: &&Deploy| d.deploy_id == id;
+        begun()
+            .filter(of_id)
+            .max_by(later)
+            .or_else(|| live.iter().copied().filter(of_id).min_by(later))
+    } else if let Some(version) = served.version {
+        holding()
+            .filter(|d| d.version.as_deref() == Some(version))
+            .max_by(later)
+            .or_else(|| holding().filter(|d| d.version.is_none()).max_by(later))
+    } else {
+        holding().max_by(later)
+    }?;
+    let before = live.iter().copied().filter(|d| later(d, &found).is_lt());
+    let previous = before.filter(|d| d.deploy_id != found.deploy_id).max_by(later);
+    Some((found.deploy_id.clone(), found.deployed_at, previous.map(|d| d.deploy_id.clone())))
+}
+
+const ENVIRONMENTS: [Option<&str>; 3] = [None, Some("prod"), Some("staging")];
+const VERSIONS: [Option<&str>; 4] = [None, Some("1"), Some("2"), Some("3")];
+
+fn histories() -> impl Strategy<Value = Vec<Deploy>> {
+    // Two with one key and one time differ in nothing, as two deliveries of one deploy would not.
+    let one = (0..6_u8, 0..40_i64, 0..3_usize, 0..2_usize, 0..8_u8);
+    prop::collection::vec(one, 0..14).prop_map(|rows| {
+        let rows = rows.into_iter().map(|(id, time, environment, service, action)| Deploy {
+            service: ["shop", "cart"][service].to_owned(),
+            environment: ENVIRONMENTS[environment].map(str::to_owned),
+            version: VERSIONS[usize::from(id) % 4].map(str::to_owned),
+            action: match action {
+                0 => DeployAction::Removed,
+                1 => DeployAction::Rolledback,
+                2 => DeployAction::Upgraded,
+                _ => DeployAction::Deployed,
+            },
+            ..deploy(&format!("d{id}@{time}"))
+        });
+        rows.collect()
+    })
+}
+
+fn arrivals() -> impl Strategy<Value = (Vec<Deploy>, Vec<Deploy>, usize)> {
+    histories().prop_flat_map(|history| {
+        let shuffled = Just(history.clone()).prop_shuffle();
+        let split = 0..=history.len();
+        (Just(history), shuffled, split)
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_join_is_the_definition_whatever_the_order_of_arrival(
+        (history, arrived, split) in arrivals(),
+        asked in prop::collection::vec(
+            (-1..45_i64, 0..3_usize, 0..4_usize, prop_oneof![4 => Just(None), 1 => (0..7_u8).prop_map(Some)]),
+            1..12,
+        ),
+        twice in any::<bool>(),
+    ) {
+        let (first, rest) = arrived.split_at(split);
+        let (mut deploys, _) = Deploys::new(first.to_vec()).with_posted(rest.to_vec(), None);
+        if twice {
+            let (again, added) = deploys.with_posted(arrived.clone(), None);
+            prop_assert_eq!(added.fresh, Vec::new());
+            deploys = again;
+        }
+        for (time, environment, version, id) in asked {
+            let id = id.map(|id| format!("d{id}"));
+            let served = Served {
+                service: "shop",
+                environment: ENVIRONMENTS[environment],
+                version: VERSIONS[version],
+                deploy_id: id.as_deref(),
+                event_time: EventTime(time),
+            };
+            let found = deploys.current(&served).map(|c| (c.deploy_id, c.deployed_at, c.previous_deploy_id));
+            prop_assert_eq!(found, by_force(&history, &served), "{:?}", served);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Callers joined to a batch.
+//!
+//! Owns: `principal_kind` and what follows from the caller. Never: who holds when; tracks say.
+
+use arrow::error::ArrowError;
+use schemas::EventTime;
+
+use super::{Identities, Key, PrincipalKind};
+use crate::columns::{Columns, Seen};
+use crate::facts::{Facts, Lack, Missing, Picks};
+
+/// Facts of callers of whom only the kind is known, for when there is no table.
+#[derive(Debug)]
+pub(crate) struct Kinds(Facts);
+
+impl Default for Kinds {
+    fn default() -> Self {
+        Self(Facts::new(PrincipalKind::ALL.map(|kind| super::of_kind(kind, None))))
+    }
+}
+
+impl Identities {
+    /// Fills the columns of the caller behind each event.
+    pub(crate) fn join(
+        &self,
+        kinds: &Kinds,
+        seen: &Seen,
+        columns: &mut Columns,
+        missing: &mut Missing,
+    ) -> Result<(), ArrowError> {
+        let mut people = Picks::with_capacity(seen.rows);
+        let known = !self.people.is_empty() || !self.keys.is_empty();
+        if !known {
+            for row in 0..seen.rows {
+                people.push(Some(stranger(seen, row)));
+            }
+            return kinds.0.fill(people, columns);
+        }
+        let mut keys = Picks::with_capacity(seen.rows);
+        for row in 0..seen.rows {
+            let moment = seen.event_time.get(row).unwrap_or(EventTime::MIN);
+            let token = seen.token_id.get(row);
+            let key = token.and_then(|token| self.keys.get(token));
+            keys.push(key.map(|key| key.fact));
+            let (person, found) = self.caller(seen, row, key, moment);
+            people.push(Some(person));
+            if !found {
+                missing.note(row, Lack::Identity);
+            }
+        }
+        // The key's own tenant says more than its owner's.
+        self.key_facts.fill(keys, columns)?;
+        self.people_facts.fill(people, columns)
+    }
+
+    /// The fact of the caller, and whether everything that could be looked up was found.
+    fn caller(&self, seen: &Seen, row: usize, key: Option<&Key>, moment: EventTime) -> (u32, bool) {
+        if let Some(principal) = seen.principal.get(row) {
+            let person = self.person(principal, moment);
+            let found = person.is_some() || self.people.is_empty();
+            return (person.unwrap_or(PrincipalKind::Unknown.alone()), found);
+        }
+        match key {
+            Some(key) if moment < key.from || key.until <= moment => {
+                (PrincipalKind::Unknown.inactive(), true)
+            }
+            Some(key) => {
+                let owner = self.person(&key.owner, moment);
+                (owner.unwrap_or(PrincipalKind::Unknown.alone()), true)
+            }
+            None => {
+                let by_key = seen.auth_kind.get(row) == Some("api_key");
+                let looked_up = by_key && seen.token_id.get(row).is_some();
+                (stranger(seen, row), !looked_up || self.keys.is_empty())
+            }
+        }
+    }
+}
+
+/// Without a principal and without credentials a caller is anonymous. `unknown` credentials are
+/// not none.
+fn stranger(seen: &Seen, row: usize) -> u32 {
+    if seen.auth_kind.get(row) == Some("none") && seen.principal.get(row).is_none() {
+        PrincipalKind::Anonymous.alone()
+    } else {
+        PrincipalKind::Unknown.alone()
+    }
+}

@@ -1,0 +1,216 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use expect_test::expect;
+
+use super::{AddressList, Database, Network, Place};
+
+/// A writer of the MaxMind DB format, version 2.0, as far as the tests need it: 24-bit records, one
+/// record of data a network.
+pub(crate) mod mmdb {
+    use std::net::{IpAddr, Ipv6Addr};
+
+    /// A value of a record.
+    #[derive(Debug, Clone)]
+    pub(crate) enum Value {
+        Text(&'static str),
+        Number(u32),
+        /// 16 bits.
+        Short(u16),
+        /// 64 bits.
+        Long(u64),
+        /// A list of nothing.
+        Empty,
+        Map(Vec<(&'static str, Value)>),
+    }
+
+    fn write(value: &Value, bytes: &mut Vec<u8>) {
+        match value {
+            Value::Text(text) => {
+                let length = u8::try_from(text.len()).unwrap();
+                bytes.push(2 << 5 | length.min(29));
+                // Lengths from 29 to 284 stand in a byte of their own.
+                bytes.extend(length.checked_sub(29));
+                bytes.extend(text.as_bytes());
+            }
+            Value::Number(number) => {
+                bytes.push(6 << 5 | 4);
+                bytes.extend(number.to_be_bytes());
+            }
+            Value::Short(number) => {
+                bytes.push(5 << 5 | 2);
+                bytes.extend(number.to_be_bytes());
+            }
+            Value::Long(number) => {
+                // Types past 7 stand in a byte of their own.
+                bytes.extend([8, 9 - 7]);
+                bytes.extend(number.to_be_bytes());
+            }
+            Value::Empty => bytes.extend([0, 11 - 7]),
+            Value::Map(entries) => {
+                bytes.push(7 << 5 | u8::try_from(entries.len()).unwrap());
+                for (key, value) in entries {
+                    write(&Value::Text(key), bytes);
+                    write(value, bytes);
+                }
+            }
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    enum Record {
+        Empty,
+        Node(usize),
+        Data(usize),
+    }
+
+    /// The bytes of a database for IPv6 and IPv4.
+    pub(crate) fn database(networks: &[(&str, Value)]) -> Vec<u8> {
+        let mut nodes = vec![[Record::Empty; 2]];
+        let mut section = Vec::new();
+        for (network, value) in networks {
+            let (address, length) = network.split_once('/').unwrap();
+            let mut length: usize = length.parse().unwrap();
+            let bits = match address.parse().unwrap() {
+                IpAddr::V4(v4) => {
+                    length += 96;
+                    u128::from(u32::from(v4))
+                }
+                IpAddr::V6(v6) => u128::from(Ipv6Addr::from(v6)),
+            };
+            let data = Record::Data(section.len());
+            write(value, &mut section);
+            let mut at = 0;
+            for depth in 0..length {
+                let side = usize::try_from(bits >> (127 - depth) & 1).unwrap();
+                if depth + 1 == length {
+                    nodes[at][side] = data;
+                } else {
+                    at = match nodes[at][side] {
+                        Record::Node(next) => next,
+                        _ => {
+                            nodes.push([Record::Empty; 2]);
+                            let next = nodes.len() - 1;
+                            nodes[at][side] = Record::Node(next);
+                            next
+                        }
+                    };
+                }
+            }
+        }
+        let count = nodes.len();
+        let mut bytes = Vec::new();
+        for record in nodes.iter().flatten() {
+            let number = match record {
+                Record::Empty => count,
+                Record::Node(node) => *node,
+                Record::Data(offset) => count + 16 + offset,
+            };
+            bytes.extend(&u32::try_from(number).unwrap().to_be_bytes()[1..]);
+        }
+        bytes.extend([0; 16]);
+        bytes.extend(section);
+        bytes.extend(b"\xab\xcd\xefMaxMind.com");
+        let metadata = [
+            ("binary_format_major_version", Value::Short(2)),
+            ("binary_format_minor_version", Value::Short(0)),
+            ("build_epoch", Value::Long(1_700_000_000)),
+            ("database_type", Value::Text("Test")),
+            ("description", Value::Map(Vec::new())),
+            ("languages", Value::Empty),
+            ("ip_version", Value::Short(6)),
+            ("node_count", Value::Number(u32::try_from(count).unwrap())),
+            ("record_size", Value::Short(24)),
+        ];
+        write(&Value::Map(metadata.to_vec()), &mut bytes);
+        bytes
+    }
+}
+
+use mmdb::Value;
+
+fn network() -> Network {
+    let cities = mmdb::database(&[
+        (
+            "203.0.113.0/24",
+            Value::Map(vec![("country", Value::Map(vec![("iso_code", Value::Text("FR"))]))]),
+        ),
+        ("2001:db8::/32", Value::Map(vec![("country_code", Value::Text("DE"))])),
+        ("192.0.2.0/24", Value::Map(vec![("country", Value::Text("US"))])),
+        ("198.51.100.0/24", Value::Map(vec![("country", Value::Number(7))])),
+    ]);
+    let systems = mmdb::database(&[
+        (
+            "203.0.113.0/25",
+            Value::Map(vec![
+                ("autonomous_system_number", Value::Number(64500)),
+                ("autonomous_system_organization", Value::Text("Example Transit")),
+            ]),
+        ),
+        (
+            "192.0.2.0/24",
+            Value::Map(vec![("asn", Value::Text("AS64501")), ("as_name", Value::Text("Flat"))]),
+        ),
+    ]);
+    let list = |name, text| {
+        let (list, problems) = AddressList::parse(name, text);
+        assert_eq!(problems, []);
+        list
+    };
+    let lists = [
+        list("cloud", "203.0.112.0/20 # a provider\n2001:db8::/32\n"),
+        list("tor", "network,seen\n203.0.113.9,yesterday\n"),
+        list("own", "203.0.113.0/28\n10.1.0.0/16\n"),
+    ];
+    let databases =
+        [cities, systems].map(|bytes| Arc::new(Database::read(bytes).unwrap())).to_vec();
+    Network::new(databases, &lists)
+}
+
+#[track_caller]
+fn check(address: &str, expected: &str) {
+    let Place { asn, org, country, kind, missing } =
+        network().place(address.parse::<IpAddr>().unwrap());
+    let asn = asn.map(|asn| asn.to_string());
+    let parts = [asn.as_deref(), org.as_deref(), country.as_deref(), kind.as_deref()];
+    let text = parts.map(|part| part.unwrap_or("-")).join(" ");
+    assert_eq!(format!("{text}{}", if missing { " missing" } else { "" }), expected);
+}
+
+#[test]
+fn both_shapes_of_country_are_read_and_databases_complete_each_other() {
+    check("203.0.113.77", "64500 Example Transit FR cloud");
+    check("203.0.113.200", "- - FR cloud");
+    check("2001:db8::5", "- - DE cloud");
+    check("192.0.2.1", "64501 Flat US -");
+    check("198.51.100.1", "- - - -");
+}
+
+#[test]
+fn the_most_specific_list_names_the_kind() {
+    check("203.0.113.9", "64500 Example Transit FR tor");
+    check("203.0.113.8", "64500 Example Transit FR own");
+    check("203.0.113.16", "64500 Example Transit FR cloud");
+    check("10.1.2.3", "- - - own");
+}
+
+#[test]
+fn private_addresses_are_private_and_unknown_public_ones_missing() {
+    check("10.2.0.1", "- - - private");
+    check("fd00::1", "- - - private");
+    check("127.0.0.1", "- - - private");
+    check("8.8.8.8", "- - - - missing");
+}
+
+#[test]
+fn a_file_that_is_no_database_says_so() {
+    let problem = Database::read(b"<html>404</html>".to_vec()).unwrap_err();
+    expect!["the database is not used: not a database in MaxMind's format: invalid database: could not find MaxMind DB metadata in file; next: fetch it again; it must be the unpacked .mmdb file"].assert_eq(&problem.to_string());
+}
+
+#[test]
+fn a_line_that_is_no_network_says_so() {
+    let (list, problems) = AddressList::parse("own", "10.0.0.0/8\n10.0.0.0/33\n");
+    assert_eq!(list.networks.len(), 1);
+    expect!["line 2, column 1: the line is left out: `10.0.0.0/33` is neither an address nor a network; next: write 203.0.113.9, 203.0.113.0/24 or 2001:db8::/32, one a line"].assert_eq(&problems[0].to_string());
+}

@@ -1,0 +1,232 @@
+//! Routes: which template a path belongs to, and what is declared of it.
+//!
+//! Owns: declared routes by service, from OpenAPI documents. Never: traffic; what is learned from
+//! it lives in `learned`, beside these.
+//!
+//! # Where a route comes from
+//!
+//! 1. `gateway`: the log names it; it stays, and the document is asked about that template.
+//! 2. `spec`: a document of the service has a template for the path. A template that has the
+//!    method wins over one that has not, a literal segment over a parameter. A template without
+//!    the method gives `route_declared = false`; HEAD counts as GET; OPTIONS that is not declared
+//!    is a preflight, of which nothing is said.
+//! 3. `learned`: traffic has shown it, see `learned`.
+//! 4. `none`: nothing knows the path. With a document, `route_declared` is false then too.
+//!
+//! # The object
+//!
+//! The last parameter of the template names it. Its type is the literal segment before the
+//! parameter (versions such as `v1` do not count), else the parameter's name without `id`.
+//! Parameters that choose a form rather than an object (`version`, `format`, `lang`, `locale`) do
+//! not count. `object_tenant` is only ever taken from the log so far.
+
+mod join;
+mod learned;
+mod openapi;
+mod segments;
+mod shape;
+mod tree;
+mod words;
+
+use std::collections::{BTreeMap, HashMap};
+
+use schemas::Event;
+
+use crate::facts::Facts;
+use crate::problem::Problem;
+
+pub(crate) use join::RouteState;
+pub use openapi::{Document, Operation, parse_document};
+use tree::{Leaf, Tree};
+
+/// Methods that OpenAPI documents declare, by number.
+pub(crate) const METHODS: [&str; 8] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"];
+
+const HEAD: usize = 1;
+const GET: usize = 0;
+const POST: usize = 2;
+const OPTIONS: usize = 5;
+
+/// The number of a method, in upper case; none for others.
+fn method_number(method: &str) -> Option<usize> {
+    METHODS.iter().position(|known| *known == method)
+}
+
+/// All declared routes, ready to be joined.
+#[derive(Debug)]
+pub struct Routes {
+    services: HashMap<Box<str>, Declared>,
+    facts: Facts,
+    /// Templates over all services.
+    templates: usize,
+    operations: usize,
+}
+
+/// The fact of a path that a document does not have.
+const UNDECLARED: u32 = 0;
+
+#[derive(Debug, Default)]
+struct Declared {
+    tree: Tree,
+    /// Leaves by the text of their templates, for routes that the log names.
+    by_template: HashMap<Box<str>, u32>,
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self::new([]).0
+    }
+}
+
+impl Routes {
+    /// Of these documents. Several may speak of one service; of two operations with one method and
+    /// one shape of path the first holds, and the other is returned as a problem.
+    #[must_use]
+    pub fn new<'d>(documents: impl IntoIterator<Item = &'d Document>) -> (Self, Vec<Problem>) {
+        let mut by_service: BTreeMap<&str, Vec<&Document>> = BTreeMap::new();
+        for document in documents {
+            by_service.entry(&document.service).or_default().push(document);
+        }
+        let mut rows = vec![Event { route_declared: Some(false), ..Event::default() }];
+        let mut problems = Vec::new();
+        let mut services = HashMap::new();
+        let (mut templates, mut operations) = (0, 0);
+        for (service, documents) in by_service {
+            let mut declared = Declared::default();
+            for document in documents {
+                for operation in &document.operations {
+                    operations += 1;
+                    if let Err(taken_by) = declared.add(operation, &mut rows) {
+                        problems.push(twice(document, operation, &taken_by));
+                    }
+                }
+            }
+            templates += declared.tree.leaves();
+            services.insert(service.into(), declared);
+        }
+        (Self { services, facts: Facts::new(rows), templates, operations }, problems)
+    }
+
+    /// How many operations are declared.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.operations
+    }
+
+    /// How many templates they have.
+    #[must_use]
+    pub fn templates(&self) -> usize {
+        self.templates
+    }
+
+    /// Whether there is no document.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty()
+    }
+
+    pub(crate) fn services(&self) -> impl Iterator<Item = &str> {
+        let mut names: Vec<&str> = self.services.keys().map(AsRef::as_ref).collect();
+        names.sort_unstable();
+        names.into_iter()
+    }
+}
+
+fn twice(document: &Document, operation: &Operation, taken_by: &str) -> Problem {
+    let (method, template) = (METHODS.get(operation.method).unwrap_or(&""), &operation.template);
+    let problem = Problem::new(
+        "the operation is left out",
+        format!("{method} {template} matches the same paths as {method} {taken_by}"),
+        "declare the path once",
+    );
+    match &document.file {
+        Some(file) => problem.in_file(file),
+        None => problem,
+    }
+}
+
+impl Declared {
+    /// Adds an operation, or gives the template that has its place.
+    fn add<'o>(
+        &mut self,
+        operation: &'o Operation,
+        rows: &mut Vec<Event<'o>>,
+    ) -> Result<(), Box<str>> {
+        let place = self.tree.place(&operation.template);
+        let Some(leaf) = self.tree.leaf_mut(place) else { return Ok(()) };
+        if leaf.template.is_empty() {
+            *leaf = new_leaf(&operation.template, rows);
+        }
+        let Some(fact) = leaf.facts.get_mut(operation.method) else { return Ok(()) };
+        if fact.is_some() {
+            return Err(leaf.template.clone());
+        }
+        *fact = Some(push(rows, declared_row(operation)));
+        self.by_template.insert(operation.template.as_str().into(), place);
+        Ok(())
+    }
+
+    fn leaf_of_template(&self, template: &str) -> Option<&Leaf> {
+        self.tree.leaf(*self.by_template.get(template)?)
+    }
+}
+
+fn push<'e>(rows: &mut Vec<Event<'e>>, row: Event<'e>) -> u32 {
+    let fact = u32::try_from(rows.len()).unwrap_or(UNDECLARED);
+    rows.push(row);
+    fact
+}
+
+fn new_leaf<'o>(template: &'o str, rows: &mut Vec<Event<'o>>) -> Leaf {
+    let object_type = segments::object_type(template);
+    let plain = Event {
+        route: Some(template.into()),
+        route_source: Some("spec".into()),
+        object_type: object_type.map(Into::into),
+        ..Event::default()
+    };
+    Leaf {
+        object_type: object_type.map(Into::into),
+        template: template.into(),
+        facts: [None; METHODS.len()],
+        preflight: push(rows, plain.clone()),
+        undeclared: push(rows, Event { route_declared: Some(false), ..plain }),
+        object: segments::object_place(template),
+    }
+}
+
+fn declared_row(operation: &Operation) -> Event<'_> {
+    let list = |list: &[String]| Some(list.iter().map(|text| text.clone().into()).collect());
+    Event {
+        route: Some(operation.template.as_str().into()),
+        route_source: Some("spec".into()),
+        route_declared: Some(true),
+        route_auth_required: Some(operation.auth_required),
+        route_scopes: list(&operation.scopes),
+        route_privileged: Some(operation.privileged),
+        route_login: Some(operation.login),
+        route_deprecated: Some(operation.deprecated),
+        route_declared_query: list(&operation.query),
+        object_type: segments::object_type(&operation.template).map(Into::into),
+        ..Event::default()
+    }
+}
+
+impl Leaf {
+    /// The fact of a method here. HEAD is answered where GET is.
+    fn fact(&self, method: Option<usize>) -> Option<u32> {
+        let method = method?;
+        let fact = self.facts.get(method).copied().flatten();
+        fact.or_else(|| if method == HEAD { self.facts.get(GET).copied().flatten() } else { None })
+    }
+
+    /// The fact of a method, declared here or not.
+    fn any_fact(&self, method: Option<usize>) -> u32 {
+        let other = if method == Some(OPTIONS) { self.preflight } else { self.undeclared };
+        self.fact(method).unwrap_or(other)
+    }
+}
+
+#[cfg(test)]
+mod tests;
