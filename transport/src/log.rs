@@ -148,7 +148,7 @@ impl Log {
         let source = match self {
             Self::Memory(log) => Source::Memory(log.clone()),
             Self::Embedded(log) => Source::Embedded(log.clone()),
-            Self::Kafka(log) => Source::Kafka(Box::new(log.reader(partition, from)?)),
+            Self::Kafka(log) => Source::Kafka(Box::new(log.reader(partition, from).await?)),
         };
         Ok(Reader { source, partition, next: from, ahead: VecDeque::new() })
     }
@@ -220,6 +220,26 @@ impl Log {
             Self::Embedded(log) => log.set_cursor(name, partition, next).await,
             Self::Kafka(log) => log.set_cursor(name, partition, next).await,
         }
+    }
+
+    /// Forgets what is older than `time_ms`, as far as `keep`, from where something may still be
+    /// read. Coarse: an embedded log forgets whole segments, Kafka by the retention of the topic,
+    /// so that this does nothing there.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub async fn trim_older(
+        &self,
+        partition: Partition,
+        time_ms: i64,
+        keep: NextOffset,
+    ) -> Result<(), LogError> {
+        let start = match self {
+            Self::Memory(log) => log.first_since(partition, time_ms)?,
+            Self::Embedded(log) => log.first_since(partition, time_ms).await?,
+            Self::Kafka(_) => return Ok(()),
+        };
+        self.trim_before(partition, start.min(keep)).await
     }
 
     /// Forgets what is before `start`. Never more than is there, and never backwards.

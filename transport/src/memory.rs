@@ -84,10 +84,12 @@ impl MemoryLog {
     ) -> Result<OffsetRange, LogError> {
         let slot = self.slot(partition)?;
         check_sizes(&self.0.topic, &records, RECORD_BYTES_MAX)?;
+        let now_ms = self.0.clock.unix_ms();
         let mut held = lock(&slot.records);
         let start = held.bounds().end;
         let mut end = start;
-        for record in records {
+        for mut record in records {
+            record.timestamp_ms.get_or_insert(now_ms);
             held.kept.push_back(record.at(partition, Offset(end.0)));
             end = NextOffset(end.0 + 1);
         }
@@ -146,6 +148,18 @@ impl MemoryLog {
         self.slot(partition)?;
         lock(&self.0.cursors).insert((name.to_owned(), partition), next);
         Ok(())
+    }
+
+    /// Where the first record stands that is not older than `time_ms`.
+    pub(crate) fn first_since(
+        &self,
+        partition: Partition,
+        time_ms: i64,
+    ) -> Result<NextOffset, LogError> {
+        let held = lock(&self.slot(partition)?.records);
+        let young = |record: &&Record| record.timestamp_ms.is_none_or(|at| at >= time_ms);
+        let first = held.kept.iter().find(young);
+        Ok(first.map_or(held.bounds().end, |record| NextOffset(record.offset.0)))
     }
 
     pub(crate) fn trim_before(

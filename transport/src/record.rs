@@ -156,7 +156,7 @@ impl Record {
 /// A record to append.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NewRecord {
-    /// Milliseconds since 1970; without it Kafka gives its own.
+    /// Milliseconds since 1970; without it the log gives its own.
     pub timestamp_ms: Option<i64>,
     /// What compaction and other consumers group by.
     pub key: Option<Bytes>,

@@ -248,6 +248,24 @@ async fn trims_and_cursors_survive_reopening_and_free_the_disk() {
 }
 
 #[tokio::test]
+async fn what_is_older_than_the_retention_is_forgotten_as_far_as_nobody_needs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let hand = Clock::manual(0);
+    let options = StoreOptions { segment_bytes_max: 1 << 10, ..StoreOptions::new(hand.clock()) };
+    let log = log(&Store::open(folder.path(), options).unwrap(), 1);
+    for minute in 0..20 {
+        hand.set_ms(minute * 60_000);
+        log.append(P0, numbered(minute * 1_000..minute * 1_000 + 1_000)).await.unwrap();
+    }
+    log.trim_older(P0, 10 * 60_000, NextOffset(5_500)).await.unwrap();
+    assert_eq!(log.bounds(P0).await.unwrap().start, NextOffset(5_500));
+    log.trim_older(P0, 10 * 60_000, NextOffset(20_000)).await.unwrap();
+    let start = log.bounds(P0).await.unwrap().start;
+    assert!(start > NextOffset(7_000) && start <= NextOffset(10_000), "{start}");
+    assert_eq!(text(&read_all(&log, P0).await[0]), start.to_string());
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_appends_and_recovers_by_itself() {
     let folder = tempfile::tempdir().unwrap();
     let free = Arc::new(AtomicU64::new(5_000));

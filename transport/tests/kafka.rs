@@ -237,6 +237,8 @@ async fn a_recreated_topic_stops_its_reader_and_the_hop_over_it() {
     hop_until(&task(&raw, &events, &dead), NextOffset(3)).await;
     let mut reader = raw.reader(P0, NextOffset(3)).await.unwrap();
     reader.next(ReadLimits::default()).await.unwrap();
+    let session = raw.output().unwrap();
+    session.append(P0, numbered(3..4)).await.unwrap();
 
     delete(&brokers, raw.topic()).await;
     let deadline = Instant::now() + MINUTE;
@@ -258,6 +260,17 @@ async fn a_recreated_topic_stops_its_reader_and_the_hop_over_it() {
     };
     let told = matches!(error, LogError::Recreated { .. } | LogError::NoTopic { .. });
     assert!(told, "{error}");
+    let ended = loop {
+        match timeout(MINUTE, session.append(P0, numbered(4..5))).await.expect("no answer") {
+            Ok(_) => assert!(Instant::now() < deadline + MINUTE, "the session goes on"),
+            Err(error) => break error,
+        }
+    };
+    let told = matches!(ended, LogError::Recreated { .. } | LogError::Ended { .. });
+    assert!(told, "{ended}");
+    let again = raw.reader(P0, NextOffset(3)).await.unwrap_err();
+    assert!(matches!(again, LogError::Recreated { .. }), "{again}");
+
     let stop = CancellationToken::new();
     let mut transform = split;
     let (progress, _seen) = watch::channel(NextOffset::ZERO);
@@ -452,6 +465,28 @@ async fn settle(group: &mut Group, owned: &mut BTreeSet<Partition>, enough: usiz
         }
     };
     timeout(MINUTE, settled).await.expect("the group settles");
+}
+
+#[tokio::test]
+async fn a_partition_is_given_to_another_only_after_the_revocation_is_acknowledged() {
+    let Some(brokers) = brokers("revocation") else { return };
+    let kafka = cluster(&brokers, &[]);
+    let log = create(&kafka, "revoke", 2).await;
+    let name = fresh("members");
+    let (mut first, mut has) = (log.group(&name).unwrap(), BTreeSet::new());
+    settle(&mut first, &mut has, 2).await;
+    let other = cluster(&brokers, &[]).topic(log.topic()).await.unwrap();
+    let mut second = other.group(&name).unwrap();
+    let revoked = timeout(MINUTE, first.next()).await.unwrap().unwrap().unwrap();
+    let GroupEvent::Revoked { partitions, ack } = revoked else { panic!("{revoked:?}") };
+    assert_eq!(partitions.len(), 1);
+
+    let mut gets = BTreeSet::new();
+    let early = timeout(Duration::from_secs(2), settle(&mut second, &mut gets, 1)).await;
+    assert!(early.is_err() && gets.is_empty(), "{gets:?} before the acknowledgement");
+    ack.done();
+    settle(&mut second, &mut gets, 1).await;
+    assert_eq!(gets, BTreeSet::from_iter(partitions));
 }
 
 async fn check_rebalance(brokers: &str, properties: &[(&str, &str)]) {

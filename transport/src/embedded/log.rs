@@ -75,7 +75,7 @@ impl EmbeddedLog {
     pub(crate) async fn enqueue(
         &self,
         partition: Partition,
-        records: Vec<NewRecord>,
+        mut records: Vec<NewRecord>,
         session_dead: Arc<AtomicBool>,
     ) -> Result<Waiting, LogError> {
         let slot = self.slot(partition)?;
@@ -84,6 +84,10 @@ impl EmbeddedLog {
         if let Some(what) = records.iter().find_map(misfit) {
             let reason = format!("a record cannot be stored: {what}");
             return Err(LogError::Config { topic: Arc::clone(&self.topic), reason });
+        }
+        let now_ms = inner.options.clock.unix_ms();
+        for record in &mut records {
+            record.timestamp_ms.get_or_insert(now_ms);
         }
         let bytes: usize = records.iter().map(|record| record.bytes() + 32).sum();
         let room = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).min(ROOM_KIB_MAX);
@@ -161,6 +165,16 @@ impl EmbeddedLog {
         let keyspace = inner.cursors.clone();
         inner.command(Command::Put { keyspace, pairs, done }).await?;
         inner.answer(waiting).await
+    }
+
+    /// Where a segment begins before which everything is older than `time_ms`.
+    pub(crate) async fn first_since(
+        &self,
+        partition: Partition,
+        time_ms: i64,
+    ) -> Result<NextOffset, LogError> {
+        let slot = Arc::clone(self.slot(partition)?);
+        self.blocking(move || slot.first_since(time_ms)).await
     }
 
     pub(crate) async fn trim_before(

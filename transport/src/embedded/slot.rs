@@ -155,6 +155,24 @@ impl Slot {
         Ok(self.read(from, limits)?.pop())
     }
 
+    /// The beginning of the last segment whose first record is older than `time_ms`: what is before
+    /// it is older still, as far as records are appended in the order of their times.
+    pub(super) fn first_since(&self, time_ms: i64) -> Result<NextOffset, LogError> {
+        let start = self.bounds().start;
+        let mut first = start;
+        for (base, segment) in self.segments_from(start).into_iter().skip(1) {
+            let Some(guard) = segment.0.first_key_value() else { break };
+            let (_, value) = guard.into_inner().map_err(|error| self.storage(error))?;
+            let block = self.decode(base, &value)?;
+            let age = block.first().and_then(|record| record.timestamp_ms);
+            if age.is_none_or(|age| age >= time_ms) {
+                break;
+            }
+            first = NextOffset(base);
+        }
+        Ok(first)
+    }
+
     /// The segments that may hold `from` or later records, with their first offsets.
     fn segments_from(&self, from: NextOffset) -> Vec<(i64, Segment)> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);

@@ -136,13 +136,19 @@ impl Settings {
         client.set("client.id", &self.config.client_id);
         client.set_log_level(RDKafkaLogLevel::Info);
         match role {
-            Role::Producer => produce(&mut client),
+            Role::Producer => {
+                produce(&mut client);
+                show_topic_ids(&mut client);
+            }
             Role::Control | Role::Fetch => {
+                if client.get("fetch.wait.max.ms").is_none() {
+                    // How long a question at the end of a partition stays open.
+                    client.set("fetch.wait.max.ms", "100");
+                }
                 // The name of a group that nobody joins; a client without one cannot be assigned.
                 consume(&mut client, "tidegate-reader");
                 client.set("enable.partition.eof", "true");
-                // Shows topic ids, which no call does; see `context`.
-                client.set("debug", "topic").set_log_level(RDKafkaLogLevel::Debug);
+                show_topic_ids(&mut client);
             }
             Role::Cursor(group) => consume(&mut client, group),
             Role::Member(group) => {
@@ -154,6 +160,11 @@ impl Settings {
         }
         client
     }
+}
+
+/// No call shows them; see `context`.
+fn show_topic_ids(client: &mut ClientConfig) {
+    client.set("debug", "topic").set_log_level(RDKafkaLogLevel::Debug);
 }
 
 /// Delivery rule 5: nothing expires, nothing is skipped, nothing is reordered.

@@ -9,6 +9,7 @@
 //! line is read here. The suite against a real broker fails if a later version words it otherwise.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rdkafka::ClientContext;
@@ -22,12 +23,18 @@ use crate::record::TopicId;
 #[derive(Debug, Default)]
 pub(super) struct Context {
     ids: Mutex<BTreeMap<String, TopicId>>,
+    lines: AtomicU64,
 }
 
 impl Context {
     /// The latest id of a topic; none as long as none was shown.
     pub(super) fn topic_id(&self, topic: &str) -> Option<TopicId> {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner).get(topic).copied()
+    }
+
+    /// How many log lines came so far. While this grows, more may be waiting.
+    pub(super) fn lines(&self) -> u64 {
+        self.lines.load(Ordering::Acquire)
     }
 }
 
@@ -38,6 +45,7 @@ impl ClientContext for Context {
             ids.insert(topic.to_owned(), id);
         }
         log(level, facility, line);
+        self.lines.fetch_add(1, Ordering::AcqRel);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -67,7 +75,7 @@ pub(super) fn client_error(error: &KafkaError, reason: &str) {
 }
 
 /// Reads `[thrd:main]: Topic NAME changed id from OLD to NEW`.
-fn changed_id(line: &str) -> Option<(&str, TopicId)> {
+pub(super) fn changed_id(line: &str) -> Option<(&str, TopicId)> {
     let (before, after) = line.split_once(" changed id from ")?;
     let (_, topic) = before.rsplit_once("Topic ")?;
     let (_, id) = after.split_once(" to ")?;

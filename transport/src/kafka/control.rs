@@ -75,25 +75,23 @@ impl Control {
         Ok(Identity { id: self.topic_id(topic), partitions, replicas })
     }
 
-    /// The id is in the log, which comes after the answer.
+    /// The id is in the log, which waits in the queue of the client when the answer is there.
     fn topic_id(&self, topic: &str) -> TopicId {
+        let context = self.consumer.context();
         for _ in 0..40 {
-            // There is nothing but events: no partition is assigned.
-            drop(self.consumer.poll(Duration::ZERO));
-            if let Some(id) = self.consumer.context().topic_id(topic) {
-                self.drain();
-                return self.consumer.context().topic_id(topic).unwrap_or(id);
+            loop {
+                let before = context.lines();
+                // There is nothing but events: no partition is assigned.
+                drop(self.consumer.poll(Duration::from_millis(5)));
+                if context.lines() == before {
+                    break;
+                }
             }
-            drop(self.consumer.poll(Duration::from_millis(25)));
+            if let Some(id) = context.topic_id(topic) {
+                return id;
+            }
         }
         TopicId([0; 16])
-    }
-
-    /// Serves all events that wait, so that the latest id is known.
-    fn drain(&self) {
-        for _ in 0..20 {
-            drop(self.consumer.poll(Duration::from_millis(2)));
-        }
     }
 
     pub(super) fn bounds(
@@ -121,7 +119,7 @@ impl Control {
         }
         loop {
             let from = NextOffset((end.0 - back).max(start.0));
-            let found = self.last_from(topic, partition, from)?;
+            let found = self.last_from(topic, partition, Bounds { start: from, end })?;
             if found.is_some() || from == start {
                 return Ok(found);
             }
@@ -129,19 +127,22 @@ impl Control {
         }
     }
 
-    /// The last record at or after `from`.
+    /// The last record within the bounds, or after them.
     fn last_from(
         &self,
         topic: &Arc<str>,
         partition: Partition,
-        from: NextOffset,
+        bounds: Bounds,
     ) -> Result<Option<Record>, LogError> {
-        let list = list(topic, partition, At::Offset(from.0));
+        let list = list(topic, partition, At::Offset(bounds.start.0));
         let asked = |error| failed(topic, "read the last record", error);
         self.consumer.incremental_assign(&list).map_err(asked)?;
         let deadline = Instant::now() + ASK_MAX;
-        let mut last = None;
+        let mut last: Option<Record> = None;
         let result = loop {
+            if last.as_ref().is_some_and(|last| last.next() >= bounds.end) {
+                break Ok(last);
+            }
             match self.consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => last = of_partition(&message, topic, partition).or(last),
                 Some(Err(KafkaError::PartitionEOF(at))) if at == number(partition) => {

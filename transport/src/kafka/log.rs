@@ -92,11 +92,23 @@ impl KafkaLog {
         Session::new(self)
     }
 
-    pub(crate) fn reader(
+    /// Fails when the topic is not the one that was opened.
+    async fn verify(&self) -> Result<(), LogError> {
+        let (control, topic) = (self.control(), Arc::clone(self.topic()));
+        let is = blocking(self.topic(), move || control.identity(&topic)).await?.id;
+        let was = self.topic_id();
+        if is == was {
+            return Ok(());
+        }
+        Err(LogError::Recreated { topic: Arc::clone(self.topic()), was, is })
+    }
+
+    pub(crate) async fn reader(
         &self,
         partition: Partition,
         from: NextOffset,
     ) -> Result<KafkaReader, LogError> {
+        self.verify().await?;
         let fetch = {
             let mut fetch = self.0.fetch.lock().unwrap_or_else(PoisonError::into_inner);
             match &*fetch {

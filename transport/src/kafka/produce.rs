@@ -21,7 +21,7 @@ use super::log::KafkaLog;
 use crate::error::LogError;
 use crate::memory::check_sizes;
 use crate::output::Waiting;
-use crate::record::{NewRecord, NextOffset, OffsetRange, Partition};
+use crate::record::{NewRecord, NextOffset, OffsetRange, Partition, TopicId};
 
 /// How long to wait before trying again to put a record into a full queue. At 100 MB/s the queue
 /// gives back half a megabyte in that time.
@@ -68,11 +68,20 @@ struct Sent {
 /// Hears of each record's fate.
 struct Deliveries {
     topic: Arc<str>,
+    id: TopicId,
     failed: Arc<OnceLock<LogError>>,
 }
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        // What was written before is gone with the old topic: going on would leave a gap.
+        match context::changed_id(line) {
+            Some((topic, is)) if topic == &*self.topic && is != self.id => {
+                let (topic, was) = (Arc::clone(&self.topic), self.id);
+                self.failed.get_or_init(|| LogError::Recreated { topic, was, is });
+            }
+            _ => {}
+        }
         context::log(level, facility, line);
     }
 
@@ -135,7 +144,11 @@ impl Sent {
 impl Session {
     pub(super) fn new(log: &KafkaLog) -> Result<Self, LogError> {
         let failed = Arc::new(OnceLock::new());
-        let deliveries = Deliveries { topic: Arc::clone(log.topic()), failed: Arc::clone(&failed) };
+        let deliveries = Deliveries {
+            topic: Arc::clone(log.topic()),
+            id: log.topic_id(),
+            failed: Arc::clone(&failed),
+        };
         let producer = log.settings().client(Role::Producer).create_with_context(deliveries);
         let producer = Some(producer.map_err(|error| refused(log.topic(), &error))?);
         let (log, sending) = (log.clone(), tokio::sync::Mutex::new(()));
