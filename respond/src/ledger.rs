@@ -17,10 +17,10 @@ mod work;
 use runtime::error::{Class, Classified};
 
 pub use file::{LEDGER_FILE, Ledger, Options};
-pub(crate) use file::{Line, lines_after};
+pub(crate) use file::{LedgerFile, Line, lines_after, sync_folder};
 pub use record::{Asker, Record, Taken};
 pub use state::{Entry, Episode, Phase, State};
-pub(crate) use work::{Ending, Enforcement, Message, MessageKind, Messages};
+pub(crate) use work::{Ending, Enforcement, Message, MessageKind};
 
 /// Why the ledger does not work.
 #[derive(Debug, thiserror::Error)]

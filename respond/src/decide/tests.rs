@@ -244,13 +244,13 @@ fn a_guardrail_leaves_its_reason_on_the_order() {
         &crowded,
         &only_block,
         expect![[r#"
-        block nginx ip:203.0.113.9 for 1800s -> Refused
-          known_good: known good: 70 successful authenticated requests in the last 24 hours, from 50 on a person decides
-          blast_radius: 4 known-good callers used it in the last hour, the limit is 3
-        block authz ip:203.0.113.9 for 1800s -> Refused
-          known_good: known good: 70 successful authenticated requests in the last 24 hours, from 50 on a person decides
-          blast_radius: 4 known-good callers used it in the last hour, the limit is 3
-        ticket tracker"#]],
+            block nginx ip:203.0.113.9 for 1800s -> Refused
+              known_good: 70 successful authenticated requests in the last 24 hours, from 50 on a person decides
+              blast_radius: 4 known-good callers used it in the last hour, the limit is 3
+            block authz ip:203.0.113.9 for 1800s -> Refused
+              known_good: 70 successful authenticated requests in the last 24 hours, from 50 on a person decides
+              blast_radius: 4 known-good callers used it in the last hour, the limit is 3
+            ticket tracker"#]],
     );
     crowded.policy.known_good.requests = 0;
     check(
@@ -267,10 +267,10 @@ fn a_guardrail_leaves_its_reason_on_the_order() {
         &broke,
         &only_block,
         expect![[r#"
-        block nginx ip:203.0.113.9 for 1800s waits -> Waiting
-          budget: budget: 0 subjects are acted on in the last minute by this rule, the limit is 0
-        block authz ip:203.0.113.9 for 1800s waits -> Waiting
-          budget: budget: 0 subjects are acted on in the last minute by this rule, the limit is 0"#]],
+            block nginx ip:203.0.113.9 for 1800s waits -> Waiting
+              budget: 0 subjects are acted on in the last minute by this rule, the limit is 0
+            block authz ip:203.0.113.9 for 1800s waits -> Waiting
+              budget: 0 subjects are acted on in the last minute by this rule, the limit is 0"#]],
     );
     let mut dry = broke;
     dry.dry_run = true;
@@ -278,13 +278,13 @@ fn a_guardrail_leaves_its_reason_on_the_order() {
         &dry,
         &verdict("a", 1),
         expect![[r#"
-        block nginx ip:203.0.113.9 for 1800s dry -> DryRun
-          budget: budget: 0 subjects are acted on in the last minute by this rule, the limit is 0
-          dry_run: `respond.dry_run` is on: nothing is carried out
-        block authz ip:203.0.113.9 for 1800s dry -> DryRun
-          budget: budget: 0 subjects are acted on in the last minute by this rule, the limit is 0
-          dry_run: `respond.dry_run` is on: nothing is carried out
-        ticket tracker"#]],
+            block nginx ip:203.0.113.9 for 1800s dry -> DryRun
+              budget: 0 subjects are acted on in the last minute by this rule, the limit is 0
+              dry_run: `respond.dry_run` is on: nothing is carried out
+            block authz ip:203.0.113.9 for 1800s dry -> DryRun
+              budget: 0 subjects are acted on in the last minute by this rule, the limit is 0
+              dry_run: `respond.dry_run` is on: nothing is carried out
+            ticket tracker"#]],
     );
 }
 
@@ -368,10 +368,10 @@ fn repetition_grows_the_block_and_the_budget_counts_subjects() {
         &stage,
         &third,
         expect![[r#"
-        block nginx ip:203.0.113.11 for 1800s waits -> Waiting
-          budget: budget: 2 subjects are acted on in the last minute by this rule, the limit is 2
-        block authz ip:203.0.113.11 for 1800s waits -> Waiting
-          budget: budget: 2 subjects are acted on in the last minute by this rule, the limit is 2"#]],
+            block nginx ip:203.0.113.11 for 1800s waits -> Waiting
+              budget: 2 subjects are acted on in the last minute by this rule, the limit is 2
+            block authz ip:203.0.113.11 for 1800s waits -> Waiting
+              budget: 2 subjects are acted on in the last minute by this rule, the limit is 2"#]],
     );
     stage.now = NOW.plus(60_001);
     check(

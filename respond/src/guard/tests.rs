@@ -140,24 +140,20 @@ fn above_each_part_of_the_budget_a_person_decides() {
     check_budget(
         BudgetUse { rule_per_minute: 2, ..none },
         expect![[
-            r#"Approve("budget: 2 subjects are acted on in the last minute by this rule, the limit is 2")"#
+            r#"Approve("2 subjects are acted on in the last minute by this rule, the limit is 2")"#
         ]],
     );
     check_budget(
         BudgetUse { per_minute: 4, ..none },
-        expect![[
-            r#"Approve("budget: 4 subjects are acted on in the last minute, the limit is 4")"#
-        ]],
+        expect![[r#"Approve("4 subjects are acted on in the last minute, the limit is 4")"#]],
     );
     check_budget(
         BudgetUse { rule_total: 6, ..none },
-        expect![[
-            r#"Approve("budget: 6 subjects are acted on at a time by this rule, the limit is 6")"#
-        ]],
+        expect![[r#"Approve("6 subjects are acted on at a time by this rule, the limit is 6")"#]],
     );
     check_budget(
         BudgetUse { total: 8, ..none },
-        expect![[r#"Approve("budget: 8 subjects are acted on at a time, the limit is 8")"#]],
+        expect![[r#"Approve("8 subjects are acted on at a time, the limit is 8")"#]],
     );
 }
 

@@ -79,7 +79,7 @@ pub(crate) struct LedgerFile {
 }
 
 /// One line.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Line {
     /// One more than that of the line before; equal to the first line's for what it was begun with.
     pub(crate) seq: u64,
@@ -130,7 +130,7 @@ impl Ledger {
             },
         };
         if valid == 0 {
-            ledger.journal.append(vec![Record::Header { version: VERSION }])?;
+            ledger.journal.append(&[Record::Header { version: VERSION }])?;
             sync_folder(folder).map_err(io_of(&ledger.journal.path, "make"))?;
         }
         Ok(ledger)
@@ -141,7 +141,7 @@ impl Ledger {
     /// # Errors
     /// When they are not on the disk; the state is then as before.
     pub fn append(&mut self, records: Vec<Record>) -> Result<(), LedgerError> {
-        self.journal.append(records.clone())?;
+        self.journal.append(&records)?;
         for record in records {
             self.state.apply(record);
         }
@@ -169,12 +169,12 @@ impl LedgerFile {
     }
 
     /// Appends one line, which is on the disk when this returns, and gives its number.
-    pub(crate) fn append(&mut self, records: Vec<Record>) -> Result<u64, LedgerError> {
+    pub(crate) fn append(&mut self, records: &[Record]) -> Result<u64, LedgerError> {
         if self.broken {
             return Err(LedgerError::Broken { path: self.path.display().to_string() });
         }
         let seq = self.last_seq + 1;
-        let line = encode(&Line { seq, records }).map_err(io_of(&self.path, "write"))?;
+        let line = encode(seq, records).map_err(io_of(&self.path, "write"))?;
         let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
         if let Err(source) = written {
             // What is half there would make the next line unreadable.
@@ -196,6 +196,11 @@ impl LedgerFile {
     pub(crate) fn is_due(&self) -> bool {
         self.bytes > self.options.compact_bytes_min
             && self.bytes > self.bytes_when_new.saturating_mul(2)
+    }
+
+    /// Whether it has grown to so many times that size.
+    pub(crate) fn is_long_due(&self, times: u64) -> bool {
+        self.is_due() && self.bytes > self.options.compact_bytes_min.saturating_mul(times)
     }
 
     /// Forgets what is old, and gives the records that a new file begins with.
@@ -223,7 +228,7 @@ impl LedgerFile {
         let header = [Record::Header { version: VERSION }];
         let lines = std::iter::once(&header[..]).chain(records.chunks(RECORDS_PER_LINE));
         for records in lines {
-            let line = encode(&Line { seq: self.last_seq, records: records.to_vec() })?;
+            let line = encode(self.last_seq, records)?;
             file.write_all(&line)?;
             bytes += u64::try_from(line.len()).unwrap_or(u64::MAX);
         }
@@ -302,8 +307,14 @@ fn read(bytes: &[u8], path: &Path) -> Result<ReadBack, LedgerError> {
     Ok(back)
 }
 
-fn encode(line: &Line) -> std::io::Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec(line)?;
+/// The text of a [`Line`].
+fn encode(seq: u64, records: &[Record]) -> std::io::Result<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Borrowed<'a> {
+        seq: u64,
+        records: &'a [Record],
+    }
+    let mut bytes = serde_json::to_vec(&Borrowed { seq, records })?;
     bytes.push(b'\n');
     Ok(bytes)
 }
