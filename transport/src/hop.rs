@@ -11,6 +11,7 @@
 //! crashes, zombies, late landings and repeats.
 
 mod core;
+mod metrics;
 mod stage;
 mod task;
 
@@ -23,6 +24,7 @@ use crate::origin::GateError;
 use crate::record::{NextOffset, Offset, Partition, TopicId};
 
 pub use self::core::{End, Hop, HopInput, Produced, Standing, Written};
+pub use self::metrics::HopMetrics;
 pub use self::stage::HopStage;
 pub use self::task::{HopTask, Transform};
 

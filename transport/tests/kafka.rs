@@ -12,9 +12,10 @@ use rdkafka::client::DefaultClientContext;
 use runtime::CancellationToken;
 use runtime::clock::Clock;
 use runtime::error::{Class, Classified};
+use runtime::metrics::Metrics;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use transport::hop::{HopError, HopInput, HopStage, HopTask, Produced};
+use transport::hop::{HopError, HopInput, HopMetrics, HopStage, HopTask, Produced};
 use transport::kafka::{Kafka, KafkaConfig, TopicSpec};
 use transport::{
     Admission, Group, GroupEvent, Log, LogError, NewRecord, NextOffset, OriginGate, Output,
@@ -309,6 +310,7 @@ fn task<'a>(input: &'a Log, output: &'a Log, dead: &'a Log) -> impl Fn() -> HopT
         dead_letters: dead.output().unwrap(),
         committed: None,
         limits: ReadLimits::default(),
+        metrics: HopMetrics::new(&Metrics::new()),
     }
 }
 
@@ -576,6 +578,7 @@ async fn two_stages_of_one_group_hand_partitions_over_without_loss() {
             dead_letters: kafka.topic(dead.topic()).await.unwrap(),
             group: group.clone(),
             limits: ReadLimits::default(),
+            metrics: HopMetrics::new(&Metrics::new()),
             condition: None,
         }
     };

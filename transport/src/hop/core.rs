@@ -5,6 +5,7 @@
 //! Never: I/O, tasks, clocks.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::HopError;
@@ -73,6 +74,8 @@ pub struct Written {
     pub records: Vec<NewRecord>,
     /// Repeats that were dropped.
     pub repeats: u64,
+    /// Inputs that gave no record, by reason.
+    pub voids: BTreeMap<Cow<'static, str>, u64>,
 }
 
 /// Where a hop stands between an input partition and its output partition.
@@ -297,6 +300,7 @@ impl Hop {
             };
             let timestamp_ms = plan.timestamp_ms;
             let mut void = NewRecord { timestamp_ms, ..NewRecord::default() };
+            *written.voids.entry(reason.clone()).or_default() += 1;
             stamp(first, true).write(&Kind::Void(reason.into_owned()), &mut void);
             written.records.push(void);
             return;

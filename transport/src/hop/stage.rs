@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::HopError;
 use super::core::HopInput;
+use super::metrics::HopMetrics;
 use super::task::{HopTask, Transform};
 use crate::error::LogError;
 use crate::group::{Group, GroupEvent};
@@ -44,6 +45,8 @@ pub struct HopStage {
     pub group: String,
     /// How much is read at a time.
     pub limits: ReadLimits,
+    /// What is counted.
+    pub metrics: HopMetrics,
     /// Told when the stage runs and what it waits for.
     pub condition: Option<Condition>,
 }
@@ -94,7 +97,7 @@ impl HopStage {
             }
             let reason = chain(&error);
             let wait = backoff.next_wait(None);
-            tracing::warn!(input = %self.input.topic(), reason, ?wait, "hop begins anew");
+            self.metrics.restarting(self.input.topic(), &reason, wait);
             if let Some(condition) = &self.condition {
                 condition.waiting(&reason);
             }
@@ -194,6 +197,7 @@ impl<T: Transform + 'static, M: FnMut(Partition) -> T> Owned<'_, M> {
             dead_letters: self.dead_letters.clone(),
             committed,
             limits: stage.limits,
+            metrics: stage.metrics.clone(),
         };
         let stop = CancellationToken::new();
         let (tell, progress) = watch::channel(NextOffset::ZERO);

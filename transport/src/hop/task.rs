@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::HopError;
 use super::core::{End, Hop, HopInput, Produced, Standing, Written};
+use super::metrics::HopMetrics;
 use crate::log::{Fetched, Log, ReadLimits};
 use crate::output::{Output, Receipt};
 use crate::record::{NewRecord, NextOffset, Partition, Record};
@@ -56,6 +57,8 @@ pub struct HopTask {
     pub committed: Option<NextOffset>,
     /// How much is read at a time.
     pub limits: ReadLimits,
+    /// What is counted.
+    pub metrics: HopMetrics,
 }
 
 /// What goes on while a hop runs.
@@ -125,13 +128,12 @@ impl Running {
         transform: &mut dyn Transform,
     ) -> Result<(), HopError> {
         let Fetched { records, end_at_ms } = fetched;
-        let quiet = records.is_empty();
+        let read = records.len();
         let mut apply = |batch: &[Record]| transform.apply(batch);
-        let Written { dead_letters, mut records, repeats } = self.hop.step(records, &mut apply)?;
-        if repeats > 0 {
-            tracing::debug!(input = %self.task.input.topic(), repeats, "dropped repeats");
-        }
-        if let Some(time_ms) = end_at_ms.filter(|_| self.may_mark(quiet)) {
+        let written = self.hop.step(records, &mut apply)?;
+        self.task.metrics.stepped(self.task.input.topic(), read, &written);
+        let Written { dead_letters, mut records, .. } = written;
+        if let Some(time_ms) = end_at_ms.filter(|_| self.may_mark(read == 0)) {
             records.push(self.hop.mark(time_ms));
         }
         self.acknowledge(dead_letters).await?;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use proptest::prelude::{any, prop_assert_eq, proptest};
 use runtime::CancellationToken;
 use runtime::clock::Clock;
+use runtime::metrics::Metrics;
 use tokio::sync::watch;
 
-use super::{HopError, HopInput, HopTask, Produced};
+use super::{HopError, HopInput, HopMetrics, HopTask, Produced};
 use crate::log::{Log, ReadLimits};
 use crate::memory::MemoryLog;
 use crate::origin::{Admission, OriginGate};
@@ -57,6 +58,7 @@ fn task(input: &Log, output: &Log, dead: &Log, kind: HopInput) -> HopTask {
             wait: Duration::from_millis(1),
             ..ReadLimits::default()
         },
+        metrics: HopMetrics::new(&Metrics::new()),
     }
 }
 
@@ -228,8 +230,15 @@ async fn the_committed_offset_counts_only_when_the_output_is_empty() {
 async fn a_record_that_no_hop_wrote_becomes_a_void_with_the_reason() {
     let (events, enriched, dead) = (log("events"), log("enriched"), log("dead"));
     events.append(P0, vec![NewRecord::new("intruder")]).await.unwrap();
-    let next = || task(&events, &enriched, &dead, HopInput::Stamped);
+    let metrics = Metrics::new();
+    let counted = HopMetrics::new(&metrics);
+    let next = || HopTask {
+        metrics: counted.clone(),
+        ..task(&events, &enriched, &dead, HopInput::Stamped)
+    };
     run(next, same, &[], NextOffset(1)).await;
+    let count = "tidegate_hop_voids_records_total{reason=\"foreign-record\"} 1";
+    assert!(metrics.encode().contains(count), "{}", metrics.encode());
     let last = enriched.last(P0).await.unwrap().unwrap();
     let admitted = OriginGate::new().admit(&last).unwrap();
     assert!(matches!(admitted, Admission::Void(_, reason) if reason == "foreign-record"));

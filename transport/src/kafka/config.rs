@@ -141,14 +141,14 @@ impl Settings {
                 show_topic_ids(&mut client);
             }
             Role::Control | Role::Fetch => {
-                if client.get("fetch.wait.max.ms").is_none() {
-                    // How long a question at the end of a partition stays open.
-                    client.set("fetch.wait.max.ms", "100");
-                }
                 // The name of a group that nobody joins; a client without one cannot be assigned.
                 consume(&mut client, "tidegate-reader");
                 client.set("enable.partition.eof", "true");
                 show_topic_ids(&mut client);
+                if matches!(role, Role::Control) {
+                    // A question waits behind the fetch that looked for more of a last record.
+                    client.set("fetch.wait.max.ms", "5");
+                }
             }
             Role::Cursor(group) => consume(&mut client, group),
             Role::Member(group) => {

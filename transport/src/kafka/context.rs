@@ -11,19 +11,25 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::time::Instant;
 
 use crate::record::TopicId;
+
+/// A client tells of errors at most this often.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 
 /// The context of clients that only read.
 #[derive(Debug, Default)]
 pub(super) struct Context {
     ids: Mutex<BTreeMap<String, TopicId>>,
     lines: AtomicU64,
+    telling: Telling,
 }
 
 impl Context {
@@ -49,7 +55,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        client_error(&error, reason);
+        self.telling.error(&error, reason);
     }
 }
 
@@ -66,12 +72,44 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
         | RDKafkaLogLevel::Alert
         | RDKafkaLogLevel::Critical
         | RDKafkaLogLevel::Error
-        | RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {line}"),
+        | RDKafkaLogLevel::Warning => {
+            // Failed connections are told by `Telling`; wrong settings, by our own checks.
+            if ["FAIL", "ERROR", "CONFWARN"].contains(&facility) {
+                tracing::debug!(facility, "librdkafka: {line}");
+            } else {
+                tracing::warn!(facility, "librdkafka: {line}");
+            }
+        }
     }
 }
 
-pub(super) fn client_error(error: &KafkaError, reason: &str) {
-    tracing::warn!(%error, reason, "kafka client");
+/// Tells of the errors of a client, but not every two seconds while the brokers are away.
+#[derive(Debug, Default)]
+pub(super) struct Telling(Mutex<Option<Instant>>);
+
+impl Telling {
+    pub(super) fn error(&self, error: &KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::PartitionEOF) => {}
+            Some(
+                RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SaslAuthenticationFailed
+                | RDKafkaErrorCode::SSL
+                | RDKafkaErrorCode::Fatal,
+            ) if self.is_due() => tracing::warn!(%error, reason, "kafka client"),
+            _ => tracing::debug!(%error, reason, "kafka client"),
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = told.is_none_or(|at| at.elapsed() >= TELL_EVERY);
+        if due {
+            *told = Some(Instant::now());
+        }
+        due
+    }
 }
 
 /// Reads `[thrd:main]: Topic NAME changed id from OLD to NEW`.

@@ -16,10 +16,11 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset as At, TopicPartitionList};
 use tokio::sync::mpsc;
 
+use super::blocking;
 use super::config::Role;
+use super::context::{self, Telling};
 use super::control::{committed, failed, is_passing, list, refused};
 use super::log::KafkaLog;
-use super::{blocking, context};
 use crate::error::LogError;
 use crate::group::{Event, GroupEvent, RevokeAck};
 use crate::record::{NextOffset, Partition};
@@ -52,6 +53,7 @@ struct Membership {
     topic: Arc<str>,
     events: mpsc::Sender<Event>,
     stop: Arc<AtomicBool>,
+    telling: Telling,
 }
 
 impl ClientContext for Membership {
@@ -60,7 +62,7 @@ impl ClientContext for Membership {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        context::client_error(&error, reason);
+        self.telling.error(&error, reason);
     }
 }
 
@@ -164,6 +166,7 @@ impl Member {
             topic: Arc::clone(&topic),
             events: events.clone(),
             stop: Arc::clone(&stop),
+            telling: Telling::default(),
         };
         let client = log.settings().client(Role::Member(group));
         let consumer: Result<BaseConsumer<Membership>, _> = client.create_with_context(membership);

@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedPro
 use tokio::sync::oneshot;
 
 use super::config::Role;
-use super::context;
+use super::context::{self, Telling};
 use super::control::{number, refused};
 use super::log::KafkaLog;
 use crate::error::LogError;
@@ -70,6 +70,7 @@ struct Deliveries {
     topic: Arc<str>,
     id: TopicId,
     failed: Arc<OnceLock<LogError>>,
+    telling: Telling,
 }
 
 impl ClientContext for Deliveries {
@@ -86,7 +87,7 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        context::client_error(&error, reason);
+        self.telling.error(&error, reason);
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.fail(format!("the producer gave up: {reason}"));
         }
@@ -148,6 +149,7 @@ impl Session {
             topic: Arc::clone(log.topic()),
             id: log.topic_id(),
             failed: Arc::clone(&failed),
+            telling: Telling::default(),
         };
         let producer = log.settings().client(Role::Producer).create_with_context(deliveries);
         let producer = Some(producer.map_err(|error| refused(log.topic(), &error))?);
