@@ -135,8 +135,8 @@ fn a_mistake_is_told_with_its_place_and_the_nearest_name() {
     check_error(
         "lines: []\nttl: {default: 20}\n",
         expect![
-            "policy.yml:2:16: `20` needs a unit, one of `d`, `h`, `m`, `s`, `ms`; write `10s`, `250ms` or `1h30m` at line 2, column 16"
+            "policy.yml:2:16: `20` needs a unit, one of `d`, `h`, `m`, `s`, `ms`; write `10s`, `250ms` or `1h30m`"
         ],
     );
-    check_error("lines: [\n", expect!["policy.yml:1:8: unclosed bracket '[' at line 1, column 8"]);
+    check_error("lines: [\n", expect!["policy.yml:1:8: unclosed bracket '['"]);
 }
