@@ -1,0 +1,1020 @@
+//! Names that gateways give to the parts of a request.
+//!
+//! Owns: the table of names, and the user's additions to it. Never: values.
+//!
+//! Names are compared without case and separators' kind: `X-Forwarded-For`, `x_forwarded_for` and
+//! `xForwardedFor` are one. Nested names are joined: `request.headers.User-Agent`.
+
+use std::collections::HashMap;
+
+use schemas::Field;
+
+use crate::parts::{Part, Parts};
+use crate::read::number::Unit;
+
+/// A text part of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot {
+    Peer,
+    Client,
+    Chain,
+    Request,
+    Method,
+    Target,
+    Path,
+    Query,
+    Version,
+    Referrer,
+    UserAgent,
+    Host,
+    HostFallback,
+    Scheme,
+    RequestId,
+    TraceId,
+    TlsVersion,
+    Ja4,
+    Route,
+    User,
+    Principal,
+    Account,
+    AuthKind,
+    Authorization,
+    Cookie,
+    ApiKey,
+    TokenId,
+    Session,
+    Subject,
+    OauthClient,
+    Tenant,
+    Service,
+    ServiceVersion,
+    ServiceInstance,
+    Environment,
+    Direction,
+    PeerHost,
+    BlockedBy,
+}
+
+impl Slot {
+    /// The place of this part.
+    pub(crate) fn of<'p, 'a>(self, parts: &'p mut Parts<'a>) -> &'p mut Part<'a> {
+        match self {
+            Self::Peer => &mut parts.peer,
+            Self::Client => &mut parts.client,
+            Self::Chain => &mut parts.chain,
+            Self::Request => &mut parts.request,
+            Self::Method => &mut parts.method,
+            Self::Target => &mut parts.target,
+            Self::Path => &mut parts.path,
+            Self::Query => &mut parts.query,
+            Self::Version => &mut parts.version,
+            Self::Referrer => &mut parts.referrer,
+            Self::UserAgent => &mut parts.user_agent,
+            Self::Host => &mut parts.host,
+            Self::HostFallback => &mut parts.host_fallback,
+            Self::Scheme => &mut parts.scheme,
+            Self::RequestId => &mut parts.request_id,
+            Self::TraceId => &mut parts.trace_id,
+            Self::TlsVersion => &mut parts.tls_version,
+            Self::Ja4 => &mut parts.ja4,
+            Self::Route => &mut parts.route,
+            Self::User => &mut parts.caller.user,
+            Self::Principal => &mut parts.caller.principal,
+            Self::Account => &mut parts.caller.account,
+            Self::AuthKind => &mut parts.caller.kind,
+            Self::Authorization => &mut parts.caller.authorization,
+            Self::Cookie => &mut parts.caller.cookie,
+            Self::ApiKey => &mut parts.caller.api_key,
+            Self::TokenId => &mut parts.caller.token_id,
+            Self::Session => &mut parts.caller.session,
+            Self::Subject => &mut parts.caller.subject,
+            Self::OauthClient => &mut parts.caller.oauth_client,
+            Self::Tenant => &mut parts.caller.tenant,
+            Self::Service => &mut parts.service,
+            Self::ServiceVersion => &mut parts.service_version,
+            Self::ServiceInstance => &mut parts.service_instance,
+            Self::Environment => &mut parts.environment,
+            Self::Direction => &mut parts.direction,
+            Self::PeerHost => &mut parts.peer_host,
+            Self::BlockedBy => &mut parts.blocked_by,
+        }
+    }
+
+    /// Whether an empty value says something: that the header was not sent.
+    pub(crate) fn keeps_empty(self) -> bool {
+        matches!(self, Self::Authorization | Self::Cookie | Self::ApiKey | Self::Query)
+    }
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    Text(Slot),
+    Time,
+    Started,
+    /// A span; without a unit it is the format's, or told by its look.
+    Duration(Option<Unit>),
+    Status,
+    UpstreamStatus,
+    RequestBytes,
+    /// All that was sent, headers too, where the log has both.
+    SentBytes,
+    BodyBytes,
+    Issued,
+    Expires,
+    Scopes,
+    Roles,
+    /// Whether the gateway refused: a flag.
+    Blocked,
+    /// Envoy's response flags.
+    Flags,
+    /// Envoy's response code details.
+    Details,
+    /// A column by its name.
+    Column(Field),
+    /// Known, and of no use.
+    Ignore,
+    /// Not known: it goes to `attrs`.
+    Unknown,
+}
+
+type Row = (Meaning, &'static [&'static str]);
+
+const TEXTS: &[Row] = &[
+    (
+        Meaning::Text(Slot::Peer),
+        &[
+            "remote_addr",
+            "remote_address",
+            "remote_ip",
+            "peer_ip",
+            "peer",
+            "client_addr",
+            "downstream_remote_address",
+            "downstream_direct_remote_address",
+            "request_remote_ip",
+            "remote_host",
+            "remotehost",
+            "source_address",
+            "network_peer_address",
+            "socket_ip",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::Client),
+        &[
+            "client_ip",
+            "client",
+            "clientip",
+            "client_host",
+            "client_address",
+            "ip",
+            "ip_address",
+            "realip",
+            "real_ip",
+            "realip_remote_addr",
+            "x_real_ip",
+            "http_x_real_ip",
+            "source_ip",
+            "src_ip",
+            "src",
+            "sourceip",
+            "remote",
+            "request_client_ip",
+            "user_ip",
+            "caller_ip",
+            "true_client_ip",
+            "cf_connecting_ip",
+            "client_address_ip",
+            "c_ip",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::Chain),
+        &[
+            "x_forwarded_for",
+            "http_x_forwarded_for",
+            "xff",
+            "forwarded_for",
+            "request_headers_x_forwarded_for",
+            "request_x_forwarded_for",
+            "proxy_add_x_forwarded_for",
+            "headers_x_forwarded_for",
+        ],
+    ),
+    (Meaning::Text(Slot::Request), &["request", "request_line", "http_request", "req"]),
+    (
+        Meaning::Text(Slot::Method),
+        &[
+            "method",
+            "request_method",
+            "http_method",
+            "verb",
+            "request_verb",
+            "http_request_method",
+            "req_method",
+            "cs_method",
+            "x_envoy_original_method",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::Target),
+        &[
+            "request_uri",
+            "uri",
+            "url",
+            "request_url",
+            "target",
+            "request_target",
+            "raw_path",
+            "original_uri",
+            "request_path",
+            "http_url",
+            "x_envoy_original_path",
+            "x_envoy_origin_path",
+            "req_url",
+            "full_path",
+            "http_target",
+            "url_original",
+            "http_request_uri",
+            "cs_uri",
+            "path_query",
+            "request_uri_raw",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::Path),
+        &[
+            "path",
+            "uri_path",
+            "url_path",
+            "document_uri",
+            "normalized_path",
+            "cs_uri_stem",
+            "endpoint",
+            "http_path",
+            "http_request_path",
+            "resource",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::Query),
+        &[
+            "args",
+            "query",
+            "query_string",
+            "url_query",
+            "querystring",
+            "cs_uri_query",
+            "request_query",
+            "is_args_args",
+            "http_query",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::Version),
+        &[
+            "server_protocol",
+            "protocol",
+            "proto",
+            "http_version",
+            "request_protocol",
+            "request_proto",
+            "http",
+            "httpversion",
+            "http_protocol",
+            "network_protocol_version",
+            "version_http",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::Referrer),
+        &[
+            "referer",
+            "referrer",
+            "http_referer",
+            "http_referrer",
+            "request_referer",
+            "ref",
+            "request_headers_referer",
+            "headers_referer",
+            "http_request_referrer",
+            "request_referrer",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::UserAgent),
+        &[
+            "user_agent",
+            "http_user_agent",
+            "agent",
+            "ua",
+            "useragent",
+            "request_user_agent",
+            "request_headers_user_agent",
+            "headers_user_agent",
+            "user_agent_original",
+            "http_agent",
+            "cs_user_agent",
+            "browser",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::Host),
+        &[
+            "host",
+            "http_host",
+            "request_host",
+            "authority",
+            "vhost",
+            "virtual_host",
+            "domain",
+            "url_domain",
+            "request_headers_host",
+            "req_host",
+            "hostname_requested",
+            "ssl_sni_host",
+            "request_addr",
+            "x_forwarded_host",
+            "http_x_forwarded_host",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::HostFallback),
+        &["server_name", "requested_server_name", "sni", "ssl_server_name", "server_address"],
+    ),
+    (
+        Meaning::Text(Slot::Scheme),
+        &[
+            "scheme",
+            "request_scheme",
+            "url_scheme",
+            "x_forwarded_proto",
+            "http_x_forwarded_proto",
+            "http_scheme",
+            "request_headers_x_forwarded_proto",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::RequestId),
+        &[
+            "request_id",
+            "req_id",
+            "x_request_id",
+            "http_x_request_id",
+            "requestid",
+            "correlation_id",
+            "unique_id",
+            "http_request_id",
+            "request_headers_x_request_id",
+            "x_amzn_requestid",
+            "correlationid",
+            "id_request",
+            "sent_http_x_request_id",
+            "upstream_http_x_request_id",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::TraceId),
+        &[
+            "trace_id",
+            "traceid",
+            "trace",
+            "traceparent",
+            "http_traceparent",
+            "x_b3_traceid",
+            "http_x_b3_traceid",
+            "trace_parent",
+            "opentelemetry_trace_id",
+            "otel_trace_id",
+            "request_headers_traceparent",
+            "x_amzn_trace_id",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::TlsVersion),
+        &[
+            "ssl_protocol",
+            "tls_version",
+            "ssl",
+            "tls",
+            "tls_protocol",
+            "sslprotocol",
+            "downstream_tls_version",
+            "request_tls_version",
+            "tls_protocol_version",
+        ],
+    ),
+    (Meaning::Text(Slot::Ja4), &["ja4", "http_ssl_ja4", "ssl_ja4", "tls_ja4", "ja4_hash"]),
+    (Meaning::Text(Slot::Route), &["route", "route_template", "http_route", "resource_path"]),
+    (Meaning::Text(Slot::Service), &["service", "service_name", "app", "application", "api"]),
+    (Meaning::Text(Slot::ServiceVersion), &["service_version", "app_version", "release"]),
+    (
+        Meaning::Text(Slot::ServiceInstance),
+        &[
+            "service_instance",
+            "service_instance_id",
+            "instance",
+            "pod",
+            "pod_name",
+            "upstream_addr",
+            "upstream_host",
+            "service_addr",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::Environment),
+        &[
+            "environment",
+            "env",
+            "deployment_environment",
+            "deployment_environment_name",
+            "service_environment",
+            "stage",
+        ],
+    ),
+    (Meaning::Text(Slot::PeerHost), &["peer_host", "destination_host"]),
+    (Meaning::Text(Slot::BlockedBy), &["blocked_by", "block_reason", "denied_by"]),
+];
+
+const CALLERS: &[Row] = &[
+    (
+        Meaning::Text(Slot::User),
+        &[
+            "remote_user",
+            "user",
+            "auth_user",
+            "username",
+            "client_username",
+            "user_id",
+            "userid",
+            "basic_auth_user",
+            "user_name",
+            "cs_username",
+            "authenticated_user",
+            "user_identifier",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::Principal),
+        &[
+            "principal",
+            "actor",
+            "consumer",
+            "consumer_username",
+            "consumer_id",
+            "authenticated_entity",
+            "enduser_id",
+            "caller",
+            "principal_id",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::Account),
+        &[
+            "account",
+            "login",
+            "login_name",
+            "login_user",
+            "account_name",
+            "account_id",
+            "target_user",
+            "attempted_user",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::AuthKind),
+        &["auth_kind", "auth_type", "auth_method", "authentication_type"],
+    ),
+    (
+        Meaning::Text(Slot::Authorization),
+        &[
+            "authorization",
+            "http_authorization",
+            "request_headers_authorization",
+            "request_authorization",
+            "auth_header",
+            "headers_authorization",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::Cookie),
+        &[
+            "cookie",
+            "http_cookie",
+            "request_headers_cookie",
+            "request_cookie",
+            "cookies",
+            "headers_cookie",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::ApiKey),
+        &[
+            "api_key",
+            "apikey",
+            "x_api_key",
+            "http_x_api_key",
+            "request_headers_x_api_key",
+            "request_x_api_key",
+            "api_key_id",
+            "subscription_key",
+            "headers_x_api_key",
+            "http_apikey",
+        ],
+    ),
+    (Meaning::Text(Slot::TokenId), &["token_id", "jti", "jwt_jti", "token_jti", "claims_jti"]),
+    (
+        Meaning::Text(Slot::Session),
+        &[
+            "session_id",
+            "session",
+            "sessionid",
+            "sid",
+            "jsessionid",
+            "phpsessid",
+            "cookie_session",
+            "cookie_jsessionid",
+            "cookie_phpsessid",
+            "cookie_sessionid",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::Subject),
+        &[
+            "jwt_sub",
+            "sub",
+            "subject",
+            "token_sub",
+            "claims_sub",
+            "jwt_claim_sub",
+            "jwt_payload_sub",
+            "auth_sub",
+            "jwt_subject",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::OauthClient),
+        &[
+            "oauth_client",
+            "oauth_client_id",
+            "azp",
+            "jwt_azp",
+            "jwt_client_id",
+            "client_id",
+            "claims_azp",
+            "jwt_claim_azp",
+        ],
+    ),
+    (
+        Meaning::Text(Slot::Tenant),
+        &[
+            "tenant",
+            "tenant_id",
+            "jwt_tenant",
+            "org",
+            "org_id",
+            "organization",
+            "organization_id",
+            "claims_tenant",
+            "x_tenant_id",
+            "http_x_tenant_id",
+            "jwt_tid",
+            "workspace",
+        ],
+    ),
+    (
+        Meaning::Scopes,
+        &["scopes", "scope", "jwt_scope", "jwt_scopes", "jwt_scp", "scp", "claims_scope"],
+    ),
+    (
+        Meaning::Roles,
+        &["roles", "role", "jwt_roles", "jwt_role", "user_roles", "claims_roles", "groups"],
+    ),
+    (Meaning::Issued, &["token_issued", "iat", "jwt_iat", "claims_iat"]),
+    (Meaning::Expires, &["token_expires", "exp", "jwt_exp", "claims_exp"]),
+];
+
+const FACTS: &[Row] = &[
+    (
+        Meaning::Time,
+        &[
+            "time",
+            "ts",
+            "timestamp",
+            "time_iso8601",
+            "time_local",
+            "msec",
+            "datetime",
+            "date_time",
+            "date",
+            "event_time",
+            "log_time",
+            "logged_at",
+            "ts_ms",
+            "timestamp_ms",
+            "epoch",
+            "time_msec",
+            "time_unix",
+            "end_time",
+            "eventtime",
+            "time_stamp",
+            "ts_iso",
+            "timestamp_iso",
+            "created_at",
+            "when",
+            "t",
+        ],
+    ),
+    (
+        Meaning::Started,
+        &[
+            "started_at",
+            "start_time",
+            "start",
+            "request_start",
+            "start_utc",
+            "starttime",
+            "event_start",
+            "time_start",
+            "request_time_start",
+            "accept_date",
+            "start_timestamp",
+        ],
+    ),
+    (
+        Meaning::Duration(Some(Unit::Seconds)),
+        &[
+            "request_time",
+            "duration_s",
+            "duration_seconds",
+            "latency_s",
+            "rt",
+            "request_time_s",
+            "time_taken_s",
+            "elapsed_s",
+            "request_duration_seconds",
+            "response_time_s",
+        ],
+    ),
+    (
+        Meaning::Duration(Some(Unit::Millis)),
+        &[
+            "duration_ms",
+            "latency_ms",
+            "dur_ms",
+            "elapsed_ms",
+            "response_time_ms",
+            "t_total_ms",
+            "request_time_ms",
+            "time_taken_ms",
+            "took_ms",
+            "responsetimems",
+            "total_time_ms",
+            "request_duration_ms",
+            "ta",
+            "time_taken",
+            "durationms",
+            "processing_time_ms",
+        ],
+    ),
+    (
+        Meaning::Duration(Some(Unit::Micros)),
+        &[
+            "duration_us",
+            "latency_us",
+            "dur_us",
+            "elapsed_us",
+            "response_time_us",
+            "time_us",
+            "request_time_us",
+            "time_taken_us",
+        ],
+    ),
+    (
+        Meaning::Duration(Some(Unit::Nanos)),
+        &["duration_ns", "latency_ns", "elapsed_ns", "event_duration", "response_time_ns"],
+    ),
+    (
+        Meaning::Duration(None),
+        &[
+            "duration",
+            "latency",
+            "elapsed",
+            "response_time",
+            "took",
+            "request_duration",
+            "responsetime",
+            "processing_time",
+            "total_time",
+            "elapsed_time",
+        ],
+    ),
+    (
+        Meaning::Status,
+        &[
+            "status",
+            "status_code",
+            "response_code",
+            "code",
+            "http_status",
+            "response_status",
+            "downstream_status",
+            "statuscode",
+            "http_status_code",
+            "http_response_status_code",
+            "sc_status",
+            "resp_status",
+            "response_status_code",
+            "http_code",
+            "final_status",
+        ],
+    ),
+    (
+        Meaning::UpstreamStatus,
+        &[
+            "upstream_status",
+            "origin_status",
+            "backend_status",
+            "upstream_response_code",
+            "target_status_code",
+            "origin_response_status",
+        ],
+    ),
+    (
+        Meaning::RequestBytes,
+        &[
+            "request_bytes",
+            "request_length",
+            "bytes_received",
+            "bytes_in",
+            "request_size",
+            "request_content_size",
+            "bytes_read",
+            "http_request_bytes",
+            "received_bytes",
+            "cs_bytes",
+            "req_bytes",
+            "request_body_size",
+        ],
+    ),
+    (
+        Meaning::BodyBytes,
+        &[
+            "body_bytes_sent",
+            "response_bytes",
+            "body_bytes_out",
+            "response_size",
+            "size",
+            "downstream_content_size",
+            "response_body_size",
+            "content_length",
+            "response_length",
+            "http_response_bytes",
+            "body_bytes",
+            "resp_body_size",
+            "response_content_length",
+        ],
+    ),
+    (
+        Meaning::SentBytes,
+        &[
+            "bytes_sent",
+            "bytes_out",
+            "bytes",
+            "sent_bytes",
+            "sc_bytes",
+            "resp_bytes",
+            "bytes_written",
+        ],
+    ),
+    (Meaning::Blocked, &["blocked", "denied", "is_blocked", "waf_blocked"]),
+    (Meaning::Flags, &["response_flags", "flags"]),
+    (Meaning::Details, &["response_code_details", "detail", "details"]),
+    (
+        Meaning::Ignore,
+        &[
+            "level",
+            "logger",
+            "msg",
+            "message",
+            "version",
+            "log_level",
+            "severity",
+            "stream",
+            "tag",
+            "tags",
+            "resp_headers",
+            "response_headers",
+            "remote_port",
+            "client_port",
+            "connection",
+            "conn",
+            "connection_requests",
+            "pid",
+            "request_remote_port",
+            "log_logger",
+            "type",
+            "input_type",
+            "upstream_response_time",
+            "upstream_connect_time",
+            "upstream_header_time",
+            "urt",
+            "uct",
+            "uht",
+            "request_completion",
+            "pipe",
+            "ecs_version",
+            "error",
+            "upstream_response_length",
+            "upstream_bytes_received",
+            "upstream_bytes_sent",
+            "status_text",
+            "response_reason",
+            "x_envoy_upstream_service_time",
+            "upstream_service_time",
+            "upstream_local_address",
+            "downstream_local_address",
+            "connection_termination_details",
+            "upstream_transport_failure_reason",
+            "gzip_ratio",
+            "ssl_cipher",
+            "ssl_ciphers",
+        ],
+    ),
+];
+
+/// The names of one input.
+#[derive(Debug)]
+pub(crate) struct Aliases {
+    table: HashMap<String, Meaning>,
+}
+
+impl Aliases {
+    /// The table with the user's names before ours.
+    pub(crate) fn new(mapping: &Mapping) -> Self {
+        let rows = TEXTS.iter().chain(CALLERS).chain(FACTS);
+        let ours =
+            rows.flat_map(|(meaning, names)| names.iter().map(|n| ((*n).to_owned(), *meaning)));
+        let users = mapping.names.iter().map(|(name, field)| (plain(name), meaning(*field)));
+        Self { table: ours.chain(users).collect() }
+    }
+
+    /// What a name stands for.
+    pub(crate) fn meaning(&self, name: &str) -> Meaning {
+        if name.len() > 128 {
+            return Meaning::Unknown;
+        }
+        self.table.get(plain(name).as_str()).copied().unwrap_or(Meaning::Unknown)
+    }
+}
+
+/// A name without case and kinds of separators.
+fn plain(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 4);
+    let mut last_was_small = false;
+    for letter in name.trim_start_matches(['$', '@', ':', '_']).chars() {
+        match letter {
+            'A'..='Z' => {
+                if last_was_small {
+                    out.push('_');
+                }
+                out.push(letter.to_ascii_lowercase());
+                last_was_small = false;
+            }
+            '-' | '.' | ' ' | '_' | '/' | ':' => {
+                if !out.ends_with('_') {
+                    out.push('_');
+                }
+                last_was_small = false;
+            }
+            _ => {
+                out.push(letter);
+                last_was_small = letter.is_ascii_lowercase() || letter.is_ascii_digit();
+            }
+        }
+    }
+    out
+}
+
+/// How a column given by its name is read.
+pub(crate) fn meaning(field: Field) -> Meaning {
+    let slot = match field {
+        Field::EventTime => return Meaning::Time,
+        Field::StartedAt => return Meaning::Started,
+        Field::DurationUs => return Meaning::Duration(Some(Unit::Micros)),
+        Field::Status => return Meaning::Status,
+        Field::UpstreamStatus => return Meaning::UpstreamStatus,
+        Field::RequestBytes => return Meaning::RequestBytes,
+        Field::ResponseBytes => return Meaning::BodyBytes,
+        Field::TokenIssued => return Meaning::Issued,
+        Field::TokenExpires => return Meaning::Expires,
+        Field::Scopes => return Meaning::Scopes,
+        Field::Roles => return Meaning::Roles,
+        Field::RequestId => Slot::RequestId,
+        Field::TraceId => Slot::TraceId,
+        Field::Method => Slot::Method,
+        Field::Scheme => Slot::Scheme,
+        Field::Host => Slot::Host,
+        Field::Path => Slot::Path,
+        Field::HttpVersion => Slot::Version,
+        Field::Referrer => Slot::Referrer,
+        Field::Route => Slot::Route,
+        Field::BlockedBy => Slot::BlockedBy,
+        Field::ClientIp => Slot::Client,
+        Field::PeerIp => Slot::Peer,
+        Field::TlsVersion => Slot::TlsVersion,
+        Field::Ja4 => Slot::Ja4,
+        Field::UserAgent => Slot::UserAgent,
+        Field::AuthKind => Slot::AuthKind,
+        Field::Principal => Slot::Principal,
+        Field::Account => Slot::Account,
+        Field::TokenId => Slot::TokenId,
+        Field::SessionId => Slot::Session,
+        Field::OauthClient => Slot::OauthClient,
+        Field::Tenant => Slot::Tenant,
+        Field::Service => Slot::Service,
+        Field::ServiceVersion => Slot::ServiceVersion,
+        Field::ServiceInstance => Slot::ServiceInstance,
+        Field::Environment => Slot::Environment,
+        Field::Direction => Slot::Direction,
+        Field::PeerHost => Slot::PeerHost,
+        other => return Meaning::Column(other),
+    };
+    Meaning::Text(slot)
+}
+
+/// The user's names for columns, per input.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mapping {
+    names: Vec<(String, Field)>,
+}
+
+/// A mapping to what is no column.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is mapped to `{column}`, which is no column; see docs/fields.md")]
+pub struct MappingError {
+    /// The name in the log.
+    pub name: String,
+    /// What it was mapped to.
+    pub column: String,
+}
+
+impl Mapping {
+    /// A mapping from names in the log, nested ones joined by dots, to names of columns.
+    ///
+    /// # Errors
+    /// Where a column is unknown.
+    pub fn new<'n>(
+        names: impl IntoIterator<Item = (&'n str, &'n str)>,
+    ) -> Result<Self, MappingError> {
+        let read = |(name, column): (&str, &str)| match Field::named(column) {
+            Some(field) => Ok((name.to_owned(), field)),
+            None => Err(MappingError { name: name.to_owned(), column: column.to_owned() }),
+        };
+        Ok(Self { names: names.into_iter().map(read).collect::<Result<_, _>>()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::{Aliases, CALLERS, FACTS, Mapping, Meaning, Slot, TEXTS, plain};
+
+    #[test]
+    fn no_name_stands_for_two_things_and_all_are_plain() {
+        let mut seen = HashSet::new();
+        for (_, names) in TEXTS.iter().chain(CALLERS).chain(FACTS) {
+            for name in *names {
+                assert!(seen.insert(*name), "{name} twice");
+                assert_eq!(plain(name), *name);
+            }
+        }
+    }
+
+    #[test]
+    fn dress_does_not_matter() {
+        let aliases = Aliases::new(&Mapping::default());
+        for name in ["X-Forwarded-For", "x_forwarded_for", "xForwardedFor", "$x_forwarded_for"] {
+            assert_eq!(aliases.meaning(name), Meaning::Text(Slot::Chain), "{name}");
+        }
+        assert_eq!(aliases.meaning("DownstreamStatus"), Meaning::Status);
+        assert_eq!(aliases.meaning(":authority"), Meaning::Text(Slot::Host));
+        assert_eq!(aliases.meaning("request.headers.User-Agent"), Meaning::Text(Slot::UserAgent));
+        assert_eq!(aliases.meaning("shoe_size"), Meaning::Unknown);
+    }
+
+    #[test]
+    fn the_users_names_go_first() {
+        let mapping =
+            Mapping::new([("kunde", "principal"), ("status", "upstream_status")]).unwrap();
+        let aliases = Aliases::new(&mapping);
+        assert_eq!(aliases.meaning("kunde"), Meaning::Text(Slot::Principal));
+        assert_eq!(aliases.meaning("status"), Meaning::UpstreamStatus);
+        assert_eq!(
+            Mapping::new([("a", "statusx")]).unwrap_err().to_string(),
+            "`a` is mapped to `statusx`, which is no column; see docs/fields.md"
+        );
+    }
+}

@@ -1,0 +1,390 @@
+//! JSON access logs of any gateway.
+//!
+//! Owns: the walk through the object, names to parts. Never: names themselves, which are `aliases`'.
+//!
+//! Lines of one input have the same names in the same order, so each name's meaning is kept by its
+//! place and only compared from then on.
+
+use std::borrow::Cow;
+
+use schemas::{Event, Field};
+
+use super::aliases::{Aliases, Meaning, Slot};
+use super::{Desk, Failure};
+use crate::mask;
+use crate::parts::Parts;
+use crate::read::json::{End, Key, Object, Value, items};
+use crate::read::number::{self, Unit};
+use crate::read::times::Times;
+use crate::read::words::present;
+use crate::secret;
+
+/// Names whose meaning is kept. Longer objects are read, only slower.
+const PLACES_MAX: usize = 64;
+/// Levels of nesting that are looked into.
+const DEPTH_MAX: usize = 4;
+/// Names beside the columns that are kept.
+const ATTRS_MAX: usize = 32;
+
+/// The names of the last line, in order, quoted and with their colon.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    places: Vec<(Box<[u8]>, Meaning)>,
+}
+
+impl Memory {
+    fn likely(&self, place: usize) -> &[u8] {
+        self.places.get(place).map_or(&[], |(name, _)| name)
+    }
+
+    fn meaning(&self, place: usize) -> Option<Meaning> {
+        self.places.get(place).map(|(_, meaning)| *meaning)
+    }
+
+    fn keep(&mut self, place: usize, name: &str, meaning: Meaning) {
+        let name: Box<[u8]> = format!("\"{name}\":").into_bytes().into();
+        if let Some(kept) = self.places.get_mut(place) {
+            *kept = (name, meaning);
+        } else if place == self.places.len() && place < PLACES_MAX {
+            self.places.push((name, meaning));
+        }
+    }
+}
+
+/// How the names of a format are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Style {
+    /// The unit of spans whose name gives none; without one it is told by the look.
+    pub(super) duration: Option<Unit>,
+    /// Whether unknown names go to `attrs`.
+    pub(super) attrs: bool,
+    /// Whether names are those of our columns, and values must be of their kinds.
+    pub(super) own: bool,
+}
+
+/// What a format may want beside the parts.
+#[derive(Debug, Default)]
+pub(super) struct Extra<'a> {
+    pub(super) flags: Option<Cow<'a, str>>,
+    pub(super) details: Option<Cow<'a, str>>,
+    /// Whether a name for the upstream's status was there, even without a value.
+    pub(super) names_upstream_status: bool,
+    /// Whether a time was there that could not be read.
+    pub(super) bad_time: bool,
+}
+
+/// JSON with any names.
+pub(super) fn read<'a>(
+    line: &'a str,
+    desk: &mut Desk,
+    parts: &mut Parts<'a>,
+) -> Result<(), Failure> {
+    let style = Style { duration: None, attrs: true, own: false };
+    let extra = fill(line, desk, parts, style)?;
+    let asks = parts.request.is_some() || parts.target.is_some() || parts.path.is_some();
+    if parts.status.is_none() && !(asks && parts.method.is_some()) && parts.request.is_none() {
+        return Err(Failure::telling(
+            "JSON without a request or a status under any known name; name them in `mapping`",
+        ));
+    }
+    need_time(parts, &extra)?;
+    parts.no_upstream = extra.names_upstream_status && parts.upstream_status.is_none();
+    if let Some(by) = super::envoy::refusal(
+        extra.flags.as_deref().unwrap_or("-"),
+        extra.details.as_deref().unwrap_or(""),
+    ) {
+        parts.blocked_by.get_or_insert(Cow::Borrowed(by));
+    }
+    Ok(())
+}
+
+/// Refuses a line without a time.
+pub(super) fn need_time(parts: &Parts<'_>, extra: &Extra<'_>) -> Result<(), Failure> {
+    if parts.time.is_some() || parts.started.is_some() {
+        return Ok(());
+    }
+    Err(if extra.bad_time {
+        Failure::value("the time cannot be read")
+    } else {
+        Failure::value("no time under any known name; name it in `mapping`")
+    })
+}
+
+/// Reads the object into `parts`.
+pub(super) fn fill<'a>(
+    line: &'a str,
+    desk: &mut Desk,
+    parts: &mut Parts<'a>,
+    style: Style,
+) -> Result<Extra<'a>, Failure> {
+    let Desk { times, aliases, memory, own_memory } = desk;
+    let memory = if style.own { own_memory } else { memory };
+    let mut object = Object::open(line).ok_or(Failure::other("no JSON object"))?;
+    let mut filler = Filler { times, aliases, parts, extra: Extra::default(), style };
+    let mut place = 0;
+    while let Some((key, value)) = object.next(memory.likely(place)) {
+        let meaning = match memory.meaning(place) {
+            Some(meaning) if key.likely => meaning,
+            _ => {
+                let meaning = filler.meaning(&key.text.read());
+                memory.keep(place, key.text.raw(), meaning);
+                meaning
+            }
+        };
+        filler.entry(key, meaning, value)?;
+        place += 1;
+    }
+    match object.end() {
+        End::Open | End::Closed if object.rest().trim().is_empty() => {}
+        End::Open | End::Closed => {
+            return Err(Failure::malformed("something follows the JSON object"));
+        }
+        End::Cut => {}
+        End::Broken => return Err(Failure::malformed("broken JSON")),
+    }
+    Ok(filler.extra)
+}
+
+struct Filler<'f, 'a> {
+    times: &'f mut Times,
+    aliases: &'f Aliases,
+    parts: &'f mut Parts<'a>,
+    extra: Extra<'a>,
+    style: Style,
+}
+
+impl<'a> Filler<'_, 'a> {
+    fn meaning(&self, name: &str) -> Meaning {
+        if self.style.own {
+            Field::named(name).map_or(Meaning::Unknown, super::aliases::meaning)
+        } else {
+            self.aliases.meaning(name)
+        }
+    }
+
+    fn entry(&mut self, key: Key<'a>, meaning: Meaning, value: Value<'a>) -> Result<(), Failure> {
+        if meaning == Meaning::Unknown || !self.style.own && holds_names(meaning, value) {
+            self.unknown(&key.text.read(), value, 1);
+            return Ok(());
+        }
+        if !self.put(meaning, value) && self.style.own {
+            let name: String = key.text.raw().chars().take(64).collect();
+            return Err(Failure::value(format!("column `{name}` has a value of another kind")));
+        }
+        Ok(())
+    }
+
+    /// A name without a meaning: its inner names may have one, else it goes to `attrs`.
+    fn unknown(&mut self, name: &str, value: Value<'a>, depth: usize) {
+        let is_absent = matches!(value, Value::Null | Value::Text(_)) && text(value).is_none();
+        self.parts.caller.other_secret |=
+            !is_absent && secret::is_name(name.rsplit('.').next().unwrap_or(name));
+        match value {
+            Value::Object(text) if depth < DEPTH_MAX && !self.style.own => {
+                let Some(mut object) = Object::open(text) else { return };
+                while let Some((key, value)) = object.next(b"") {
+                    let inner = format!("{name}.{}", key.text.read());
+                    let meaning = self.aliases.meaning(&inner);
+                    if meaning == Meaning::Unknown || holds_names(meaning, value) {
+                        self.unknown(&inner, value, depth + 1);
+                    } else {
+                        self.put(meaning, value);
+                    }
+                }
+            }
+            _ if self.style.attrs && self.parts.attrs.len() < ATTRS_MAX => {
+                let value = match value {
+                    Value::Object(text) | Value::List(text) => Some(Cow::Borrowed(text)),
+                    other => text(other),
+                };
+                if let Some(value) = value {
+                    self.parts.attrs.push((Cow::Owned(name.to_owned()), value));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Puts a value where it belongs. Whether it is of the kind that belongs there; absent is of
+    /// any kind.
+    fn put(&mut self, meaning: Meaning, value: Value<'a>) -> bool {
+        match meaning {
+            Meaning::Text(slot) => return self.put_text(slot, value),
+            Meaning::Column(field) => return self.put_column(field, value),
+            Meaning::Scopes => return put_list(&mut self.parts.caller.scopes, value),
+            Meaning::Roles => return put_list(&mut self.parts.caller.roles, value),
+            Meaning::Flags => self.extra.flags = text(value),
+            Meaning::Details => self.extra.details = text(value),
+            Meaning::UpstreamStatus => {
+                self.extra.names_upstream_status = true;
+                let status = text(value);
+                self.parts.upstream_status = status.as_deref().and_then(number::last_status);
+                return self.parts.upstream_status.is_some() || status.is_none();
+            }
+            Meaning::Blocked => {
+                let yes = matches!(value, Value::Flag(true) | Value::Bare("1"))
+                    || matches!(value, Value::Text(text) if matches!(text.raw(), "1" | "true" | "yes"));
+                if yes {
+                    self.parts.blocked_by.get_or_insert(Cow::Borrowed("gateway"));
+                }
+            }
+            Meaning::Ignore | Meaning::Unknown => {}
+            numeric => {
+                let Some(value) = text(value) else { return true };
+                return self.put_number(numeric, &value);
+            }
+        }
+        true
+    }
+
+    fn put_text(&mut self, slot: Slot, value: Value<'a>) -> bool {
+        if let Value::Object(_) = value {
+            return false;
+        }
+        let value = match text(value) {
+            None if slot.keeps_empty() => Some(Cow::Borrowed("")),
+            value => value,
+        };
+        let place = slot.of(self.parts);
+        if place.as_deref().is_none_or(str::is_empty) && value.is_some() {
+            *place = value;
+        }
+        true
+    }
+
+    fn put_number(&mut self, meaning: Meaning, value: &str) -> bool {
+        let parts = &mut *self.parts;
+        match meaning {
+            Meaning::Time => {
+                let Some(time) = self.times.any(value) else {
+                    self.extra.bad_time = true;
+                    return false;
+                };
+                // Of two the finer: `ts` in seconds beside `msec`.
+                if parts.time.is_none() || time.millis() % 1000 != 0 {
+                    parts.time = Some(time);
+                }
+                true
+            }
+            Meaning::Started => set(&mut parts.started, self.times.any(value)),
+            Meaning::Issued => set(&mut parts.caller.issued, self.times.any(value)),
+            Meaning::Expires => set(&mut parts.caller.expires, self.times.any(value)),
+            Meaning::Duration(unit) => {
+                set(&mut parts.duration, duration(value, unit.or(self.style.duration)))
+            }
+            Meaning::Status => set(&mut parts.status, number::status(value)) || value == "0",
+            Meaning::RequestBytes => set(&mut parts.request_bytes, number::count(value)),
+            Meaning::BodyBytes => {
+                let bytes = number::count(value);
+                parts.response_bytes = bytes.or(parts.response_bytes);
+                bytes.is_some()
+            }
+            Meaning::SentBytes => {
+                parts.response_bytes.is_some()
+                    || set(&mut parts.response_bytes, number::count(value))
+            }
+            _ => true,
+        }
+    }
+
+    fn put_column(&mut self, field: Field, value: Value<'a>) -> bool {
+        let json = match value {
+            Value::Text(text) => serde_json::Value::String(text.read().into_owned()),
+            Value::Flag(flag) => serde_json::Value::Bool(flag),
+            Value::Null => return true,
+            Value::Bare(raw) | Value::Object(raw) | Value::List(raw) => {
+                match serde_json::from_str(raw) {
+                    Ok(json) => json,
+                    Err(_no_json) => return false,
+                }
+            }
+        };
+        let columns = self.parts.columns.get_or_insert_with(|| Box::new(Event::default()));
+        columns.set(field, &cleaned(json, field)).is_ok()
+    }
+}
+
+/// A value for a column without what must not travel.
+fn cleaned(value: serde_json::Value, field: Field) -> serde_json::Value {
+    use serde_json::Value as Json;
+    match value {
+        Json::String(text) if field == Field::Line => {
+            Json::String(mask::line(&text, mask::How::default()).into_owned())
+        }
+        Json::String(text) if field == Field::QueryKeys && text.contains('=') => {
+            cleaned(Json::String(text.split('=').next().unwrap_or("").to_owned()), field)
+        }
+        Json::String(text) if secret::is_value(&text) => Json::String("*".to_owned()),
+        Json::String(text) => Json::String(mask::value(&text).into_owned()),
+        Json::Array(items) => items.into_iter().map(|item| cleaned(item, field)).collect(),
+        Json::Object(entries) => {
+            let clean = |(name, value): (String, Json)| {
+                let hidden = secret::is_name(&name);
+                let value =
+                    if hidden { Json::String("*".to_owned()) } else { cleaned(value, field) };
+                (mask::value(&name).into_owned(), value)
+            };
+            Json::Object(entries.into_iter().map(clean).collect())
+        }
+        plain @ (Json::Null | Json::Bool(_) | Json::Number(_)) => plain,
+    }
+}
+
+/// Whether a name such as `request` or `client` holds an object of names rather than a text.
+fn holds_names(meaning: Meaning, value: Value<'_>) -> bool {
+    matches!((meaning, value), (Meaning::Text(_) | Meaning::Time, Value::Object(_)))
+}
+
+/// Sets what is absent. Whether there was something to set it to.
+fn set<T>(place: &mut Option<T>, value: Option<T>) -> bool {
+    let read = value.is_some();
+    if place.is_none() {
+        *place = value;
+    }
+    read
+}
+
+/// A span with its unit behind it, else in the unit given, else seconds where it has a fraction and
+/// milliseconds where it has none.
+fn duration(value: &str, unit: Option<Unit>) -> Option<i64> {
+    if let Some(span) = number::span_with_unit(value) {
+        return Some(span);
+    }
+    let by_look = if value.contains('.') { Unit::Seconds } else { Unit::Millis };
+    // Of tries in a row (`0.1, 0.2`) the last counts.
+    let last = value.rsplit([',', ' ']).find(|part| !part.is_empty())?;
+    number::micros(last, unit.unwrap_or(by_look))
+}
+
+/// The text of a value; of a list, as headers come, the first.
+fn text(value: Value<'_>) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Text(text) => match text.read() {
+            Cow::Borrowed(text) => present(text).map(Cow::Borrowed),
+            Cow::Owned(text) => (!text.is_empty() && text != "-").then_some(Cow::Owned(text)),
+        },
+        Value::Bare(word) => Some(Cow::Borrowed(word)),
+        Value::Flag(true) => Some(Cow::Borrowed("true")),
+        Value::Flag(false) => Some(Cow::Borrowed("false")),
+        Value::Null | Value::Object(_) => None,
+        Value::List(list) => {
+            items(list).next().filter(|i| !matches!(i, Value::List(_))).and_then(text)
+        }
+    }
+}
+
+/// A list of texts, or a text that holds one, parted by spaces or commas.
+fn put_list<'a>(place: &mut Vec<Cow<'a, str>>, value: Value<'a>) -> bool {
+    const ITEMS_MAX: usize = 64;
+    match value {
+        Value::List(list) => place.extend(items(list).filter_map(text).take(ITEMS_MAX)),
+        Value::Text(one) => {
+            let one = one.read();
+            let words = one.split([' ', ',']).filter(|word| !word.is_empty() && *word != "-");
+            place.extend(words.take(ITEMS_MAX).map(|word| Cow::Owned(word.to_owned())));
+        }
+        Value::Null => {}
+        Value::Bare(_) | Value::Flag(_) | Value::Object(_) => return false,
+    }
+    true
+}

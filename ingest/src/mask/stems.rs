@@ -1,0 +1,218 @@
+//! Marks that a secret stands near: names of secrets, beginnings of tokens, schemes.
+//!
+//! Owns: the search for them. Never: queries and assignments.
+
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+use aho_corasick::packed::{Config, Searcher};
+
+use super::holes::{Holes, enclosing_end, user_part_end, value_end};
+use crate::secret;
+
+/// Stems, without their first letter where that may be a capital. At most 64, so that a vector
+/// search takes them all at once; three bytes at least, or it would stop too often.
+const STEMS: &[&str] = &[
+    "uthoriz",
+    "AUTHORIZ",
+    "ookie",
+    "OOKIE",
+    "oken",
+    "TOKEN",
+    "ecret",
+    "SECRET",
+    "assw",
+    "ASSW",
+    "assphrase",
+    "pi-key",
+    "pi_key",
+    "pikey",
+    "piKey",
+    "pi-Key",
+    "piKEY",
+    "PI_KEY",
+    "PI-KEY",
+    "PIKEY",
+    "ess_key",
+    "essKey",
+    "ESS_KEY",
+    "ate_key",
+    "ateKey",
+    "ession",
+    "ESSION",
+    "ESSID",
+    "redential",
+    "ignature",
+    "srf",
+    "SRF",
+    "earer",
+    "EARER",
+    "asic ",
+    "igest ",
+    "jwt",
+    "JWT",
+    "sserti",
+    "\"auth\"",
+    "\"otp\"",
+    "\"pin\"",
+    "\"sid\"",
+    "\"pwd\"",
+    "\"key\"",
+    "\"code\"",
+    "-auth",
+    "-Auth",
+    "eyJ",
+    "AKIA",
+    "ASIA",
+    "AIza",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "ghu_",
+    "ghr_",
+    "github_",
+    "glpat",
+    "xox",
+    "_live_",
+    "_test_",
+    "whsec_",
+    "npm_",
+    "hvs.",
+    "ya29.",
+    "sk-",
+    "shpat_",
+    "pypi-",
+    "dop_v1_",
+    "SG.",
+    "1//0",
+    "://",
+];
+
+/// Bytes of a name on either side of its stem. Longer words are no names.
+const NAME_BYTES_MAX: usize = 48;
+
+/// The search: by vectors where the machine has them.
+enum Search {
+    Vectors(Searcher),
+    Automaton(AhoCorasick),
+    /// Neither could be made: everything is looked at.
+    Neither,
+}
+
+static SEARCH: LazyLock<Search> = LazyLock::new(|| {
+    if let Some(vectors) = Config::new().builder().extend(STEMS).build() {
+        return Search::Vectors(vectors);
+    }
+    AhoCorasick::new(STEMS).map_or(Search::Neither, Search::Automaton)
+});
+
+/// Whether any mark stands in the text.
+pub(super) fn any(text: &str) -> bool {
+    match &*SEARCH {
+        Search::Vectors(search) => search.find(text).is_some(),
+        Search::Automaton(search) => search.is_match(text),
+        Search::Neither => true,
+    }
+}
+
+/// Takes out the secrets near every mark.
+pub(super) fn holes(text: &str, holes: &mut Holes) {
+    match &*SEARCH {
+        Search::Vectors(search) => {
+            search.find_iter(text).for_each(|hit| near(text, hit.start(), holes));
+        }
+        Search::Automaton(search) => {
+            search.find_iter(text).for_each(|hit| near(text, hit.start(), holes));
+        }
+        Search::Neither => (0..text.len())
+            .filter(|at| text.is_char_boundary(*at))
+            .for_each(|at| near(text, at, holes)),
+    }
+}
+
+fn near(text: &str, at: usize, holes: &mut Holes) {
+    let rest = text.get(at..).unwrap_or("");
+    if rest.starts_with("://") {
+        if let Some(end) = user_part_end(text, at + 3) {
+            holes.add(at + 3..end);
+        }
+        return;
+    }
+    token(text, at, holes);
+    let bytes = text.as_bytes();
+    let at = at + usize::from(rest.starts_with('"'));
+    let back = bytes.get(..at).unwrap_or(&[]).iter().rev().take(NAME_BYTES_MAX);
+    let start = at - back.take_while(|byte| is_name_byte(**byte)).count();
+    let ahead = bytes.get(at..).unwrap_or(&[]).iter().take(NAME_BYTES_MAX);
+    let end = at + ahead.take_while(|byte| is_name_byte(**byte)).count();
+    let word = text.get(start..end).unwrap_or("");
+    if matches!(word, "Bearer" | "bearer" | "BEARER" | "Basic" | "basic" | "Digest" | "digest") {
+        scheme(text, end, holes);
+    }
+    if secret::is_name(word) {
+        named(text, end, holes);
+    }
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'[')
+}
+
+fn run(bytes: &[u8], at: usize, of: fn(u8) -> bool) -> usize {
+    bytes.get(at..).unwrap_or(&[]).iter().take_while(|byte| of(**byte)).count()
+}
+
+/// A token of a well-known issuer that begins here, or in whose beginning this stands.
+fn token(text: &str, at: usize, holes: &mut Holes) {
+    let bytes = text.as_bytes();
+    for start in [at, at.saturating_sub(2)] {
+        let len = run(bytes, start, |byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'+' | b'=')
+        });
+        if text.get(start..start + len).is_some_and(secret::is_known_token) {
+            holes.add(start..start + len);
+        }
+    }
+}
+
+/// The credentials behind `Bearer` or `Basic`.
+fn scheme(text: &str, end: usize, holes: &mut Holes) {
+    let bytes = text.as_bytes();
+    let spaces = run(bytes, end, |byte| byte == b' ' || byte == b'+');
+    if spaces > 0 {
+        let start = end + spaces;
+        let len = run(bytes, start, |byte| !matches!(byte, b' ' | b'"' | b',' | b'\'' | b'\\'));
+        holes.add(start..start + len);
+    }
+}
+
+/// The value behind the name of a secret: `"name": value`, `name: value`, `name=value`.
+fn named(text: &str, end: usize, holes: &mut Holes) {
+    let bytes = text.as_bytes();
+    let mut at = end + run(bytes, end, |byte| matches!(byte, b'\\' | b'"' | b' ' | b']' | b'\''));
+    if !matches!(bytes.get(at), Some(b':' | b'=')) {
+        return;
+    }
+    let assigns = bytes.get(at) == Some(&b'=');
+    at += 1;
+    at += run(bytes, at, |byte| byte == b' ');
+    let whole = match bytes.get(at..).unwrap_or(&[]) {
+        [b'"', ..] => at + 1..enclosing_end(text, at + 1),
+        [b'\\', b'"', ..] => {
+            let inner = text.get(at + 2..).unwrap_or("");
+            at + 2..at + 2 + inner.find("\\\"").unwrap_or(inner.len())
+        }
+        [open @ (b'[' | b'{'), ..] => {
+            let close = if *open == b'[' { ']' } else { '}' };
+            let inner = text.get(at + 1..).unwrap_or("");
+            at + 1..at + 1 + inner.find(close).unwrap_or(inner.len())
+        }
+        rest if assigns => at..at + value_end(rest).unwrap_or(rest.len()),
+        // JSON's bare words end soon; a header's value goes on to the end of its text.
+        [b'0'..=b'9' | b'-', ..] | [b't' | b'f' | b'n', ..] if bytes.get(end) == Some(&b'"') => {
+            at..at + run(bytes, at, |byte| !matches!(byte, b',' | b'}' | b']' | b' '))
+        }
+        _ => at..enclosing_end(text, at),
+    };
+    holes.add(whole);
+}

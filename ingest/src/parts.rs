@@ -1,0 +1,107 @@
+//! What a format finds in a line.
+//!
+//! Owns: the raw parts of a request, as formats leave them. Never: cleaning, hashing, columns.
+//!
+//! Formats only find; `assemble` alone gives meaning, so that no format can forget to mask.
+
+use std::borrow::Cow;
+
+use schemas::{Event, EventTime};
+
+/// A text of a line, or made from one.
+pub(crate) type Part<'a> = Option<Cow<'a, str>>;
+
+/// The raw parts of a request.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Parts<'a> {
+    /// When the response ended, or whatever moment the log gives where it gives but one.
+    pub(crate) time: Option<EventTime>,
+    /// When the request started.
+    pub(crate) started: Option<EventTime>,
+    /// Microseconds.
+    pub(crate) duration: Option<i64>,
+    pub(crate) peer: Part<'a>,
+    /// The client by the gateway's own judgement.
+    pub(crate) client: Part<'a>,
+    /// X-Forwarded-For.
+    pub(crate) chain: Part<'a>,
+    /// Whether the chain stands in the client's place.
+    pub(crate) chain_in_front: bool,
+    /// A whole request line; `method`, `target` and `version` go before it.
+    pub(crate) request: Part<'a>,
+    pub(crate) method: Part<'a>,
+    /// Path with query.
+    pub(crate) target: Part<'a>,
+    pub(crate) path: Part<'a>,
+    /// Query, with or without its question mark.
+    pub(crate) query: Part<'a>,
+    pub(crate) version: Part<'a>,
+    pub(crate) status: Option<i32>,
+    pub(crate) upstream_status: Option<i32>,
+    /// Whether the log says that no application was asked.
+    pub(crate) no_upstream: bool,
+    /// Who answered, where the log names it.
+    pub(crate) blocked_by: Part<'a>,
+    pub(crate) request_bytes: Option<i64>,
+    pub(crate) response_bytes: Option<i64>,
+    pub(crate) referrer: Part<'a>,
+    pub(crate) user_agent: Part<'a>,
+    pub(crate) host: Part<'a>,
+    /// A host of lower standing, such as the server's name.
+    pub(crate) host_fallback: Part<'a>,
+    pub(crate) scheme: Part<'a>,
+    pub(crate) request_id: Part<'a>,
+    pub(crate) trace_id: Part<'a>,
+    pub(crate) tls_version: Part<'a>,
+    pub(crate) ja4: Part<'a>,
+    pub(crate) route: Part<'a>,
+    pub(crate) caller: Credentials<'a>,
+    pub(crate) service: Part<'a>,
+    pub(crate) service_version: Part<'a>,
+    pub(crate) service_instance: Part<'a>,
+    pub(crate) environment: Part<'a>,
+    pub(crate) direction: Part<'a>,
+    pub(crate) peer_host: Part<'a>,
+    /// Names beside the columns, and their values.
+    pub(crate) attrs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// What follows the parts that the format knows; it is searched for secrets.
+    pub(crate) rest: &'a str,
+    /// Columns given by name: our own event, and mappings.
+    pub(crate) columns: Option<Box<Event<'static>>>,
+}
+
+/// What a line says of who called.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Credentials<'a> {
+    /// The name of Basic authentication, or another that the gateway did not check.
+    pub(crate) user: Part<'a>,
+    pub(crate) principal: Part<'a>,
+    pub(crate) account: Part<'a>,
+    pub(crate) kind: Part<'a>,
+    /// The header; empty where the log shows that there was none.
+    pub(crate) authorization: Part<'a>,
+    /// The cookies; empty where the log shows that there were none.
+    pub(crate) cookie: Part<'a>,
+    /// The key; empty where the log shows that there was none.
+    pub(crate) api_key: Part<'a>,
+    pub(crate) token_id: Part<'a>,
+    pub(crate) session: Part<'a>,
+    pub(crate) subject: Part<'a>,
+    pub(crate) issued: Option<EventTime>,
+    pub(crate) expires: Option<EventTime>,
+    pub(crate) oauth_client: Part<'a>,
+    pub(crate) tenant: Part<'a>,
+    pub(crate) scopes: Vec<Cow<'a, str>>,
+    pub(crate) roles: Vec<Cow<'a, str>>,
+    /// Whether the log shows every header, so that what is missing was not sent.
+    pub(crate) all_headers: bool,
+    /// Whether a header or name of a secret was there that is none of the above.
+    pub(crate) other_secret: bool,
+    /// Whether the connection came with a client certificate.
+    pub(crate) certificate: bool,
+}
+
+/// A part borrowed from the line; absent where it is empty or `-`.
+pub(crate) fn part(text: &str) -> Part<'_> {
+    crate::read::words::present(text).map(Cow::Borrowed)
+}
