@@ -10,6 +10,7 @@
 //! names no principal, the key's owner is looked up instead, for the kind of caller.
 
 mod join;
+mod names;
 mod parse;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,12 +20,13 @@ use serde::Deserialize;
 
 use crate::facts::Facts;
 use crate::track::{Span, Track};
+use names::Names;
 
 pub(crate) use join::Kinds;
 pub(crate) use parse::{api_key_line, identity_line};
 
 /// What a caller is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PrincipalKind {
     /// A person.
@@ -110,24 +112,27 @@ pub struct ApiKey {
 /// All known callers, ready to be joined.
 #[derive(Debug, Default)]
 pub struct Identities {
-    people: HashMap<Box<str>, Person>,
-    keys: HashMap<Box<str>, Key>,
-    /// First the kinds alone, then the inactive kinds, then the lines.
+    people: Names<Person>,
+    keys: Names<Key>,
+    /// First the kinds alone, then the inactive kinds, then what lines say, each thing once.
     people_facts: Facts,
+    /// The kind in each row of `people_facts`.
+    kinds: Vec<PrincipalKind>,
     key_facts: Facts,
 }
 
+/// A principal's facts. Nearly all have one line without a beginning or an end.
 #[derive(Debug)]
-struct Person {
-    track: Track,
-    /// The kind of each line, by its fact.
-    kinds: Vec<(u32, PrincipalKind)>,
+enum Person {
+    Always(u32),
+    Lines(Box<Track>),
 }
 
 #[derive(Debug)]
 struct Key {
     fact: u32,
-    owner: Box<str>,
+    /// The owner's key in `people`.
+    owner: u128,
     from: EventTime,
     until: EventTime,
 }
@@ -137,40 +142,46 @@ impl Identities {
     /// one `key_hash`, the later holds.
     #[must_use]
     pub fn new(identities: &[Identity], keys: &[ApiKey]) -> Self {
-        let mut rows: Vec<Event<'_>> = Vec::with_capacity(identities.len() + 8);
+        let mut known = Self { kinds: PrincipalKind::ALL.repeat(2), ..Self::default() };
+        let mut rows: Vec<Event<'_>> = Vec::new();
         rows.extend(PrincipalKind::ALL.map(|kind| of_kind(kind, None)));
         rows.extend(PrincipalKind::ALL.map(|kind| of_kind(kind, Some(false))));
-        let mut spans: BTreeMap<&str, Vec<(Span, PrincipalKind)>> = BTreeMap::new();
+        let mut facts = HashMap::new();
+        let mut spans: BTreeMap<&str, Vec<Span>> = BTreeMap::new();
         for identity in identities {
-            let span = Span {
+            let Identity { kind, active, tenant, roles, scopes, .. } = identity;
+            let fact = *facts.entry((kind, active, tenant, roles, scopes)).or_insert_with(|| {
+                rows.push(identity_row(identity));
+                known.kinds.push(*kind);
+                number(rows.len() - 1)
+            });
+            spans.entry(&identity.principal).or_default().push(Span {
                 start: identity.from.unwrap_or(EventTime::MIN),
                 end: identity.until.unwrap_or(EventTime::MAX),
-                fact: number(rows.len()),
-            };
-            spans.entry(&identity.principal).or_default().push((span, identity.kind));
-            rows.push(identity_row(identity));
+                fact,
+            });
         }
-        let people = spans.into_iter().map(|(principal, spans)| {
-            let kinds = spans.iter().map(|(span, kind)| (span.fact, *kind)).collect();
-            let track = Track::new(spans.into_iter().map(|(span, _)| span).collect());
-            (principal.into(), Person { track, kinds })
-        });
-        let key = |(place, key): (usize, &ApiKey)| {
-            let (from, until) = (key.created, key.expires);
-            let known = Key {
+        for (principal, spans) in spans {
+            let person = match spans.as_slice() {
+                [Span { start: EventTime::MIN, end: EventTime::MAX, fact }] => {
+                    Person::Always(*fact)
+                }
+                _ => Person::Lines(Box::new(Track::new(spans))),
+            };
+            known.people.insert(principal, person);
+        }
+        for (place, key) in keys.iter().enumerate() {
+            let of_key = Key {
                 fact: number(place),
-                owner: key.owner.as_str().into(),
-                from: from.unwrap_or(EventTime::MIN),
-                until: until.unwrap_or(EventTime::MAX),
+                owner: known.people.key(&key.owner),
+                from: key.created.unwrap_or(EventTime::MIN),
+                until: key.expires.unwrap_or(EventTime::MAX),
             };
-            (key.key_hash.as_str().into(), known)
-        };
-        Self {
-            people: people.collect(),
-            keys: keys.iter().enumerate().map(key).collect(),
-            people_facts: Facts::new(rows),
-            key_facts: Facts::new(keys.iter().map(key_row)),
+            known.keys.insert(&key.key_hash, of_key);
         }
+        known.people_facts = Facts::new(rows);
+        known.key_facts = Facts::new(keys.iter().map(key_row));
+        known
     }
 
     /// How many principals are known.
@@ -186,14 +197,16 @@ impl Identities {
     }
 
     /// The fact of a principal at a moment; none where it is not known at all.
-    fn person(&self, principal: &str, moment: EventTime) -> Option<u32> {
-        let Person { track, kinds } = self.people.get(principal)?;
+    fn person(&self, key: u128, moment: EventTime) -> Option<u32> {
+        let track = match self.people.get(key)? {
+            Person::Always(fact) => return Some(*fact),
+            Person::Lines(track) => track,
+        };
         if let Some(span) = track.at(moment) {
             return Some(span.fact);
         }
-        let near = track.near(moment)?;
-        let kind = kinds.iter().find(|(fact, _)| *fact == near.fact);
-        Some(kind.map_or(PrincipalKind::Unknown, |(_, kind)| *kind).inactive())
+        let near = usize::try_from(track.near(moment)?.fact).ok()?;
+        Some(self.kinds.get(near).copied().unwrap_or_default().inactive())
     }
 }
 

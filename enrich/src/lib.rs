@@ -18,6 +18,7 @@ mod joiner;
 mod metrics;
 mod network;
 mod problem;
+mod recent;
 mod routes;
 mod track;
 

@@ -187,12 +187,12 @@ fn new_leaf<'o>(template: &'o str, rows: &mut Vec<Event<'o>>) -> Leaf {
         ..Event::default()
     };
     Leaf {
-        object_type: object_type.map(Into::into),
         template: template.into(),
         facts: [None; METHODS.len()],
         preflight: push(rows, plain.clone()),
         undeclared: push(rows, Event { route_declared: Some(false), ..plain }),
         object: segments::object_place(template),
+        object_type: segments::type_hash(object_type),
     }
 }
 

@@ -7,9 +7,10 @@ use arrow::error::ArrowError;
 use schemas::Field;
 
 use super::Deploys;
-use super::timeline::{Asked, Timeline};
+use super::timeline::Asked;
 use crate::columns::{Building, Columns, Seen};
 use crate::facts::{Lack, Missing, Picks};
+use crate::recent::Recent;
 
 impl Deploys {
     /// Fills the columns of the deploy behind each event.
@@ -24,15 +25,11 @@ impl Deploys {
         }
         let mut picks = Picks::with_capacity(seen.rows);
         let mut ages: Building<Int64Builder> = Building::default();
-        let mut last: Option<(Option<&str>, Option<&str>, Option<&Timeline>)> = None;
+        let mut services = Recent::new();
         for row in 0..seen.rows {
-            let (service, environment) = (seen.service.get(row), seen.environment.get(row));
-            // Neighbours mostly come from one service.
-            let timeline = match last {
-                Some((of, at, timeline)) if of == service && at == environment => timeline,
-                _ => self.timeline(service, environment),
-            };
-            last = Some((service, environment, timeline));
+            let service = seen.service.get(row);
+            let of = service.and_then(|name| services.get(name, |name| self.services.get(name)));
+            let timeline = of.map(|of| of.of(seen.environment.get(row)));
             let asked = Asked {
                 version: seen.service_version.get(row),
                 deploy_id: seen.deploy_id.get(row),
@@ -53,9 +50,5 @@ impl Deploys {
         }
         self.facts.fill(picks, columns)?;
         ages.fill(Field::DeployAgeS, columns)
-    }
-
-    fn timeline(&self, service: Option<&str>, environment: Option<&str>) -> Option<&Timeline> {
-        Some(self.services.get(service?)?.of(environment))
     }
 }

@@ -36,13 +36,23 @@ impl Identities {
             }
             return kinds.0.fill(people, columns);
         }
+        // All hashes first, so that the reaches into the tables overlap.
+        let hash = |row| seen.principal.get(row).map(|name| self.people.key(name));
+        let principals: Vec<Option<u128>> = (0..seen.rows).map(hash).collect();
         let mut keys = Picks::with_capacity(seen.rows);
-        for row in 0..seen.rows {
+        for (row, principal) in principals.into_iter().enumerate() {
             let moment = seen.event_time.get(row).unwrap_or(EventTime::MIN);
-            let token = seen.token_id.get(row);
-            let key = token.and_then(|token| self.keys.get(token));
+            let token = seen.token_id.get(row).filter(|_| !self.keys.is_empty());
+            let key = token.and_then(|token| self.keys.get(self.keys.key(token)));
             keys.push(key.map(|key| key.fact));
-            let (person, found) = self.caller(seen, row, key, moment);
+            let (person, found) = match principal {
+                Some(principal) => {
+                    let person = self.person(principal, moment);
+                    let found = person.is_some() || self.people.is_empty();
+                    (person.unwrap_or(PrincipalKind::Unknown.alone()), found)
+                }
+                None => self.holder(seen, row, key, moment),
+            };
             people.push(Some(person));
             if !found {
                 missing.note(row, Lack::Identity);
@@ -53,19 +63,15 @@ impl Identities {
         self.people_facts.fill(people, columns)
     }
 
-    /// The fact of the caller, and whether everything that could be looked up was found.
-    fn caller(&self, seen: &Seen, row: usize, key: Option<&Key>, moment: EventTime) -> (u32, bool) {
-        if let Some(principal) = seen.principal.get(row) {
-            let person = self.person(principal, moment);
-            let found = person.is_some() || self.people.is_empty();
-            return (person.unwrap_or(PrincipalKind::Unknown.alone()), found);
-        }
+    /// The fact of a caller whom the log does not name, and whether everything that could be looked
+    /// up was found.
+    fn holder(&self, seen: &Seen, row: usize, key: Option<&Key>, moment: EventTime) -> (u32, bool) {
         match key {
             Some(key) if moment < key.from || key.until <= moment => {
                 (PrincipalKind::Unknown.inactive(), true)
             }
             Some(key) => {
-                let owner = self.person(&key.owner, moment);
+                let owner = self.person(key.owner, moment);
                 (owner.unwrap_or(PrincipalKind::Unknown.alone()), true)
             }
             None => {

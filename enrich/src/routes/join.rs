@@ -3,8 +3,6 @@
 //! Owns: the order of gateway, document and traffic, and the hash of objects. Never: how each of
 //! them finds a template.
 
-use std::hash::Hasher;
-
 use arrow::array::{BooleanBuilder, Int64Builder, StringBuilder};
 use arrow::error::ArrowError;
 use schemas::Field;
@@ -16,16 +14,19 @@ use super::tree::Leaf;
 use super::{Declared, POST, Routes, UNDECLARED, method_number, words};
 use crate::columns::{Building, Columns, Seen};
 use crate::facts::{Lack, Missing, Picks};
+use crate::recent::Recent;
 
 /// What the join of routes keeps from batch to batch.
 #[derive(Debug)]
 pub(crate) struct RouteState {
     learned: Option<Learned>,
-    object_key: [u8; 16],
+    object_key: [u64; 2],
 }
 
 impl RouteState {
     pub(crate) fn new(object_key: [u8; 16], learn: bool) -> Self {
+        let [a, b, c, d, e, f, g, h, rest @ ..] = object_key;
+        let object_key = [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(rest)];
         Self { learned: learn.then(Learned::default), object_key }
     }
 
@@ -58,9 +59,17 @@ struct Request<'s> {
     method: Option<usize>,
     path: Option<&'s str>,
     route: Option<&'s str>,
-    service: &'s str,
+    service: Service<'s>,
     status: Option<i32>,
     blocked: bool,
+}
+
+/// What is known of a request's service.
+#[derive(Debug, Clone, Copy)]
+struct Service<'s> {
+    declared: Option<&'s Declared>,
+    /// Its number among the learned ones.
+    learned: Option<usize>,
 }
 
 impl Routes {
@@ -77,7 +86,7 @@ impl Routes {
         }
         let mut picks = Picks::with_capacity(seen.rows);
         let mut built = Built::default();
-        let mut last: Option<(&str, Option<&Declared>)> = None;
+        let mut services = Recent::new();
         for row in 0..seen.rows {
             let (path, route) = (seen.path.get(row), seen.route.get(row));
             // A call that the service itself made has a path of its peer.
@@ -86,24 +95,23 @@ impl Routes {
                 picks.push(None);
                 continue;
             }
+            let service = services.get(seen.service.get(row).unwrap_or(""), |name| Service {
+                declared: self.services.get(name),
+                learned: state.learned.as_mut().and_then(|learned| learned.service(name)),
+            });
             let request = Request {
                 row,
                 method: seen.method.get(row).and_then(method_number),
                 path,
                 route,
-                service: seen.service.get(row).unwrap_or(""),
+                service,
                 status: seen.status.get(row),
                 blocked: seen.blocked_by.get(row).is_some(),
             };
-            let declared = match last {
-                Some((service, declared)) if service == request.service => declared,
-                _ => self.services.get(request.service),
-            };
-            last = Some((request.service, declared));
-            if declared.is_none() && !self.is_empty() {
+            if service.declared.is_none() && !self.is_empty() {
                 missing.note(row, Lack::Route);
             }
-            picks.push(state.place(&request, declared, &mut built));
+            picks.push(state.place(&request, &mut built));
         }
         // Before the facts, since what the log named is the gateway's, whatever a document says.
         built.fill(columns)?;
@@ -113,12 +121,8 @@ impl Routes {
 
 impl RouteState {
     /// The fact of a request; what has no fact is put into `built`.
-    fn place(
-        &mut self,
-        request: &Request<'_>,
-        declared: Option<&Declared>,
-        built: &mut Built,
-    ) -> Option<u32> {
+    fn place(&mut self, request: &Request<'_>, built: &mut Built) -> Option<u32> {
+        let declared = request.service.declared;
         let normal = request.path.and_then(normalised);
         let segments = normal.as_deref().or(request.path).and_then(Segments::of);
         let segments = segments.as_ref().map(Segments::as_slice);
@@ -141,8 +145,8 @@ impl RouteState {
     /// Puts the object of a declared route, whose type is among the facts.
     fn put_object(&self, row: usize, leaf: &Leaf, segments: &[&str], built: &mut Built) {
         if let Some(value) = leaf.object.and_then(|place| place.value(segments)) {
-            let of_type = leaf.object_type.as_deref();
-            built.object(row, ObjectName { key: &self.object_key, of_type, value });
+            let of_type = leaf.object_type;
+            built.object(row, ObjectName { key: self.object_key, of_type, value });
         }
     }
 
@@ -158,7 +162,9 @@ impl RouteState {
             evidence => evidence,
         };
         let template = match (&mut self.learned, segments) {
-            (Some(learned), Some(segments)) => learned.place(request.service, segments, evidence),
+            (Some(learned), Some(segments)) => {
+                learned.place(request.service.learned, segments, evidence)
+            }
             _ => None,
         };
         if route.is_none() {
@@ -175,11 +181,11 @@ impl RouteState {
             built.privileged.put(row, true);
         }
         if let Some(value) = template.object.and_then(|place| place.value(segments)) {
-            let of_type = template.object_type.as_deref();
-            if let Some(of_type) = of_type {
+            if let Some(of_type) = template.object_type.as_deref() {
                 built.object_type.put(row, of_type);
             }
-            built.object(row, ObjectName { key: &self.object_key, of_type, value });
+            let of_type = template.type_hash;
+            built.object(row, ObjectName { key: self.object_key, of_type, value });
         }
     }
 }
@@ -187,20 +193,19 @@ impl RouteState {
 /// What an object's id is a hash of.
 #[derive(Debug, Clone, Copy)]
 struct ObjectName<'o> {
-    key: &'o [u8; 16],
-    of_type: Option<&'o str>,
+    key: [u64; 2],
+    /// A hash of its type.
+    of_type: u64,
     value: &'o str,
 }
 
 impl Built {
     fn object(&mut self, row: usize, name: ObjectName<'_>) {
-        let ObjectName { key, of_type, value } = name;
-        let mut hasher = SipHasher24::new_with_key(key);
-        hasher.write(of_type.unwrap_or("").as_bytes());
-        hasher.write(&[0]);
-        hasher.write(value.as_bytes());
+        let ObjectName { key: [first, second], of_type, value } = name;
+        // The type goes into the key, so that one call hashes the value for this type alone.
+        let hash = SipHasher24::new_with_keys(first ^ of_type, second).hash(value.as_bytes());
         let mut text = [0; 16];
-        self.object_id.put(row, hexadecimal(hasher.finish(), &mut text));
+        self.object_id.put(row, hexadecimal(hash, &mut text));
         if let Some(number) = number(value) {
             self.object_number.put(row, number);
         }
@@ -228,10 +233,10 @@ impl Built {
 /// 64 bits, written in 16 digits. Of ten million objects two share one with a chance of one in
 /// 400,000.
 fn hexadecimal(hash: u64, text: &mut [u8; 16]) -> &str {
-    for (place, byte) in text.iter_mut().enumerate() {
-        let digit = (hash >> (60 - 4 * place)) & 15;
-        let digit = u32::try_from(digit).ok().and_then(|digit| char::from_digit(digit, 16));
-        *byte = digit.and_then(|digit| u8::try_from(digit).ok()).unwrap_or(b'0');
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(hash.to_be_bytes()) {
+        let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or(b'0');
+        *pair = [digit(byte >> 4), digit(byte & 15)];
     }
     std::str::from_utf8(text).unwrap_or("")
 }

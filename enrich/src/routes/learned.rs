@@ -12,8 +12,9 @@
 
 use std::collections::HashMap;
 
-use super::segments::{ObjectPlace, SEGMENTS_MAX, is_version};
+use super::segments::{ObjectPlace, SEGMENTS_MAX, is_version, type_hash};
 use super::{shape, words};
+use crate::recent::mixed;
 
 /// Names in one place before the less frequent ones become `{id}`.
 const CHILDREN_MAX: usize = 64;
@@ -59,11 +60,15 @@ pub(super) struct Template {
     pub(super) admin: bool,
     pub(super) object: Option<ObjectPlace>,
     pub(super) object_type: Option<Box<str>>,
+    /// A hash of `object_type`.
+    pub(super) type_hash: u64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Learned {
-    services: HashMap<Box<str>, Service>,
+    /// Places in `services`.
+    names: HashMap<Box<str>, usize>,
+    services: Vec<Service>,
     nodes: usize,
     templates: usize,
     /// Events without a template because a bound was reached, since the last look.
@@ -78,7 +83,8 @@ struct Service {
 
 #[derive(Debug, Default)]
 struct Node {
-    /// Sorted.
+    /// The places of the children by the hash of their names, rising.
+    places: Vec<(u64, u8)>,
     children: Vec<(Box<str>, Node)>,
     parameter: Option<Box<Node>>,
     template: Option<Box<Template>>,
@@ -113,24 +119,30 @@ impl Learned {
         std::mem::take(&mut self.unlearned)
     }
 
+    /// The number of a service; none where there are too many.
+    pub(super) fn service(&mut self, name: &str) -> Option<usize> {
+        if let Some(known) = self.names.get(name) {
+            return Some(*known);
+        }
+        if self.services.len() >= SERVICES_MAX {
+            return None;
+        }
+        self.names.insert(name.into(), self.services.len());
+        self.services.push(Service::default());
+        Some(self.services.len() - 1)
+    }
+
     /// The template of a path, after learning from the answer to it.
     pub(super) fn place(
         &mut self,
-        service: &str,
+        service: Option<usize>,
         segments: &[&str],
         evidence: Evidence,
     ) -> Option<&Template> {
-        if !self.services.contains_key(service) {
-            if evidence == Evidence::None {
-                return None;
-            }
-            if self.services.len() >= SERVICES_MAX {
-                self.unlearned += 1;
-                return None;
-            }
-            self.services.insert(service.into(), Service::default());
-        }
-        let of = self.services.get_mut(service)?;
+        let Some(of) = service.and_then(|service| self.services.get_mut(service)) else {
+            self.unlearned += u64::from(evidence != Evidence::None);
+            return None;
+        };
         let room = SERVICE_NODES_MAX.saturating_sub(of.nodes);
         let mut walk = Walk {
             evidence,
@@ -153,6 +165,7 @@ impl Learned {
 
 /// One bit a segment: which of them are `{id}`.
 type Values = u32;
+const _: () = assert!(CHILDREN_MAX <= 256, "the place of a child has eight bits");
 const _: () = assert!(SEGMENTS_MAX <= 32, "one bit a segment");
 
 impl Node {
@@ -181,21 +194,18 @@ impl Node {
     fn step(&mut self, segment: &str, walk: &mut Walk) -> Option<(&mut Self, bool)> {
         let is_value = shape::is_value(segment);
         if !is_value {
-            match self.children.binary_search_by(|(name, _)| name.as_ref().cmp(segment)) {
-                Ok(found) => {
-                    return self.children.get_mut(found).map(|(_, child)| (child, false));
+            let hash = mixed(segment.as_bytes());
+            if let Some(known) = self.child(segment, hash) {
+                return self.children.get_mut(known).map(|(_, child)| (child, false));
+            }
+            if !self.collapsed {
+                if !self.may_add(walk) {
+                    return None;
                 }
-                Err(_) if self.collapsed => {}
-                Err(_) => {
-                    if !self.may_add(walk) {
-                        return None;
-                    }
-                    if self.children.len() >= CHILDREN_MAX {
-                        self.collapse(walk);
-                    } else {
-                        return self.add(segment, walk).map(|child| (child, false));
-                    }
+                if self.children.len() < CHILDREN_MAX {
+                    return self.add(segment, hash, walk).map(|child| (child, false));
                 }
+                self.collapse(walk);
             }
         }
         if self.parameter.is_none() {
@@ -210,6 +220,15 @@ impl Node {
             walk.nodes_added += 1;
         }
         Some((self.parameter.get_or_insert_default(), true))
+    }
+
+    /// The place of a child.
+    fn child(&self, segment: &str, hash: u64) -> Option<usize> {
+        let first = self.places.partition_point(|(known, _)| *known < hash);
+        let same = self.places.iter().skip(first).take_while(|(known, _)| *known == hash);
+        same.map(|(_, place)| usize::from(*place)).find(|place| {
+            self.children.get(*place).is_some_and(|(name, _)| name.as_ref() == segment)
+        })
     }
 
     /// Whether this answer may add a name here.
@@ -228,15 +247,17 @@ impl Node {
         }
     }
 
-    fn add(&mut self, segment: &str, walk: &mut Walk) -> Option<&mut Self> {
+    fn add(&mut self, segment: &str, hash: u64, walk: &mut Walk) -> Option<&mut Self> {
+        let place = u8::try_from(self.children.len()).ok()?;
         walk.room = walk.room.saturating_sub(1);
         walk.nodes_added += 1;
         if walk.evidence == Evidence::Refused {
             self.refused += 1;
         }
-        let gap = self.children.partition_point(|(name, _)| name.as_ref() < segment);
-        self.children.insert(gap, (segment.into(), Self::default()));
-        self.children.get_mut(gap).map(|(_, child)| child)
+        let gap = self.places.partition_point(|(known, _)| *known < hash);
+        self.places.insert(gap, (hash, place));
+        self.children.push((segment.into(), Self::default()));
+        self.children.last_mut().map(|(_, child)| child)
     }
 
     /// Keeps the names that are far more frequent than the others; the rest are `{id}` from now on.
@@ -252,6 +273,9 @@ impl Node {
             }
             child.hits >= often
         });
+        let places = self.children.iter().zip(0_u8..);
+        self.places = places.map(|((name, _), place)| (mixed(name.as_bytes()), place)).collect();
+        self.places.sort_unstable();
         self.collapsed = true;
     }
 
@@ -282,7 +306,7 @@ impl Template {
         let literals =
             || segments.iter().enumerate().filter(|(place, _)| !is_value(*place)).map(|(_, s)| *s);
         let object = (0..segments.len()).rev().find(|place| is_value(*place));
-        let object_type = object.and_then(|object| {
+        let object_type: Option<Box<str>> = object.and_then(|object| {
             let before = segments.iter().enumerate().take(object).rev();
             let mut names = before.filter(|(place, name)| !is_value(*place) && !is_version(name));
             names.next().map(|(_, name)| (*name).into())
@@ -291,6 +315,7 @@ impl Template {
             text: text.into(),
             admin: literals().any(words::is_admin),
             object: object.map(|segment| ObjectPlace { segment, prefix: 0, suffix: 0 }),
+            type_hash: type_hash(object_type.as_deref()),
             object_type,
         }
     }

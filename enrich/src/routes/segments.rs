@@ -2,6 +2,8 @@
 //!
 //! Owns: how a path is cut, and which part of it names an object. Never: which template matches.
 
+use siphasher::sip::SipHasher24;
+
 /// Segments of a path at most; deeper paths have no route. 24 slices are 384 bytes on the stack.
 pub(super) const SEGMENTS_MAX: usize = 24;
 
@@ -129,6 +131,11 @@ pub(super) fn object_type(template: &str) -> Option<&str> {
             ["_id", "-id", "Id", "ID", "_uuid"].iter().find_map(|end| name.strip_suffix(end));
         bare.or(Some(name)).filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("id"))
     })
+}
+
+/// The part of an object's type in the hash of its id: the same in every process and version.
+pub(super) fn type_hash(object_type: Option<&str>) -> u64 {
+    SipHasher24::new_with_keys(0, 0).hash(object_type.unwrap_or("").as_bytes())
 }
 
 /// `v1`, `v2.7`.

@@ -10,6 +10,7 @@
 
 use super::METHODS;
 use super::segments::ObjectPlace;
+use crate::recent::mixed;
 
 /// What is known of a template.
 #[derive(Debug)]
@@ -22,7 +23,8 @@ pub(super) struct Leaf {
     /// The fact of another method that is not declared.
     pub(super) undeclared: u32,
     pub(super) object: Option<ObjectPlace>,
-    pub(super) object_type: Option<Box<str>>,
+    /// A hash of the object's type.
+    pub(super) object_type: u64,
 }
 
 #[derive(Debug, Default)]
@@ -33,8 +35,10 @@ pub(super) struct Tree {
 
 #[derive(Debug, Default)]
 struct Node {
-    /// Sorted.
-    literals: Vec<(Box<str>, u32)>,
+    /// By hash, so that most of the search stays in a few lines of memory.
+    literals: Vec<(u64, u32)>,
+    /// The texts of the literals, in the same order.
+    texts: Vec<Box<str>>,
     mixed: Vec<(Mixed, u32)>,
     parameter: Option<u32>,
     /// A leaf that takes all that is left.
@@ -76,6 +80,21 @@ impl Mixed {
             rest = after;
         }
         self.between.is_empty() || !rest.is_empty()
+    }
+}
+
+impl Node {
+    /// The child behind a literal.
+    fn literal(&self, segment: &str) -> Option<u32> {
+        if self.literals.is_empty() {
+            return None;
+        }
+        let hash = mixed(segment.as_bytes());
+        let first = self.literals.partition_point(|(known, _)| *known < hash);
+        let same = self.literals.iter().zip(&self.texts).skip(first);
+        same.take_while(|((known, _), _)| *known == hash)
+            .find(|(_, text)| text.as_ref() == segment)
+            .map(|((_, child), _)| *child)
     }
 }
 
@@ -130,7 +149,7 @@ impl Tree {
                 preflight: 0,
                 undeclared: 0,
                 object: None,
-                object_type: None,
+                object_type: 0,
             });
         }
         place
@@ -140,24 +159,24 @@ impl Tree {
         let next = number(self.nodes.len());
         let Some(node) = self.nodes.get_mut(at) else { return at };
         let place = if !segment.contains('{') {
-            match node.literals.binary_search_by(|(literal, _)| literal.as_ref().cmp(segment)) {
-                Ok(found) => node.literals.get(found).map_or(next, |(_, child)| *child),
-                Err(gap) => {
-                    node.literals.insert(gap, (segment.into(), next));
-                    next
-                }
-            }
+            node.literal(segment).unwrap_or_else(|| {
+                let hash = mixed(segment.as_bytes());
+                let gap = node.literals.partition_point(|(known, _)| *known < hash);
+                node.literals.insert(gap, (hash, next));
+                node.texts.insert(gap, segment.into());
+                next
+            })
         } else if is_parameter(segment) {
             *node.parameter.get_or_insert(next)
         } else {
-            let mixed = Mixed::read(segment);
-            match node.mixed.iter().find(|(known, _)| *known == mixed) {
+            let pattern = Mixed::read(segment);
+            match node.mixed.iter().find(|(known, _)| *known == pattern) {
                 Some((_, child)) => *child,
                 None => {
-                    node.mixed.push((mixed, next));
+                    node.mixed.push((pattern, next));
                     // The more text, the more it says.
-                    node.mixed.sort_by_key(|(mixed, _)| {
-                        std::cmp::Reverse(mixed.prefix.len() + mixed.suffix.len())
+                    node.mixed.sort_by_key(|(pattern, _)| {
+                        std::cmp::Reverse(pattern.prefix.len() + pattern.suffix.len())
                     });
                     next
                 }
@@ -188,15 +207,14 @@ impl Tree {
         let Some((first, rest)) = segments.split_first() else {
             return self.arrive(node.leaf, search);
         };
-        if let Ok(place) = node.literals.binary_search_by(|(text, _)| text.as_ref().cmp(first)) {
-            let child = node.literals.get(place).map(|(_, child)| *child);
-            let found = child.and_then(|child| self.descend(child, rest, search));
+        if let Some(child) = node.literal(first) {
+            let found = self.descend(child, rest, search);
             if found.is_some() {
                 return found;
             }
         }
-        for (mixed, child) in &node.mixed {
-            if mixed.matches(first) {
+        for (pattern, child) in &node.mixed {
+            if pattern.matches(first) {
                 let found = self.descend(*child, rest, search);
                 if found.is_some() {
                     return found;

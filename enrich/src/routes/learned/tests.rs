@@ -5,7 +5,8 @@ use super::{CHILDREN_MAX, Evidence, Learned, REFUSED_MAX, SERVICE_NODES_MAX};
 
 fn place(learned: &mut Learned, status: i32, path: &str) -> Option<String> {
     let segments = Segments::of(path).unwrap();
-    let template = learned.place("shop", segments.as_slice(), Evidence::of(Some(status)));
+    let service = learned.service("shop");
+    let template = learned.place(service, segments.as_slice(), Evidence::of(Some(status)));
     template.map(|template| template.text.to_string())
 }
 
@@ -97,7 +98,7 @@ fn what_is_learned_has_a_bound_whatever_is_served() {
     }
     assert!(learned.nodes <= SERVICE_NODES_MAX, "{}", learned.nodes);
     assert!(learned.take_unlearned() > 0);
-    let counted = count(&learned.services["shop"].root) - 1;
+    let counted = count(&learned.services[0].root) - 1;
     assert_eq!(learned.nodes, counted, "the count is that of the tree");
 }
 
