@@ -154,7 +154,7 @@ async fn nothing_is_lost_and_nothing_is_done_twice() {
         let lines = tokio::task::spawn_blocking(read);
         if kills < KILLS {
             // Later each time, so that every part of the work is hit.
-            let after = 15 + 23 * u64::try_from(kills).unwrap();
+            let after = 12 + 9 * u64::try_from(kills).unwrap();
             tokio::time::sleep(Duration::from_millis(after)).await;
             child.kill().unwrap();
             kills += 1;

@@ -263,7 +263,7 @@ async fn a_hostile_principal_is_blocked_and_is_no_configuration() {
     configs.truncate(1);
     let responder = responder(nginx.folder.path(), &configs, &hand.clock());
     let hostile = [
-        "a\" 1; } server { listen 1; # ",
+        "a\" 1; } server { listen 1; #x",
         "~.*",
         "default",
         "back\\slash\\",

@@ -213,6 +213,8 @@ impl State {
         entry.phase = match outcome.state {
             OutcomeState::Retrying => entry.phase,
             OutcomeState::Waiting => Phase::Waiting,
+            // Somebody may have asked to undo it while it was being carried out.
+            OutcomeState::Done | OutcomeState::DryRun if lasts && entry.undo => Phase::Releasing,
             OutcomeState::Done | OutcomeState::DryRun if lasts => Phase::Standing,
             state @ (OutcomeState::Done
             | OutcomeState::DryRun

@@ -171,6 +171,18 @@ fn a_release_ends_a_block_whatever_its_phase() {
 }
 
 #[test]
+fn a_release_that_was_asked_for_while_the_block_was_being_applied_is_not_lost() {
+    let records = vec![
+        taken("a", "203.0.113.9", START),
+        asked("a-block"),
+        outcome("a-block", OutcomeState::Done),
+    ];
+    let state = state(records);
+    assert_eq!(state.entry("a-block").unwrap().phase.name(), "releasing");
+    assert_eq!(state.enforcement("t", START).ending.len(), 1);
+}
+
+#[test]
 fn a_subject_is_held_as_long_as_one_order_stands_on_it() {
     let both = vec![
         taken("a", "203.0.113.9", START),
