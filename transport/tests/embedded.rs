@@ -10,10 +10,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use runtime::CancellationToken;
 use runtime::clock::Clock;
 use runtime::error::{Class, Classified};
+use runtime::metrics::Metrics;
 use transport::embedded::{Change, FreeSpace, Store, StoreOptions};
-use transport::{Log, LogError, NewRecord, NextOffset, Partition, ReadLimits, Record};
+use transport::hop::{HopInput, HopMetrics, HopStage, Produced};
+use transport::memory::MemoryLog;
+use transport::{
+    Admission, Log, LogError, NewRecord, NextOffset, OriginGate, Partition, ReadLimits, Record,
+    Stamp,
+};
 
 const P0: Partition = Partition(0);
 
@@ -295,6 +302,69 @@ async fn a_full_disk_refuses_appends_and_recovers_by_itself() {
     assert!(matches!(ended, LogError::DiskLow { .. }), "{ended}");
     let texts: Vec<String> = read_all(&log, P0).await.iter().map(text).collect();
     assert_eq!(texts, ["0", "2"]);
+}
+
+#[tokio::test]
+async fn a_hop_waits_out_a_full_disk_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(5_000));
+    let probe = Arc::clone(&free);
+    let options = StoreOptions {
+        free_bytes_min: 4_000,
+        free_space: FreeSpace::from_fn(move |_| Ok(probe.load(Ordering::SeqCst))),
+        ..StoreOptions::new(Clock::system())
+    };
+    let store = Store::open(folder.path(), options).unwrap();
+    let memory = |topic| Log::Memory(MemoryLog::new(topic, 1, Clock::system()));
+    let (raw, dead) = (memory("raw"), memory("dead"));
+    let events = Log::Embedded(store.log("events", 1).unwrap());
+    let metrics = Metrics::new();
+    let stage = HopStage {
+        input: raw.clone(),
+        kind: HopInput::Raw,
+        output: events.clone(),
+        output_base: 0,
+        dead_letters: dead,
+        group: "ingest".to_owned(),
+        limits: ReadLimits { records_max: 7, ..ReadLimits::default() },
+        metrics: HopMetrics::new(&metrics),
+        condition: None,
+    };
+    let stop = CancellationToken::new();
+    let same = |batch: &[Record]| -> Vec<Produced> {
+        batch.iter().map(|record| Produced::one(NewRecord::new(record.value.clone()))).collect()
+    };
+    let (result, ()) = tokio::join!(stage.run(|_| same, &stop), async {
+        raw.append(P0, numbered(0..50)).await.unwrap();
+        let restarts = "tidegate_hop_restarts_sessions_total 0";
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        free.store(0, Ordering::SeqCst);
+        // The disk is asked ten times a second.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        raw.append(P0, numbered(50..100)).await.unwrap();
+        while metrics.encode().contains(restarts) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        free.store(5_000, Ordering::SeqCst);
+        let through = |last: Option<Record>| {
+            let stamp = last.map(|last| Stamp::read(&last).unwrap().0);
+            stamp.is_some_and(|stamp| stamp.last && stamp.origin.offset.0 == 99)
+        };
+        while !through(events.last(P0).await.unwrap()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.cancel();
+    });
+    result.unwrap();
+    let mut gate = OriginGate::new();
+    let mut texts = Vec::new();
+    for record in read_all(&events, P0).await {
+        if let Admission::Payload(_) = gate.admit(&record).unwrap() {
+            texts.push(text(&record));
+        }
+    }
+    assert_eq!(texts, (0..100).map(|number| number.to_string()).collect::<Vec<_>>());
+    assert_eq!(raw.cursor("ingest", P0).await.unwrap(), Some(NextOffset(100)));
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ pub struct HopStage {
 }
 
 /// How a partition ended.
-type Ended = (Partition, Result<(), HopError>);
+type Ended = Result<(), HopError>;
 
 /// What runs now.
 struct Owned<'s, M> {
@@ -202,9 +202,7 @@ impl<T: Transform + 'static, M: FnMut(Partition) -> T> Owned<'_, M> {
         let stop = CancellationToken::new();
         let (tell, progress) = watch::channel(NextOffset::ZERO);
         let (mut transform, stopped) = ((self.make)(partition), stop.clone());
-        let abort = self
-            .tasks
-            .spawn(async move { (partition, task.run(&mut transform, tell, &stopped).await) });
+        let abort = self.tasks.spawn(async move { task.run(&mut transform, tell, &stopped).await });
         let committed = committed.unwrap_or_default();
         self.running.insert(partition, Running { stop, abort, progress, committed });
         Ok(())
@@ -215,25 +213,33 @@ impl<T: Transform + 'static, M: FnMut(Partition) -> T> Owned<'_, M> {
         for running in partitions.iter().filter_map(|partition| self.running.get(partition)) {
             running.stop.cancel();
         }
-        while partitions.iter().any(|partition| self.running.contains_key(partition)) {
+        while partitions.iter().any(|partition| self.is_running(*partition)) {
             let Some(ended) = self.tasks.join_next().await else { break };
+            self.ended(ended)?;
+        }
+        self.commit().await;
+        for partition in partitions {
+            self.running.remove(partition);
+        }
+        Ok(())
+    }
+
+    fn is_running(&self, partition: Partition) -> bool {
+        self.running.get(&partition).is_some_and(|running| !running.abort.is_finished())
+    }
+
+    async fn drain(mut self) -> Result<(), HopError> {
+        let all: Vec<Partition> = self.running.keys().copied().collect();
+        self.give_up(&all).await?;
+        while let Some(ended) = self.tasks.join_next().await {
             self.ended(ended)?;
         }
         Ok(())
     }
 
-    async fn drain(mut self) -> Result<(), HopError> {
-        let all: Vec<Partition> = self.running.keys().copied().collect();
-        self.commit().await;
-        self.give_up(&all).await
-    }
-
-    fn ended(&mut self, ended: Result<Ended, JoinError>) -> Result<(), HopError> {
+    fn ended(&self, ended: Result<Ended, JoinError>) -> Result<(), HopError> {
         match ended {
-            Ok((partition, result)) => {
-                self.running.remove(&partition);
-                result
-            }
+            Ok(result) => result,
             // A panic goes on where the process notices it.
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),

@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 use crate::record::TopicId;
 
+/// What the library warns of while brokers come and go; it gets over each by itself.
+const PASSING: [&str; 5] = ["FAIL", "ERROR", "CONFWARN", "METADATAUPDATE", "REQTMOUT"];
 /// A client tells of errors at most this often.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
@@ -74,7 +76,7 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
         | RDKafkaLogLevel::Error
         | RDKafkaLogLevel::Warning => {
             // Failed connections are told by `Telling`; wrong settings, by our own checks.
-            if ["FAIL", "ERROR", "CONFWARN"].contains(&facility) {
+            if PASSING.contains(&facility) {
                 tracing::debug!(facility, "librdkafka: {line}");
             } else {
                 tracing::warn!(facility, "librdkafka: {line}");
