@@ -3,7 +3,18 @@
 //! Owns: planning, what is pushed down to single events, which state a rule needs.
 //! Never: windows, watermarks, episodes, clocks.
 
+mod check;
+mod compile;
+mod explain;
+mod functions;
+mod in_turn;
+mod names;
 mod query;
+mod session;
+mod shape;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -12,9 +23,34 @@ use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::PhysicalExpr;
 use schemas::Field;
 
+pub use explain::{Explanation, explain};
 pub use query::{Projection, Query, RunError};
 
-use crate::rule::{Rule, Window};
+use crate::rule::{Lists, Problem, Rule, Window, problem};
+
+/// Compiles rules: every one that can run, and everything that is wrong with the others.
+#[must_use]
+pub fn compile(rules: &[Rule], lists: &Lists) -> (Vec<CompiledRule>, Vec<Problem>) {
+    let lists = Arc::new(lists.clone());
+    let mut compiled = Vec::with_capacity(rules.len());
+    let mut problems = Vec::new();
+    for rule in rules {
+        let (rule, wrong) = compile::rule(&Arc::new(rule.clone()), &lists);
+        compiled.extend(rule);
+        problems.extend(wrong);
+    }
+    problem::sort(&mut problems);
+    (compiled, problems)
+}
+
+/// The query of a rule with nothing pushed down, over whole rows of its table: the definition
+/// that everything faster is checked against.
+///
+/// # Errors
+/// Everything that is wrong with the rule.
+pub fn reference(rule: &Rule, lists: &Lists) -> Result<Query, Vec<Problem>> {
+    compile::reference(&Arc::new(rule.clone()), &Arc::new(lists.clone()))
+}
 
 /// What a rule has to keep between events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,11 +71,11 @@ pub enum Table {
     Drops,
 }
 
-/// Whether a rule could fire at the event that crosses, once state is kept in panes.
+/// Whether something can be done for a rule, and what stands in the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Early {
-    /// Once true in a window, HAVING stays true.
-    Possible,
+pub enum Possible {
+    /// It can.
+    Yes,
     /// It cannot.
     No {
         /// The clause that stands in the way, as SQL.
@@ -90,8 +126,15 @@ pub struct CompiledRule {
     pub input: SchemaRef,
     /// True for rows that may contribute, over the table's schema; absent where all may.
     pub filter: Option<Arc<dyn PhysicalExpr>>,
-    /// Whether early firing is possible; absent for [`State::None`], which always does.
-    pub early: Option<Early>,
+    /// The filter as SQL, for people.
+    pub filter_sql: Option<String>,
+    /// Whether the rule can fire at the event that crosses, once state is kept in panes: once true
+    /// in a window, HAVING stays true. Absent for [`State::None`], which always does.
+    pub early: Option<Possible>,
+    /// Whether state could be kept in panes; absent for [`State::None`].
+    pub panes: Option<Possible>,
+    /// Equal for rules that can share state: the same table, filter, keys and slide.
+    pub unit: String,
     /// The key as columns of an event, in the order of `keys`, where it is that plain.
     pub key_columns: Option<Vec<Field>>,
     /// How it runs.

@@ -3,14 +3,84 @@
 //! Owns: the rule, its parameters, lists and tests, and the messages about them.
 //! Never: the meaning of the SQL (see `plan`), files or folders: texts come in, rules go out.
 
+pub(crate) mod duration;
+mod file;
+pub(crate) mod hash;
+pub(crate) mod lists;
+mod params;
+pub(crate) mod problem;
+mod reader;
+mod schema;
+pub(crate) mod source;
+mod template;
 pub mod test_case;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schemas::{Mode, Severity};
 use serde_json::Value;
 
+pub use lists::{List, Lists};
+pub use problem::{Level, Problem, SourceFile};
+pub use schema::json_schema;
 pub use test_case::TestCase;
+
+use source::RuleSource;
+
+/// What a deployment changes without a copy of the rules.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Values of parameters: by rule id, then by name.
+    pub params: BTreeMap<String, BTreeMap<String, Value>>,
+}
+
+/// Reads a pack of rule files: every rule that can be used, and everything that is wrong with
+/// them, in order of path and place.
+#[must_use]
+pub fn load(files: &[SourceFile], settings: &Settings) -> (Vec<Rule>, Vec<Problem>) {
+    let mut files: Vec<&SourceFile> = files.iter().collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let none = BTreeMap::new();
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut problems = Vec::new();
+    for file in &files {
+        let id = file::rule_id(&file.path);
+        let (rule, wrong) = file::read(file, settings.params.get(&id).unwrap_or(&none));
+        problems.extend(wrong);
+        match rule {
+            Some(rule) if rules.iter().any(|other| other.id == rule.id) => {
+                let message = format!("there are two rules with the id `{}`", rule.id);
+                let problem = Problem::new(Level::Error, file, &(0..0), message);
+                problems.push(problem.hint("a rule's id is its path without the ending"));
+            }
+            Some(rule) => rules.push(rule),
+            None => {}
+        }
+    }
+    problems.extend(overrides_of_unknown_rules(&files, settings));
+    problem::sort(&mut problems);
+    (rules, problems)
+}
+
+fn overrides_of_unknown_rules(files: &[&SourceFile], settings: &Settings) -> Vec<Problem> {
+    let ids: Vec<String> = files.iter().map(|file| file::rule_id(&file.path)).collect();
+    let place = SourceFile { path: "configuration".to_owned(), text: String::new() };
+    let mut problems = Vec::new();
+    for id in settings.params.keys().filter(|id| !ids.contains(id)) {
+        let message = format!("parameters are given for the rule `{id}`, which does not exist");
+        let problem = Problem::new(Level::Error, &place, &(0..0), message);
+        problems.push(match problem::nearest(id, ids.iter().map(String::as_str)) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem,
+        });
+    }
+    problems
+}
 
 /// The window that a rule's SQL sees, and how far it moves each time.
 ///
@@ -67,4 +137,6 @@ pub struct Rule {
     pub tests: Vec<TestCase>,
     /// Hash of the whole file and its overrides: the `rule_version` of verdicts.
     pub text_hash: String,
+    /// Where its parts stand in the file.
+    pub(crate) source: Arc<RuleSource>,
 }

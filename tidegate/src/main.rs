@@ -1,2 +1,64 @@
-//! The command line.
-fn main() {}
+//! The command line, and stages wired into processes.
+//!
+//! Owns: what the commands are made of. Never: what a stage does; each has its own crate.
+
+mod blocks;
+mod cli;
+mod config;
+mod fault;
+mod lines;
+mod pack;
+mod parse;
+mod reading;
+mod replay;
+mod rules;
+mod terminal;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{BlocksCommand, Cli, Command, ConfigCommand, RulesCommand};
+use fault::Fault;
+use runtime::error::Exit;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(asked) => {
+            let code = if asked.use_stderr() { Exit::Usage } else { Exit::Done };
+            // Help that nobody reads is no failure.
+            drop(asked.print());
+            return code.into();
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => Exit::Done.into(),
+        Err(fault) => {
+            let text = fault.to_string();
+            if !text.is_empty() {
+                terminal::say(&format!("tidegate: {text}"));
+            }
+            fault.exit().into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Fault> {
+    match command {
+        Command::Up(configured) => up::run(&configured),
+        Command::Replay(replay) => replay::run(&replay),
+        Command::Parse(parse) => parse::run(&parse),
+        Command::Rules(command) => match command {
+            RulesCommand::Check(folder) => rules::check(&folder),
+            RulesCommand::Test(test) => rules::test(&test),
+            RulesCommand::Explain(explain) => rules::explain(&explain),
+            RulesCommand::List(folder) => rules::list(&folder),
+            RulesCommand::Schema => rules::schema(),
+        },
+        Command::Config(ConfigCommand::Check(configured)) => config::check(&configured),
+        Command::Config(ConfigCommand::Show(configured)) => config::show(&configured),
+        Command::Blocks(BlocksCommand::List(list)) => blocks::list(&list),
+        Command::Blocks(BlocksCommand::Release(release)) => blocks::release(&release),
+    }
+}

@@ -10,6 +10,7 @@ use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOption
 use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use datafusion::catalog::streaming::StreamingTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::execution_plan::reset_plan_states;
@@ -130,6 +131,12 @@ impl Slot {
         Self { schema, batches: Mutex::new(Vec::new()) }
     }
 
+    /// The slot as a table to scan.
+    pub(super) fn table(self: &Arc<Self>) -> Result<Arc<StreamingTable>, DataFusionError> {
+        let partition: Arc<dyn PartitionStream> = Arc::<Self>::clone(self);
+        Ok(Arc::new(StreamingTable::try_new(Arc::clone(&self.schema), vec![partition])?))
+    }
+
     fn set(&self, batches: Vec<RecordBatch>) {
         *self.batches.lock().unwrap_or_else(PoisonError::into_inner) = batches;
     }
@@ -214,7 +221,8 @@ fn keeps_state(plan: &dyn ExecutionPlan) -> bool {
         || plan.children().into_iter().any(|child| keeps_state(child.as_ref()))
 }
 
-fn drain(mut stream: SendableRecordBatchStream) -> Result<Vec<RecordBatch>, RunError> {
+/// All batches of a stream that waits for nothing.
+pub(super) fn drain(mut stream: SendableRecordBatchStream) -> Result<Vec<RecordBatch>, RunError> {
     let mut context = Context::from_waker(Waker::noop());
     let mut batches = Vec::new();
     let mut pending = 0;

@@ -19,6 +19,9 @@ impl Default for Kinds {
     }
 }
 
+/// Callers whose hashes are made before they are looked up.
+const AHEAD: usize = 32;
+
 impl Identities {
     /// Fills the columns of the caller behind each event.
     pub(crate) fn join(
@@ -36,26 +39,22 @@ impl Identities {
             }
             return kinds.0.fill(people, columns);
         }
-        // All hashes first, so that the reaches into the tables overlap.
-        let hash = |row| seen.principal.get(row).map(|name| self.people.key(name));
-        let principals: Vec<Option<u128>> = (0..seen.rows).map(hash).collect();
         let mut keys = Picks::with_capacity(seen.rows);
-        for (row, principal) in principals.into_iter().enumerate() {
-            let moment = seen.event_time.get(row).unwrap_or(EventTime::MIN);
-            let token = seen.token_id.get(row).filter(|_| !self.keys.is_empty());
-            let key = token.and_then(|token| self.keys.get(self.keys.key(token)));
-            keys.push(key.map(|key| key.fact));
-            let (person, found) = match principal {
-                Some(principal) => {
-                    let person = self.person(principal, moment);
-                    let found = person.is_some() || self.people.is_empty();
-                    (person.unwrap_or(PrincipalKind::Unknown.alone()), found)
+        for first in (0..seen.rows).step_by(AHEAD) {
+            // A few hashes first, so that the reaches into the table overlap.
+            let mut principals = [None; AHEAD];
+            for (principal, row) in principals.iter_mut().zip(first..seen.rows) {
+                *principal = seen.principal.get(row).map(|name| self.people.key(name));
+            }
+            for (principal, row) in principals.into_iter().zip(first..seen.rows) {
+                let token = seen.token_id.get(row).filter(|_| !self.keys.is_empty());
+                let key = token.and_then(|token| self.keys.get(self.keys.key(token)));
+                keys.push(key.map(|key| key.fact));
+                let (person, found) = self.caller(seen, row, principal, key);
+                people.push(Some(person));
+                if !found {
+                    missing.note(row, Lack::Identity);
                 }
-                None => self.holder(seen, row, key, moment),
-            };
-            people.push(Some(person));
-            if !found {
-                missing.note(row, Lack::Identity);
             }
         }
         // The key's own tenant says more than its owner's.
@@ -63,9 +62,20 @@ impl Identities {
         self.people_facts.fill(people, columns)
     }
 
-    /// The fact of a caller whom the log does not name, and whether everything that could be looked
-    /// up was found.
-    fn holder(&self, seen: &Seen, row: usize, key: Option<&Key>, moment: EventTime) -> (u32, bool) {
+    /// The fact of a caller, and whether everything that could be looked up was found.
+    fn caller(
+        &self,
+        seen: &Seen,
+        row: usize,
+        principal: Option<u128>,
+        key: Option<&Key>,
+    ) -> (u32, bool) {
+        let moment = seen.event_time.get(row).unwrap_or(EventTime::MIN);
+        if let Some(principal) = principal {
+            let person = self.person(principal, moment);
+            let found = person.is_some() || self.people.is_empty();
+            return (person.unwrap_or(PrincipalKind::Unknown.alone()), found);
+        }
         match key {
             Some(key) if moment < key.from || key.until <= moment => {
                 (PrincipalKind::Unknown.inactive(), true)

@@ -9,7 +9,7 @@ use schemas::Field;
 use siphasher::sip::SipHasher24;
 
 use super::learned::{Evidence, Learned};
-use super::segments::{Segments, normalised};
+use super::segments::{SEGMENTS_MAX, cut, normalised};
 use super::tree::Leaf;
 use super::{Declared, POST, Routes, UNDECLARED, method_number, words};
 use crate::columns::{Building, Columns, Seen};
@@ -124,8 +124,9 @@ impl RouteState {
     fn place(&mut self, request: &Request<'_>, built: &mut Built) -> Option<u32> {
         let declared = request.service.declared;
         let normal = request.path.and_then(normalised);
-        let segments = normal.as_deref().or(request.path).and_then(Segments::of);
-        let segments = segments.as_ref().map(Segments::as_slice);
+        let mut parts = [""; SEGMENTS_MAX];
+        let path = normal.as_deref().or(request.path);
+        let segments = path.and_then(|path| cut(path, &mut parts));
         if request.route.is_some() {
             built.source.put(request.row, "gateway");
         }

@@ -192,21 +192,20 @@ impl Node {
 
     /// The node behind a segment, and whether the segment is a value there.
     fn step(&mut self, segment: &str, walk: &mut Walk) -> Option<(&mut Self, bool)> {
-        let is_value = shape::is_value(segment);
-        if !is_value {
-            let hash = mixed(segment.as_bytes());
-            if let Some(known) = self.child(segment, hash) {
-                return self.children.get_mut(known).map(|(_, child)| (child, false));
+        // A name that is known is no value: it would not have become one. Only the others are looked
+        // at letter by letter.
+        let hash = mixed(segment.as_bytes());
+        if let Some(known) = self.child(segment, hash) {
+            return self.children.get_mut(known).map(|(_, child)| (child, false));
+        }
+        if !shape::is_value(segment) && !self.collapsed {
+            if !self.may_add(walk) {
+                return None;
             }
-            if !self.collapsed {
-                if !self.may_add(walk) {
-                    return None;
-                }
-                if self.children.len() < CHILDREN_MAX {
-                    return self.add(segment, hash, walk).map(|child| (child, false));
-                }
-                self.collapse(walk);
+            if self.children.len() < CHILDREN_MAX {
+                return self.add(segment, hash, walk).map(|child| (child, false));
             }
+            self.collapse(walk);
         }
         if self.parameter.is_none() {
             if walk.evidence == Evidence::None {

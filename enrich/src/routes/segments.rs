@@ -2,46 +2,38 @@
 //!
 //! Owns: how a path is cut, and which part of it names an object. Never: which template matches.
 
+use memchr::{memchr_iter, memchr2};
 use siphasher::sip::SipHasher24;
 
 /// Segments of a path at most; deeper paths have no route. 24 slices are 384 bytes on the stack.
 pub(super) const SEGMENTS_MAX: usize = 24;
 
-/// A path, cut at its slashes. Empty segments and `.` do not count, so a slash at the end or twice
-/// changes nothing.
-#[derive(Debug)]
-pub(super) struct Segments<'p> {
-    parts: [&'p str; SEGMENTS_MAX],
-    len: usize,
-}
-
-impl<'p> Segments<'p> {
-    /// None for what is not an absolute path, or too deep.
-    pub(super) fn of(path: &'p str) -> Option<Self> {
-        let rest = path.strip_prefix('/')?;
-        let mut segments = Self { parts: [""; SEGMENTS_MAX], len: 0 };
-        for part in rest.split('/') {
-            if part.is_empty() || part == "." {
-                continue;
-            }
-            *segments.parts.get_mut(segments.len)? = part;
-            segments.len += 1;
+/// The segments of a path, cut at its slashes into `parts`. Empty segments and `.` do not count, so
+/// a slash at the end or twice changes nothing. None for what is not an absolute path, or too deep.
+///
+/// The caller has the room, since moving it costs more than cutting.
+pub(super) fn cut<'p, 'b>(
+    path: &'p str,
+    parts: &'b mut [&'p str; SEGMENTS_MAX],
+) -> Option<&'b [&'p str]> {
+    let rest = path.strip_prefix('/')?;
+    let (mut start, mut len) = (0, 0);
+    for end in memchr_iter(b'/', rest.as_bytes()).chain([rest.len()]) {
+        let part = rest.get(start..end)?;
+        start = end + 1;
+        if part.is_empty() || part == "." {
+            continue;
         }
-        Some(segments)
+        *parts.get_mut(len)? = part;
+        len += 1;
     }
-
-    pub(super) fn as_slice(&self) -> &[&'p str] {
-        self.parts.get(..self.len).unwrap_or(&self.parts)
-    }
+    parts.get(..len)
 }
 
 /// The path as a server would read its segments: escapes undone but for slashes, and what follows
 /// a `;` in a segment left out. None where that changes nothing.
 pub(super) fn normalised(path: &str) -> Option<String> {
-    // Without a way out on the first hit, so that it is done many bytes at once.
-    if !path.bytes().fold(false, |found, byte| found | (byte == b'%') | (byte == b';')) {
-        return None;
-    }
+    memchr2(b'%', b';', path.as_bytes())?;
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     let mut in_parameter = false;
@@ -148,12 +140,13 @@ pub(super) fn is_version(segment: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Segments, normalised, object_place, object_type};
+    use super::{SEGMENTS_MAX, cut, normalised, object_place, object_type};
 
     #[track_caller]
     fn check_object(template: &str, path: &str, expected: Option<(&str, &str)>) {
-        let segments = Segments::of(path).unwrap();
-        let value = object_place(template).and_then(|place| place.value(segments.as_slice()));
+        let mut parts = [""; SEGMENTS_MAX];
+        let segments = cut(path, &mut parts).unwrap();
+        let value = object_place(template).and_then(|place| place.value(segments));
         assert_eq!(object_type(template).zip(value), expected);
     }
 
@@ -179,10 +172,15 @@ mod tests {
 
     #[test]
     fn slashes_and_dots_do_not_count_and_deep_paths_have_no_segments() {
-        assert_eq!(Segments::of("//a/./b/").unwrap().as_slice(), ["a", "b"]);
-        assert!(Segments::of("/").unwrap().as_slice().is_empty());
-        assert!(Segments::of("*").is_none());
-        assert!(Segments::of(&"/a".repeat(25)).is_none());
+        let segments = |path: &str| {
+            let mut parts = [""; SEGMENTS_MAX];
+            cut(path, &mut parts).map(|segments| segments.join("|"))
+        };
+        assert_eq!(segments("//a/./b/").as_deref(), Some("a|b"));
+        assert_eq!(segments("/ä/ö").as_deref(), Some("ä|ö"));
+        assert_eq!(segments("/").as_deref(), Some(""));
+        assert_eq!(segments("*"), None);
+        assert_eq!(segments(&"/a".repeat(25)), None);
     }
 
     #[test]

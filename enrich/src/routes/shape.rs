@@ -13,6 +13,9 @@ pub(super) fn is_value(segment: &str) -> bool {
     if segment.len() > NAME_BYTES_MAX {
         return true;
     }
+    if !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit()) {
+        return true;
+    }
     let stem = match segment.rsplit_once('.') {
         Some((stem, ending)) if !stem.is_empty() && is_ending(ending) => stem,
         _ => segment,

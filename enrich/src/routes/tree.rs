@@ -86,8 +86,9 @@ impl Mixed {
 impl Node {
     /// The child behind a literal.
     fn literal(&self, segment: &str) -> Option<u32> {
-        if self.literals.is_empty() {
-            return None;
+        if let [(_, child)] = self.literals.as_slice() {
+            // Most places have one name.
+            return self.texts.first().filter(|text| text.as_ref() == segment).map(|_| *child);
         }
         let hash = mixed(segment.as_bytes());
         let first = self.literals.partition_point(|(known, _)| *known < hash);

@@ -18,8 +18,6 @@ pub enum InputType {
     Stdin,
     /// Lines posted over HTTP.
     Http,
-    /// A Kafka topic.
-    Kafka,
 }
 
 /// An input as configured. Keys that a type does not use are refused by [`InputConfig::check`].
@@ -37,15 +35,16 @@ pub struct InputConfig {
     /// `file`: whether to begin at the end of files that are there at the very first start.
     #[serde(default)]
     pub from_end: bool,
+    /// `file`: whether the file is written now. Otherwise it is a recording: time passes with its
+    /// lines, not with the clock.
+    #[serde(default = "yes")]
+    pub live: bool,
     /// `http`: address to listen on.
     #[serde(default)]
     pub listen: Option<SocketAddr>,
     /// `http`: bearer token that senders must show.
     #[serde(default)]
     pub token: Option<Secret>,
-    /// `kafka`: topic.
-    #[serde(default)]
-    pub topic: Option<String>,
     /// Log format, or `auto`.
     #[serde(default = "auto")]
     pub format: String,
@@ -98,7 +97,6 @@ impl InputConfig {
             InputType::Http => {
                 self.listen.map_or_else(|| "http".to_owned(), |at| format!("http:{at}"))
             }
-            InputType::Kafka => self.topic.clone().unwrap_or_else(|| "access.raw".to_owned()),
         }
     }
 
@@ -121,7 +119,7 @@ impl InputConfig {
                     "an input that listens beyond this machine needs a `token`",
                 ))
             }
-            InputType::File | InputType::Stdin | InputType::Kafka => None,
+            InputType::File | InputType::Stdin => None,
         }
     }
 }

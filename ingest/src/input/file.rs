@@ -54,6 +54,7 @@ pub struct FileInput {
     raw: RawLog,
     tail: Tail,
     places: BTreeMap<String, u64>,
+    live: bool,
 }
 
 impl FileInput {
@@ -71,7 +72,7 @@ impl FileInput {
             places: places.clone(),
         };
         let sensor = Bytes::from(name.clone());
-        Ok(Self { name, sensor, raw, tail: Tail::new(follow), places })
+        Ok(Self { name, sensor, raw, tail: Tail::new(follow), places, live: config.live })
     }
 
     /// Runs until `stop`.
@@ -89,7 +90,8 @@ impl FileInput {
             if busy && !at_end {
                 continue;
             }
-            if marked.elapsed() >= MARK && at_end && !self.tail.is_empty() {
+            let quiet = at_end && !self.tail.is_empty();
+            if self.live && quiet && marked.elapsed() >= MARK {
                 marked = tokio::time::Instant::now();
                 self.append(vec![self.raw.mark(&self.sensor)], &stop).await?;
             }

@@ -1,12 +1,13 @@
 use expect_test::{Expect, expect};
 
-use super::super::segments::Segments;
+use super::super::segments::{SEGMENTS_MAX, cut};
 use super::{CHILDREN_MAX, Evidence, Learned, REFUSED_MAX, SERVICE_NODES_MAX};
 
 fn place(learned: &mut Learned, status: i32, path: &str) -> Option<String> {
-    let segments = Segments::of(path).unwrap();
+    let mut parts = [""; SEGMENTS_MAX];
+    let segments = cut(path, &mut parts).unwrap();
     let service = learned.service("shop");
-    let template = learned.place(service, segments.as_slice(), Evidence::of(Some(status)));
+    let template = learned.place(service, segments, Evidence::of(Some(status)));
     template.map(|template| template.text.to_string())
 }
 

@@ -1,0 +1,233 @@
+//! What map tells reduce: frames, and who speaks for a source partition.
+//!
+//! Owns: the shape of a frame and its bytes on a log. Never: whether to believe one (`accept`).
+//!
+//! In one process a frame is handed over as it is. On a log it is bytes with version, checksum and
+//! compression; there is one frame per exchange partition for each step of map.
+
+use std::sync::Arc;
+
+use schemas::{EventTime, Origin};
+
+use crate::rows::Rows;
+use crate::ruleset::{Prepared, Ruleset};
+use crate::wire::{self, Kind, Reader, WireError, Writer, wire_struct};
+
+const FRAME: Kind = Kind { name: "frame", tag: b'f', version: 1 };
+const OPEN: Kind = Kind { name: "open", tag: b'o', version: 1 };
+
+/// Who maps a source partition. The highest wins, not the latest in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// 1 + the highest term of the partition in any exchange partition.
+    pub term: u64,
+    /// Random, new at every assignment, also of the same process.
+    pub id: u128,
+}
+
+wire_struct!(Owner { term, id });
+
+/// An owner's first word about its source partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// Who speaks.
+    pub owner: Owner,
+    /// Source partition.
+    pub partition: u32,
+    /// Number of exchange partitions. Another number is another exchange.
+    pub exchange_partitions: u32,
+    /// Where the partition begins, for a reducer that has applied nothing of it.
+    pub start: i64,
+}
+
+wire_struct!(Open { owner, partition, exchange_partitions, start });
+
+/// A partition that fell too far behind, as declared by its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Straggler {
+    /// Its watermark before.
+    pub was: EventTime,
+    /// Its watermark from here on: what it brings from before is late.
+    pub raised_to: EventTime,
+}
+
+wire_struct!(Straggler { was, raised_to });
+
+/// Rows of one rule.
+#[derive(Debug, Clone)]
+pub struct Block {
+    pub(crate) rule: Arc<str>,
+    pub(crate) version: Arc<str>,
+    pub(crate) rows: Rows,
+}
+
+impl Block {
+    pub(crate) fn new(rule: &Prepared, rows: Rows) -> Self {
+        Self { rule: Arc::clone(&rule.id), version: Arc::clone(&rule.version), rows }
+    }
+
+    /// Id of the rule.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+}
+
+/// One step of a source partition, for one exchange partition.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Who speaks.
+    pub owner: Owner,
+    /// Source partition.
+    pub partition: u32,
+    /// The next offset before this step.
+    pub from: i64,
+    /// The next offset after it.
+    pub to: i64,
+    /// Origin of the last record that the step used.
+    pub origin: Option<Origin>,
+    /// The partition's watermark as of `to`.
+    pub watermark: EventTime,
+    /// The owner's declaration that the partition is a straggler.
+    pub straggler: Option<Straggler>,
+    /// What rules are to see, in the order of the ruleset.
+    pub blocks: Vec<Block>,
+}
+
+impl Frame {
+    /// Its bytes on a log.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.put(&self.owner);
+        out.put(&self.partition);
+        out.put(&self.from);
+        out.put(&self.to);
+        out.put(&self.origin);
+        out.put(&self.watermark);
+        out.put(&self.straggler);
+        out.len(self.blocks.len());
+        for block in &self.blocks {
+            out.put(&block.rule);
+            out.put(&block.version);
+            let mut rows = Writer::default();
+            block.rows.write(&mut rows);
+            out.len(rows.bytes.len());
+            out.raw(&rows.bytes);
+        }
+        wire::seal(FRAME, &out.bytes)
+    }
+}
+
+impl Open {
+    /// Its bytes on a log.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.put(self);
+        wire::seal(OPEN, &out.bytes)
+    }
+}
+
+/// What stands on the exchange.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// An owner begins.
+    Open(Open),
+    /// An owner goes on.
+    Frame(Frame),
+}
+
+/// An entry as read, with what this ruleset does not know.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    /// The entry.
+    pub entry: Entry,
+    /// Blocks of rules that do not run here, or run in another version: left out.
+    pub foreign_blocks: usize,
+}
+
+impl Entry {
+    /// Reads an entry of the exchange for the rules that run here.
+    ///
+    /// # Errors
+    /// Where the bytes are torn, foreign, of another version, or say what cannot be.
+    pub fn decode(bytes: &[u8], ruleset: &Ruleset) -> Result<Decoded, WireError> {
+        if wire::tag(bytes) == Some(OPEN.tag) {
+            let body = wire::unseal(OPEN, bytes)?;
+            let mut from = Reader::new(&body);
+            let open = from.get()?;
+            from.end("an open")?;
+            return Ok(Decoded { entry: Self::Open(open), foreign_blocks: 0 });
+        }
+        let body = wire::unseal(FRAME, bytes)?;
+        let mut from = Reader::new(&body);
+        let mut frame = Frame {
+            owner: from.get()?,
+            partition: from.get()?,
+            from: from.get()?,
+            to: from.get()?,
+            origin: from.get()?,
+            watermark: from.get()?,
+            straggler: from.get()?,
+            blocks: Vec::new(),
+        };
+        let count = from.count("the number of blocks")?;
+        let mut foreign_blocks = 0;
+        for _block in 0..count {
+            match read_block(&mut from, ruleset)? {
+                Some(block) => frame.blocks.push(block),
+                None => foreign_blocks += 1,
+            }
+        }
+        from.end("a frame")?;
+        Ok(Decoded { entry: Self::Frame(frame), foreign_blocks })
+    }
+}
+
+fn read_block(from: &mut Reader<'_>, ruleset: &Ruleset) -> Result<Option<Block>, WireError> {
+    let (rule, version): (Arc<str>, Arc<str>) = (from.get()?, from.get()?);
+    let length = from.len("a block")?;
+    let mut bytes = Reader::new(from.take(length, "a block")?);
+    let known = ruleset.find(&rule, &version).and_then(|place| ruleset.prepared().get(place));
+    let Some(known) = known else { return Ok(None) };
+    let wanted = match known.query() {
+        Some(_) => &known.rule.input,
+        None => &known.rule.output,
+    };
+    let rows = Rows::read(&mut bytes, wanted)?;
+    bytes.end("a block")?;
+    Ok(Some(Block { rule, version, rows }))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::{Entry, FRAME, Open, Owner, wire};
+    use crate::trial::{COUNT, ruleset};
+
+    /// A frame's bytes with its body changed and everything around it right.
+    pub(crate) fn with_changed_body(frame: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut body = wire::unseal(FRAME, frame).unwrap();
+        change(&mut body);
+        wire::seal(FRAME, &body)
+    }
+
+    #[test]
+    fn an_open_reads_back_as_written() {
+        let owner = Owner { term: 3, id: u128::MAX };
+        let open = Open { owner, partition: 5, exchange_partitions: 16, start: -1 };
+        let decoded = Entry::decode(&open.encode(), &ruleset(&[COUNT])).unwrap();
+        assert!(matches!(decoded.entry, Entry::Open(read) if read == open));
+    }
+
+    #[test]
+    fn the_higher_term_is_the_higher_owner() {
+        assert!(Owner { term: 2, id: 0 } > Owner { term: 1, id: u128::MAX });
+    }
+}

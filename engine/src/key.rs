@@ -1,0 +1,64 @@
+//! Keys of rules.
+//!
+//! Owns: canonical bytes of a key, their keyed hash, the exchange partition they belong to.
+//! Never: an unkeyed hash: callers choose what goes into a key.
+
+use std::hash::Hasher;
+
+use arrow::array::ArrayRef;
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use crate::cell;
+
+/// The key of the hash. An installation makes its own, the same for all its instances, so that
+/// nobody outside can aim at one exchange partition.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HashKey(pub [u8; 16]);
+
+impl HashKey {
+    /// For replays and tests, where no one aims.
+    pub const PUBLISHED: Self = Self(*b"tidegate/keyhash");
+
+    /// The identity of a key: 128 bits of SipHash-2-4 over its canonical bytes.
+    #[must_use]
+    pub fn hash(self, key: &[u8]) -> u128 {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write(key);
+        hasher.finish128().as_u128()
+    }
+}
+
+impl std::fmt::Debug for HashKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("HashKey(…)")
+    }
+}
+
+/// The exchange partition of a key: the upper half of its hash, modulo their number.
+#[must_use]
+pub fn exchange_partition(hash: u128, partitions: u32) -> u32 {
+    let upper = hash >> 64;
+    u32::try_from(upper % u128::from(partitions.max(1))).unwrap_or_default()
+}
+
+/// Writes the canonical bytes of the key in `columns` at `row`. False where a part is absent,
+/// so that there is no key.
+pub(crate) fn write_key(columns: &[&ArrayRef], row: usize, out: &mut Vec<u8>) -> bool {
+    out.clear();
+    columns.iter().all(|column| cell::canonical(column.as_ref(), row, out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HashKey, exchange_partition};
+
+    #[test]
+    fn a_key_keeps_its_place_and_another_hash_key_moves_it() {
+        let hash = HashKey::PUBLISHED.hash(b"t\x03\0\0\0\0\0\0\0ann");
+        assert_eq!(hash, 0x6c_u128, "published");
+        assert_ne!(hash, HashKey([7; 16]).hash(b"t\x03\0\0\0\0\0\0\0ann"));
+        assert!(exchange_partition(hash, 5) < 5);
+        assert_eq!(exchange_partition(hash, 1), 0);
+        assert_eq!(exchange_partition(u128::from(u64::MAX), 3), 0, "only the upper half counts");
+    }
+}

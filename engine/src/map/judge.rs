@@ -1,0 +1,279 @@
+//! Which rules are to see which rows of a table.
+//!
+//! Owns: filters, projections, keys and exchange partitions of rows. Never: time.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array};
+use arrow::compute::take;
+use arrow::error::ArrowError;
+use schemas::Field;
+
+use super::drops::{self, DropRow};
+use crate::frame::Block;
+use crate::key::{HashKey, exchange_partition, write_key};
+use crate::plan::{Program, RunError, Table};
+use crate::reduce::{Failure, failed};
+use crate::rows::circumstances::{Census, column, text_at};
+use crate::rows::{EXEMPLARS_MAX, Rows, Sparse, count, place};
+use crate::ruleset::{Prepared, Ruleset};
+
+/// Rows of one table, each at its place in time.
+#[derive(Debug)]
+pub(super) struct Rowset<'a> {
+    pub(super) batch: &'a RecordBatch,
+    pub(super) at: &'a [i64],
+    /// Rows whose stamp is another than `at`, ascending, and that stamp.
+    pub(super) stamps: &'a [(u32, i64)],
+    /// Whether rules see a row; absent where they see all.
+    pub(super) on_time: Option<&'a [bool]>,
+}
+
+/// What rules saw in a step.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// By exchange partition.
+    pub(super) blocks: Vec<Vec<Block>>,
+    pub(super) failures: Vec<Failure>,
+}
+
+/// Columns that every rule's rows take from the table.
+struct Shared<'a> {
+    census: Census<'a>,
+    ids: Option<&'a StringArray>,
+    lines: Option<&'a StringArray>,
+}
+
+impl Seen {
+    pub(super) fn new(exchange_partitions: u32) -> Self {
+        let blocks = (0..exchange_partitions.max(1)).map(|_partition| Vec::new()).collect();
+        Self { blocks, failures: Vec::new() }
+    }
+
+    /// Shows rows of a table to all rules over it.
+    pub(super) fn judge(
+        &mut self,
+        ruleset: &Ruleset,
+        table: Table,
+        rows: &Rowset<'_>,
+    ) -> Result<(), ArrowError> {
+        let texts = |field| column(rows.batch, field).and_then(|column| column.as_string_opt());
+        let shared = Shared {
+            census: Census::new(rows.batch),
+            ids: texts(Field::EventId),
+            lines: texts(Field::Line),
+        };
+        self.show(ruleset, table, rows, shared)
+    }
+
+    /// Shows dropped records to all rules over `drops`.
+    pub(super) fn judge_drops(
+        &mut self,
+        ruleset: &Ruleset,
+        dropped: &[DropRow<'_>],
+    ) -> Result<(), ArrowError> {
+        if dropped.is_empty() || !ruleset.rules().any(|rule| rule.table == Table::Drops) {
+            return Ok(());
+        }
+        let (batch, lines) = drops::batch(dropped)?;
+        let at: Vec<i64> = dropped.iter().map(|row| row.at).collect();
+        let rows = Rowset { batch: &batch, at: &at, stamps: &[], on_time: None };
+        let shared = Shared {
+            census: Census::new(&batch),
+            ids: batch.column_by_name("event_id").and_then(|column| column.as_string_opt()),
+            lines: Some(&lines),
+        };
+        self.show(ruleset, Table::Drops, &rows, shared)
+    }
+
+    fn show(
+        &mut self,
+        ruleset: &Ruleset,
+        table: Table,
+        rows: &Rowset<'_>,
+        mut shared: Shared<'_>,
+    ) -> Result<(), ArrowError> {
+        if rows.at.is_empty() {
+            return Ok(());
+        }
+        for rule in ruleset.prepared().iter().filter(|rule| rule.rule.table == table) {
+            let found = select(rule, rows, &mut self.failures);
+            let Some((places, batch)) = found else { continue };
+            let built = build(rule, rows, (&places, batch), (&mut shared, ruleset.hash_key()))?;
+            self.hand_out(rule, built, ruleset.hash_key())?;
+        }
+        Ok(())
+    }
+
+    /// Rows of a key go to the key's exchange partition; rows of a rule whose keys cannot be judged
+    /// apart all go to the rule's.
+    fn hand_out(
+        &mut self,
+        rule: &Prepared,
+        rows: Rows,
+        hash_key: HashKey,
+    ) -> Result<(), ArrowError> {
+        let partitions = count(self.blocks.len());
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if partitions == 1 || !rule.spreads {
+            let home = exchange_partition(hash_key.hash(rule.id.as_bytes()), partitions);
+            if let Some(blocks) = self.blocks.get_mut(place(home)) {
+                blocks.push(Block::new(rule, rows));
+            }
+            return Ok(());
+        }
+        for (partition, blocks) in (0_u32..).zip(&mut self.blocks) {
+            let inside: Vec<u32> = (0_u32..)
+                .zip(&rows.keys)
+                .filter(|(_, key)| exchange_partition(**key, partitions) == partition)
+                .map(|(row, _)| row)
+                .collect();
+            if !inside.is_empty() {
+                blocks.push(Block::new(rule, rows.select(&inside)?));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rows that pass the rule's filter, and what is kept of them: the rule's input columns, or
+/// for rules without state their answer.
+fn select(
+    rule: &Prepared,
+    rows: &Rowset<'_>,
+    failures: &mut Vec<Failure>,
+) -> Option<(Vec<u32>, RecordBatch)> {
+    match attempt(rule, rows, None) {
+        Ok(found) => found,
+        // A value that the filter cannot take, such as a divisor of zero: all but that row count.
+        Err(_of_some_row) => {
+            let (mut places, mut batches) = (Vec::new(), Vec::new());
+            for row in 0..count(rows.at.len()) {
+                match attempt(rule, rows, Some(row)) {
+                    Ok(Some((_, batch))) => {
+                        places.push(row);
+                        batches.push(batch);
+                    }
+                    Ok(None) => {}
+                    Err(error) => note(failures, failed(&rule.id, None, &error)),
+                }
+            }
+            let schema = batches.first()?.schema();
+            let joined = arrow::compute::concat_batches(&schema, &batches);
+            joined.ok().map(|batch| (places, batch))
+        }
+    }
+}
+
+/// One failure a rule and step.
+fn note(failures: &mut Vec<Failure>, failure: Failure) {
+    match failures.last_mut().filter(|last| last.rule == failure.rule) {
+        Some(last) => {
+            last.count += failure.count;
+            last.detail = failure.detail;
+        }
+        None => failures.push(failure),
+    }
+}
+
+type Selected = Option<(Vec<u32>, RecordBatch)>;
+
+/// All rows, or only one.
+fn attempt(rule: &Prepared, rows: &Rowset<'_>, only: Option<u32>) -> Result<Selected, RunError> {
+    let places = match only {
+        None => rule.rule.matching(rows.batch)?,
+        Some(row) => {
+            let found = rule.rule.matching(&rows.batch.slice(place(row), 1))?;
+            found.into_iter().map(|_first| row).collect()
+        }
+    };
+    let is_seen = |row: &u32| {
+        rows.on_time.is_none_or(|on_time| on_time.get(place(*row)).copied().unwrap_or(false))
+    };
+    let places: Vec<u32> = places.into_iter().filter(is_seen).collect();
+    if places.is_empty() {
+        return Ok(None);
+    }
+    let all = places.len() == rows.batch.num_rows();
+    let index = UInt32Array::from(places.clone());
+    let columns = rule.rule.input_columns.iter().filter_map(|at| rows.batch.columns().get(*at));
+    let columns: Result<Vec<ArrayRef>, ArrowError> = columns
+        .map(|column| if all { Ok(column.clone()) } else { take(column, &index, None) })
+        .collect();
+    let kept = RecordBatch::try_new(rule.rule.input.clone(), columns?)?;
+    let batch = match &rule.rule.program {
+        Program::None(answer) => answer.run(&kept)?,
+        Program::Rows(_) => kept,
+    };
+    Ok(Some((places, batch)))
+}
+
+fn build(
+    rule: &Prepared,
+    rows: &Rowset<'_>,
+    (places, batch): (&[u32], RecordBatch),
+    (shared, hash_key): (&mut Shared<'_>, HashKey),
+) -> Result<Rows, ArrowError> {
+    let pick = |row: &u32| rows.at.get(place(*row)).copied();
+    let at: Vec<i64> = places.iter().filter_map(pick).collect();
+    let key_columns = match (&rule.rule.program, &rule.keys_in) {
+        (Program::None(_), _) => Some(&rule.keys_out),
+        (Program::Rows(_), keys) => keys.as_ref(),
+    };
+    let keys = key_columns.map_or_else(Vec::new, |key| hashes(&batch, key, hash_key));
+    let index = UInt32Array::from(places.to_vec());
+    let ids = match shared.ids {
+        Some(ids) => take(ids, &index, None)?.as_string::<i32>().clone(),
+        None => StringArray::new_null(places.len()),
+    };
+    let (circumstances, table) = shared.census.of(places);
+    let lines = match shared.lines.filter(|lines| lines.null_count() < lines.len()) {
+        Some(lines) if !keys.is_empty() => {
+            let firsts = firsts(&at, &keys, (&ids, rule.link.pane_ms()));
+            let from = firsts.iter().map(|row| places.get(place(*row)).copied());
+            let texts = take(lines, &UInt32Array::from_iter(from), None)?;
+            Sparse { rows: firsts, texts: texts.as_string::<i32>().clone() }
+        }
+        _ => Sparse::none(),
+    };
+    let stamps = rows.stamps.iter().filter_map(|(row, stamp)| {
+        let at = places.binary_search(row).ok()?;
+        Some((count(at), *stamp))
+    });
+    let stamps = stamps.collect();
+    Ok(Rows { batch, at, keys, ids, circumstances, table, lines, stamps })
+}
+
+/// The hash of each row's key. A row without a complete key has none, and matches nobody's.
+fn hashes(batch: &RecordBatch, key: &[usize], hash_key: HashKey) -> Vec<u128> {
+    let columns: Vec<&ArrayRef> = key.iter().filter_map(|at| batch.columns().get(*at)).collect();
+    let mut bytes = Vec::new();
+    let hash = |row| if write_key(&columns, row, &mut bytes) { hash_key.hash(&bytes) } else { 0 };
+    (0..batch.num_rows()).map(hash).collect()
+}
+
+/// The rows whose lines go along: the first five of each key and pane, by event time and id, which
+/// are the same however the log is cut into batches. Any of the first five of an episode are.
+fn firsts(at: &[i64], keys: &[u128], (ids, pane_ms): (&StringArray, i64)) -> Vec<u32> {
+    let order = |row: u32| (at.get(place(row)).copied(), text_at(ids, place(row)), row);
+    let mut places: HashMap<(u128, i64), usize> = HashMap::new();
+    let mut groups: Vec<Vec<u32>> = Vec::new();
+    for (row, (key, at)) in (0_u32..).zip(keys.iter().zip(at)) {
+        let next = groups.len();
+        let group = *places.entry((*key, at.div_euclid(pane_ms))).or_insert(next);
+        if group == next {
+            groups.push(Vec::new());
+        }
+        let Some(rows) = groups.get_mut(group) else { continue };
+        let later = rows.partition_point(|held| order(*held) < order(row));
+        if later < EXEMPLARS_MAX {
+            rows.insert(later, row);
+            rows.truncate(EXEMPLARS_MAX);
+        }
+    }
+    let mut firsts: Vec<u32> = groups.into_iter().flatten().collect();
+    firsts.sort_unstable();
+    firsts
+}

@@ -1,0 +1,119 @@
+//! Why a rule runs the way it does, for people.
+//!
+//! Owns: the words of `rules explain`. Never: decides anything.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::{CompiledRule, Possible, State, Table};
+use crate::rule::duration;
+
+/// What `rules explain` says about a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// Rule id.
+    pub rule: String,
+    /// What it keeps, and why.
+    pub state: String,
+    /// When it fires, and why not earlier.
+    pub firing: String,
+    /// Whether its state could be kept in panes.
+    pub panes: String,
+    /// Key columns, each with the column of the table that it is.
+    pub key: Vec<String>,
+    /// The other columns of a verdict.
+    pub values: Vec<String>,
+    /// Columns of the table that are retained.
+    pub columns: Vec<String>,
+    /// The table that it reads.
+    pub table: Table,
+    /// What an event must pass to be looked at, with the added `IS NOT NULL`.
+    pub filter: Option<String>,
+    /// Length of the window, slide and panes.
+    pub window: Option<String>,
+    /// When a new firing is the same episode.
+    pub rearm: String,
+    /// Equal for rules that can share state.
+    pub unit: String,
+    /// Changes where episode ids fork.
+    pub episode_version: String,
+}
+
+/// Explains a compiled rule.
+#[must_use]
+pub fn explain(rule: &CompiledRule) -> Explanation {
+    let traced = |place: usize| rule.key_columns.as_ref().and_then(|fields| fields.get(place));
+    let key = rule.keys.iter().enumerate().map(|(place, name)| match traced(place) {
+        Some(field) if field.name() != name => format!("{name} (= {})", field.name()),
+        _ => name.clone(),
+    });
+    Explanation {
+        rule: rule.id().to_owned(),
+        state: state(rule),
+        firing: firing(rule),
+        panes: match &rule.panes {
+            None => "not needed".to_owned(),
+            Some(Possible::Yes) => "possible".to_owned(),
+            Some(Possible::No { clause, why }) => format!("not possible: {clause}; {why}"),
+        },
+        key: key.collect(),
+        values: rule.values.clone(),
+        columns: rule.input.fields().iter().map(|field| field.name().clone()).collect(),
+        table: rule.table,
+        filter: rule.filter_sql.clone(),
+        window: rule.window.map(|window| {
+            let (size, slide) =
+                (duration::format(window.size_ms), duration::format(window.slide_ms));
+            let panes = window.size_ms / window.slide_ms;
+            format!("{size}, moved by {slide} ({panes} panes)")
+        }),
+        rearm: duration::format(rule.rearm_ms),
+        unit: rule.unit.clone(),
+        episode_version: rule.episode_version.clone(),
+    }
+}
+
+fn state(rule: &CompiledRule) -> String {
+    match rule.state {
+        State::None => "none: each event is judged alone".to_owned(),
+        State::Rows => {
+            let bytes = rule.rule.memory_bytes_max >> 20;
+            format!("rows: the rows of the window are kept, up to {bytes} MiB")
+        }
+    }
+}
+
+fn firing(rule: &CompiledRule) -> String {
+    match (&rule.early, rule.window) {
+        (None, _) | (_, None) => "at the event".to_owned(),
+        (Some(Possible::Yes), Some(window)) => format!(
+            "when a window closes, every {}; HAVING stays true once it is, so panes can fire at \
+             the event that crosses",
+            duration::format(window.slide_ms)
+        ),
+        (Some(Possible::No { clause, why }), Some(window)) => format!(
+            "when a window closes, every {}; not earlier because of `{clause}`: {why}",
+            duration::format(window.slide_ms)
+        ),
+    }
+}
+
+impl Display for Explanation {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let mut line = |name: &str, text: &str| writeln!(out, "  {name:<9}{text}");
+        let text = |names: &[String]| match names {
+            [] => "(none)".to_owned(),
+            names => names.join(", "),
+        };
+        line("state", &self.state)?;
+        line("fires", &self.firing)?;
+        line("panes", &self.panes)?;
+        line("window", self.window.as_deref().unwrap_or("(none)"))?;
+        line("re-arm", &self.rearm)?;
+        line("key", &text(&self.key))?;
+        line("values", &text(&self.values))?;
+        line("reads", &format!("{}: {}", self.table.name(), text(&self.columns)))?;
+        line("filter", self.filter.as_deref().unwrap_or("(every row)"))?;
+        line("unit", &self.unit)?;
+        line("episodes", &self.episode_version)
+    }
+}

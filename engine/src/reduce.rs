@@ -1,0 +1,274 @@
+//! From frames to verdicts.
+//!
+//! Owns: the state of every rule for one exchange partition, and when windows and episodes close.
+//! Never: raw events, lateness (`map` has settled that), clocks.
+//!
+//! A function of its log: the same opens and frames in the same order give the same verdicts, byte
+//! for byte. A window closes once the minimum watermark over *all* source partitions has passed
+//! its end, in ascending order; its query runs over its retained rows, once, and only if these are
+//! other rows than the window before it held. A window without a row that passes the rule's filter
+//! is not asked.
+
+mod marker;
+mod state;
+
+use std::sync::Arc;
+
+use arrow::error::ArrowError;
+use schemas::{EventTime, Verdict};
+
+pub use marker::{RestoreError, Restored};
+
+use crate::accept::{AcceptError, Acceptance, Sources};
+use crate::frame::{Frame, Open, Straggler};
+use crate::pressure::Pressure;
+use crate::ruleset::Ruleset;
+use state::RuleState;
+pub(crate) use state::failed;
+
+/// Open episodes of one rule at most: at 1 to 2 KiB each about 32 MiB.
+pub const EPISODES_OPEN_MAX: usize = 16 * 1024;
+
+/// What a reducer is told when it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReduceSettings {
+    /// All source partitions. None leaves the watermark, and one not yet open holds it.
+    pub partitions: Vec<u32>,
+    /// Which exchange partition this is.
+    pub exchange_partition: u32,
+    /// How many there are.
+    pub exchange_partitions: u32,
+    /// Open episodes of one rule at most.
+    pub episodes_open_max: usize,
+}
+
+impl ReduceSettings {
+    /// For the only exchange partition over `partitions` source partitions.
+    #[must_use]
+    pub fn alone(partitions: u32) -> Self {
+        Self {
+            partitions: (0..partitions).collect(),
+            exchange_partition: 0,
+            exchange_partitions: 1,
+            episodes_open_max: EPISODES_OPEN_MAX,
+        }
+    }
+}
+
+/// Why reduce must stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ReduceError {
+    /// A frame that leaves a hole or comes from nowhere.
+    #[error("exchange partition {exchange_partition} refuses a frame")]
+    Accept {
+        /// Which one.
+        exchange_partition: u32,
+        /// Why.
+        source: AcceptError,
+    },
+    /// The owner counts other exchange partitions than this reducer.
+    #[error(
+        "an owner of source partition {partition} maps to {theirs} exchange partitions, here are {ours}; another number is another exchange topic"
+    )]
+    Exchange {
+        /// Source partition.
+        partition: u32,
+        /// Its owner's number.
+        theirs: u32,
+        /// Ours.
+        ours: u32,
+    },
+    /// A row from before the watermark, which map must not let through.
+    #[error(
+        "rule `{rule}`: a row of {at} from before the watermark {watermark}; map and reduce disagree"
+    )]
+    Behind {
+        /// Rule id.
+        rule: String,
+        /// The row's moment.
+        at: EventTime,
+        /// The minimum watermark.
+        watermark: EventTime,
+    },
+    /// Arrow refused to move rows.
+    #[error("rows of rule `{rule}`")]
+    Rows {
+        /// Rule id.
+        rule: String,
+        /// Why.
+        source: ArrowError,
+    },
+}
+
+/// A rule that could not judge what it was given. It goes on with the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Rule id.
+    pub rule: String,
+    /// First moment of the window, or absent for single events.
+    pub window: Option<EventTime>,
+    /// How many windows or events it could not judge.
+    pub count: u64,
+    /// What went wrong, the last time.
+    pub detail: String,
+}
+
+/// What a frame led to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reduced {
+    /// Whether the frame counted.
+    pub acceptance: Acceptance,
+    /// Verdicts: of single events in order of arrival, then of windows and episodes that closed,
+    /// in order of the moment at which they did.
+    pub verdicts: Vec<Verdict>,
+    /// Rules that failed.
+    pub failures: Vec<Failure>,
+    /// The owner's word that its partition fell too far behind: an alarm.
+    pub straggler: Option<Straggler>,
+    /// Blocks of rules that do not run here.
+    pub foreign_blocks: usize,
+}
+
+/// What a rule holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleLoad {
+    /// Rule id.
+    pub rule: Arc<str>,
+    /// Bytes of retained rows.
+    pub bytes: usize,
+    /// Open episodes.
+    pub episodes: usize,
+}
+
+/// The state of one exchange partition.
+#[derive(Debug)]
+pub struct Reducer {
+    ruleset: Arc<Ruleset>,
+    settings: ReduceSettings,
+    sources: Sources,
+    watermark: EventTime,
+    rules: Vec<RuleState>,
+    pressure: Pressure,
+}
+
+/// Something said at a moment.
+type Said = (i64, Verdict);
+
+impl Reducer {
+    /// Before the first frame.
+    #[must_use]
+    pub fn new(ruleset: Arc<Ruleset>, settings: ReduceSettings) -> Self {
+        let state = |rule| RuleState::new(rule, &settings, ruleset.hash_key());
+        let rules: Vec<RuleState> = ruleset.prepared().iter().map(state).collect();
+        let pressure = Pressure::new(rules.len());
+        let sources = Sources::new(settings.partitions.iter().copied());
+        Self { ruleset, settings, sources, watermark: EventTime::MIN, rules, pressure }
+    }
+
+    /// Takes an owner's first word. False where a higher owner has the partition.
+    ///
+    /// # Errors
+    /// Where the partition is unknown or the owner counts other exchange partitions.
+    pub fn open(&mut self, open: &Open) -> Result<bool, ReduceError> {
+        let (theirs, ours) = (open.exchange_partitions, self.settings.exchange_partitions);
+        if theirs != ours {
+            return Err(ReduceError::Exchange { partition: open.partition, theirs, ours });
+        }
+        let exchange_partition = self.settings.exchange_partition;
+        let opened = self.sources.open(open);
+        opened.map_err(|source| ReduceError::Accept { exchange_partition, source })
+    }
+
+    /// Takes a frame.
+    ///
+    /// # Errors
+    /// Where going on would lose or double something. The frame has then not been applied.
+    pub fn reduce(&mut self, frame: Frame) -> Result<Reduced, ReduceError> {
+        let mut reduced = Reduced {
+            acceptance: self.judge(&frame)?,
+            verdicts: Vec::new(),
+            failures: Vec::new(),
+            straggler: None,
+            foreign_blocks: 0,
+        };
+        if reduced.acceptance != Acceptance::Apply {
+            return Ok(reduced);
+        }
+        self.settle(&frame)?;
+        reduced.straggler = frame.straggler;
+        for block in frame.blocks {
+            let place = self.ruleset.find(&block.rule, &block.version);
+            let Some(rule) = place.and_then(|place| self.rules.get_mut(place)) else {
+                reduced.foreign_blocks += 1;
+                continue;
+            };
+            let said = rule.absorb(block.rows, &mut self.pressure);
+            let rows = |source| ReduceError::Rows { rule: block.rule.to_string(), source };
+            reduced.verdicts.extend(said.map_err(rows)?);
+        }
+        self.advance(&mut reduced);
+        Ok(reduced)
+    }
+
+    /// Judges a frame without changing anything.
+    fn judge(&self, frame: &Frame) -> Result<Acceptance, ReduceError> {
+        let exchange_partition = self.settings.exchange_partition;
+        let refused = |source| ReduceError::Accept { exchange_partition, source };
+        let acceptance = self.sources.judge(frame).map_err(refused)?;
+        if acceptance == Acceptance::Apply {
+            for block in &frame.blocks {
+                let earliest = block.rows.at.iter().copied().min().map(EventTime);
+                if let Some(at) = earliest.filter(|at| *at < self.watermark) {
+                    let (rule, watermark) = (block.rule.to_string(), self.watermark);
+                    return Err(ReduceError::Behind { rule, at, watermark });
+                }
+            }
+        }
+        Ok(acceptance)
+    }
+
+    fn settle(&mut self, frame: &Frame) -> Result<(), ReduceError> {
+        let exchange_partition = self.settings.exchange_partition;
+        let accepted = self.sources.accept(frame);
+        accepted
+            .map(|_judged_before| ())
+            .map_err(|source| ReduceError::Accept { exchange_partition, source })
+    }
+
+    /// Closes what the minimum watermark has passed.
+    fn advance(&mut self, reduced: &mut Reduced) {
+        let watermark = self.sources.watermark();
+        if watermark <= self.watermark {
+            return;
+        }
+        self.watermark = watermark;
+        let mut said: Vec<Said> = Vec::new();
+        for rule in &mut self.rules {
+            said.extend(rule.advance(watermark, &mut self.pressure, &mut reduced.failures));
+        }
+        said.extend(self.pressure.close(watermark));
+        // Stable: at one moment rules keep their order, and a rule's windows come before its ends.
+        said.sort_by_key(|(moment, _)| *moment);
+        reduced.verdicts.extend(said.into_iter().map(|(_, verdict)| verdict));
+    }
+
+    /// The minimum watermark over all source partitions.
+    #[must_use]
+    pub fn watermark(&self) -> EventTime {
+        self.watermark
+    }
+
+    /// How far each source partition has been applied.
+    #[must_use]
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// What each rule holds.
+    pub fn load(&self) -> impl Iterator<Item = RuleLoad> {
+        self.rules.iter().map(RuleState::load)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! The command line: what can be asked, and the words for it.
+//!
+//! Owns: names, arguments and help. Never: what a command does.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Reads API access logs, runs SQL rules over them, and turns verdicts into blocks and tickets.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, max_term_width = 100, after_help = AFTER)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER: &str = "\
+Try it on a log you have:  tidegate replay /var/log/nginx/access.log
+Run it:                    tidegate up --config tidegate.toml
+Exit codes: 0 done; 1 the answer is no; 2 wrong usage or configuration; 70 a bug; \
+75 a dependency stayed away.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything in this process: inputs, detection, responses
+    Up(Configured),
+    /// Read log files and print the verdicts that the rules would have given
+    Replay(Replay),
+    /// Read log lines and print each as an event or a dead letter
+    Parse(Parse),
+    /// Check, test, explain and list rules
+    #[command(subcommand)]
+    Rules(RulesCommand),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// List or release blocks
+    #[command(subcommand)]
+    Blocks(BlocksCommand),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Configured {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", default_value = "tidegate.toml")]
+    pub(crate) config: PathBuf,
+    /// Log filter, such as `info` or `debug,transport=trace`
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Table,
+    /// One JSON object a line
+    Json,
+}
+
+/// How lines are read.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Reading {
+    /// Log format, or `auto` to detect it
+    #[arg(long, default_value = "auto")]
+    pub(crate) format: String,
+    /// Service that the lines are about; default: the host name in the line
+    #[arg(long)]
+    pub(crate) service: Option<String>,
+    /// Zone of times that name none, such as `Europe/Berlin`
+    #[arg(long, default_value = "UTC")]
+    pub(crate) time_zone: String,
+    /// Network whose X-Forwarded-For is believed; may be repeated
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) trusted_proxy: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// Log files; `.gz` and `.zst` are read as they are; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Folder of rules; default: the pack that comes with this binary
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rules: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    /// Folder with deploys, identities, OpenAPI documents, lists
+    #[arg(long, value_name = "DIR")]
+    pub(crate) context: Option<PathBuf>,
+    /// What to print on standard output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// Kinds of verdicts to print, such as `opened,closed`; default: all
+    #[arg(long, value_delimiter = ',', value_name = "KIND")]
+    pub(crate) kinds: Vec<String>,
+    /// Leave windows and episodes open at the end of input
+    #[arg(long)]
+    pub(crate) no_close: bool,
+    /// How much disorder the watermark allows for
+    #[arg(long, default_value = "10s")]
+    pub(crate) lateness: String,
+    /// Write what could not be used here, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dead_letters: Option<PathBuf>,
+    /// Write every event here as it was enriched, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+    /// Say how much time was spent on parsing, enriching and detecting
+    #[arg(long)]
+    pub(crate) timing: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Parse {
+    /// Log files; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// Show every mistake, and what each rule needs
+    Check(RulesFolder),
+    /// Run the rules' own tests, four ways each
+    Test(RulesTest),
+    /// Say how a rule runs: its state, when it fires, and why
+    Explain(RulesExplain),
+    /// List the rules
+    List(RulesFolder),
+    /// Print the JSON Schema of a rule file, for editors
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RulesFolder {
+    /// Folder of rules; default: the pack that comes with this binary
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RulesTest {
+    /// Folder of rules; default: the pack that comes with this binary
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Only rules whose id contains this
+    #[arg(value_name = "FILTER")]
+    pub(crate) filter: Option<String>,
+    /// Write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RulesExplain {
+    /// Rule id, such as `auth/credential-stuffing`
+    pub(crate) rule: String,
+    /// Folder of rules; default: the pack that comes with this binary
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rules: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Show every mistake in the configuration
+    Check(Configured),
+    /// Print what is in force and where each setting comes from; secrets are masked
+    Show(Configured),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BlocksCommand {
+    /// List the blocks in force
+    List(BlocksList),
+    /// End blocks now, and confirm that they ended
+    Release(BlocksRelease),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BlocksList {
+    #[command(flatten)]
+    pub(crate) configured: Configured,
+    /// What to print on standard output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("which").required(true)))]
+pub(crate) struct BlocksRelease {
+    #[command(flatten)]
+    pub(crate) configured: Configured,
+    /// Subject, such as `203.0.113.9` or `ip:203.0.113.9`
+    #[arg(group = "which")]
+    pub(crate) subject: Option<String>,
+    /// Every block that this rule asked for
+    #[arg(long, group = "which")]
+    pub(crate) rule: Option<String>,
+    /// Every block
+    #[arg(long, group = "which")]
+    pub(crate) all: bool,
+    /// Why, for the ledger
+    #[arg(long, default_value = "released by hand")]
+    pub(crate) reason: String,
+}

@@ -1,0 +1,131 @@
+//! `tidegate.toml`: all tables together.
+//!
+//! Owns: which tables there are, and their defaults. Never: the keys of a stage's own table; each
+//! stage declares them.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ingest::input::InputConfig;
+use respond::{RespondConfig, TargetConfig};
+use runtime::config::{ByteSize, InForce, Layers, Loaded, Problems, Secret, Span};
+use serde::Deserialize;
+
+use crate::cli::Configured;
+use crate::fault::Fault;
+use crate::pack::counted;
+use crate::parse::stdout;
+use crate::terminal;
+
+/// The lowest layer: every table that has a default.
+const DEFAULTS: &str = include_str!("config/defaults.toml");
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Inputs, in the order of the file.
+    #[serde(default)]
+    pub(crate) input: Vec<InputConfig>,
+    pub(crate) context: ContextConfig,
+    pub(crate) rules: RulesConfig,
+    pub(crate) respond: RespondConfig,
+    /// Targets, in the order of the file.
+    #[serde(default)]
+    pub(crate) target: Vec<TargetConfig>,
+    pub(crate) storage: StorageConfig,
+    pub(crate) admin: AdminConfig,
+}
+
+/// `[context]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ContextConfig {
+    /// Deploys, identities, OpenAPI documents, lists, network databases.
+    #[serde(default)]
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// `[rules]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RulesConfig {
+    /// Rule files; absent: the pack that comes with the binary.
+    #[serde(default)]
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// `[storage]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StorageConfig {
+    /// Embedded log, state, ledger.
+    pub(crate) folder: PathBuf,
+    /// Inputs are refused while less than this is free on the disk.
+    pub(crate) free_min: ByteSize,
+    /// How long raw lines are kept; at least the longest window and its lateness.
+    pub(crate) retention: Span,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdminConfig {
+    /// Where the admin endpoint listens.
+    pub(crate) listen: SocketAddr,
+    /// Token that callers must show; needed beyond this machine.
+    #[serde(default)]
+    pub(crate) token: Option<Secret>,
+}
+
+/// Reads the layers: defaults, file, environment.
+pub(crate) fn load(configured: &Configured) -> Result<Loaded<Config>, Problems> {
+    let layers =
+        Layers::new(DEFAULTS).file(&configured.config).environment(runtime::config::environment());
+    checked(layers.load()?)
+}
+
+/// What no single key shows.
+fn checked(loaded: Loaded<Config>) -> Result<Loaded<Config>, Problems> {
+    let Config { input, .. } = &loaded.settings;
+    let refuse = |in_force: &InForce, setting: &str, why: &str| Err(in_force.refuse(setting, why));
+    let mut names = std::collections::BTreeSet::new();
+    for (place, input) in input.iter().enumerate() {
+        if let Some((key, why)) = input.check() {
+            return refuse(&loaded.in_force, &format!("input.{place}.{key}"), why);
+        }
+        if !names.insert(input.sensor()) {
+            let why = "two inputs have this name; give each a `name` of its own";
+            return refuse(&loaded.in_force, &format!("input.{place}"), why);
+        }
+    }
+    Ok(loaded)
+}
+
+/// `tidegate config check`
+pub(crate) fn check(configured: &Configured) -> Result<(), Fault> {
+    match load(configured) {
+        Ok(loaded) => {
+            let inputs = loaded.settings.input.len();
+            terminal::say(&format!(
+                "{}: good; {}, {}",
+                configured.config.display(),
+                counted(inputs, "input"),
+                counted(loaded.settings.target.len(), "target")
+            ));
+            Ok(())
+        }
+        Err(problems) => {
+            terminal::say(&problems.render(terminal::colour()));
+            Err(Fault::No)
+        }
+    }
+}
+
+/// `tidegate config show`
+pub(crate) fn show(configured: &Configured) -> Result<(), Fault> {
+    let loaded = load(configured).map_err(|problems| Fault::Usage(problems.render(false)))?;
+    let text = loaded.in_force.show();
+    writeln!(std::io::stdout(), "{}", text.trim_end()).map_err(|error| stdout(&error))
+}

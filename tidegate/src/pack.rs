@@ -1,0 +1,98 @@
+//! The rules that a command works with: a folder's, or the pack that comes with the binary.
+//!
+//! Owns: finding and reading the files. Never: what is in them; that is `engine`'s.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::plan::{self, CompiledRule};
+use engine::rule::{self, Lists, Problem, Rule, SourceFile};
+use engine::ruleset::Ruleset;
+
+use crate::fault::Fault;
+
+const EMBEDDED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/pack.rs"));
+
+/// Rules as read and as compiled, and everything that is wrong with them.
+pub(crate) struct Pack {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) compiled: Vec<CompiledRule>,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) lists: Lists,
+}
+
+impl Pack {
+    /// Reads a folder, or the pack of the binary.
+    pub(crate) fn load(folder: Option<&Path>) -> Result<Self, Fault> {
+        let files = match folder {
+            Some(folder) => read_folder(folder)?,
+            None => EMBEDDED.iter().map(|(path, text)| file(path, text)).collect(),
+        };
+        let (list_files, rule_files): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| !file.path.ends_with(".yml"));
+        let (lists, mut problems) = Lists::load(&list_files);
+        let (rules, wrong) = rule::load(&rule_files, &rule::Settings::default());
+        problems.extend(wrong);
+        let (compiled, wrong) = plan::compile(&rules, &lists);
+        problems.extend(wrong);
+        Ok(Self { rules, compiled, problems, lists })
+    }
+
+    /// The ruleset to run. Every mistake is said on standard error; with one that keeps a rule
+    /// from running, nothing runs: a rule that is missing unnoticed is silence.
+    pub(crate) fn ruleset(self) -> Result<Arc<Ruleset>, Fault> {
+        let errors: Vec<&Problem> =
+            self.problems.iter().filter(|problem| problem.level == rule::Level::Error).collect();
+        if !errors.is_empty() {
+            let shown: Vec<String> = errors.iter().map(|problem| problem.render(false)).collect();
+            let text = format!(
+                "{}\n{} in the rules; `tidegate rules check` shows all of them",
+                shown.join("\n"),
+                counted(errors.len(), "mistake")
+            );
+            return Err(Fault::Usage(text));
+        }
+        Ruleset::new(self.compiled).map(Arc::new).map_err(|error| Fault::bug(&error))
+    }
+}
+
+/// `1 rule`, `2 rules`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+fn file(path: &str, text: &str) -> SourceFile {
+    SourceFile { path: path.to_owned(), text: text.to_owned() }
+}
+
+fn read_folder(folder: &Path) -> Result<Vec<SourceFile>, Fault> {
+    let mut files = Vec::new();
+    collect(folder, folder, &mut files).map_err(|error| {
+        let folder = folder.display();
+        Fault::Usage(format!(
+            "cannot read the rules in {folder}: {error}; give the folder that holds rule files"
+        ))
+    })?;
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut Vec<SourceFile>) -> io::Result<()> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    paths.sort();
+    for path in paths {
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        if path.is_dir() {
+            collect(root, &path, files)?;
+        } else if ["yml", "txt", "csv"].contains(&ending) {
+            let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+            let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+            files.push(SourceFile { path: name, text });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! How lines of files are read: the flags that `parse` and `replay` share.
+//!
+//! Owns: flags to parser settings. Never: configuration files.
+
+use std::str::FromStr;
+
+use ingest::{Keys, Parser, Settings};
+
+use crate::cli::Reading;
+use crate::fault::Fault;
+use crate::lines::Lines;
+
+/// Lines looked at before the first is read.
+const LOOK_AHEAD: usize = ingest::LINES_LOOKED_AT;
+
+/// One file with its parser.
+pub(crate) struct Input {
+    pub(crate) lines: Lines,
+    pub(crate) parser: Parser,
+    ahead: std::collections::VecDeque<(u64, Vec<u8>)>,
+    looked: bool,
+}
+
+/// The key of hashes in `parse` and `replay`: fixed, so that the same files give the same bytes.
+pub(crate) const REPLAY_KEY: [u8; 16] = *b"tidegate/replay!";
+
+impl Input {
+    pub(crate) fn new(lines: Lines, reading: &Reading) -> Result<Self, Fault> {
+        let parser = Parser::new(settings(&lines.name, reading)?, Keys::new(REPLAY_KEY));
+        Ok(Self { lines, parser, ahead: std::collections::VecDeque::new(), looked: false })
+    }
+
+    /// The next line; the first ones are looked at together, so that the format is known.
+    pub(crate) fn next(&mut self, line: &mut Vec<u8>) -> Result<Option<u64>, Fault> {
+        if !self.looked {
+            self.looked = true;
+            while self.ahead.len() < LOOK_AHEAD
+                && let Some(offset) = self.lines.next(line)?
+            {
+                self.ahead.push_back((offset, std::mem::take(line)));
+            }
+            let first: Vec<&[u8]> = self.ahead.iter().map(|(_, line)| line.as_slice()).collect();
+            self.parser.learn(&first);
+        }
+        match self.ahead.pop_front() {
+            Some((offset, bytes)) => {
+                *line = bytes;
+                Ok(Some(offset))
+            }
+            None => self.lines.next(line),
+        }
+    }
+}
+
+fn settings(name: &str, reading: &Reading) -> Result<Settings, Fault> {
+    fn flag<T: FromStr<Err: std::fmt::Display>>(flag: &str, text: &str) -> Result<T, Fault> {
+        text.parse().map_err(|error| Fault::Usage(format!("{flag} {text}: {error}")))
+    }
+    let mut trusted_proxies = Vec::new();
+    for network in &reading.trusted_proxy {
+        trusted_proxies.push(flag("--trusted-proxy", network)?);
+    }
+    Ok(Settings {
+        sensor: name.to_owned(),
+        format: flag("--format", &reading.format)?,
+        service: reading.service.clone(),
+        time_zone: flag("--time-zone", &reading.time_zone)?,
+        trusted_proxies,
+        ..Settings::default()
+    })
+}

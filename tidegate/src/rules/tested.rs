@@ -1,0 +1,191 @@
+//! Running the tests of rules, four ways each.
+//!
+//! Owns: what goes into a test (parsed and enriched as live) and the report of a failure.
+//! Never: the four ways and the comparison; they are `engine`'s.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use engine::plan;
+use engine::rule::test_case::{BASE, Comparison, TestInput, compare, timeline};
+use engine::rule::{Rule, TestCase};
+use engine::ruleset::Ruleset;
+use engine::run::RunSettings;
+use engine::run::four_ways::{Step, four_ways};
+use enrich::{
+    Context, ContextCell, Deploys, EnrichMetrics, Identities, Identity, JoinOptions, Joiner,
+};
+use ingest::{Keys, Parser, Place, Settings};
+use runtime::metrics::Metrics;
+use schemas::{BatchBuilder, DeadLetter, Event, EventTime, event_at};
+
+use crate::fault::Fault;
+use crate::pack::Pack;
+use crate::reading::REPLAY_KEY;
+
+/// Decides how the shuffled way is shuffled: the same each time.
+const SEED: u64 = 7;
+
+/// What became of one test.
+pub(crate) struct TestResult {
+    pub(crate) rule: String,
+    pub(crate) test: String,
+    /// Nothing, or what differed, way by way.
+    pub(crate) failures: Vec<String>,
+}
+
+/// Runs the tests of all rules whose id contains the filter.
+pub(crate) fn run(pack: &Pack, filter: Option<&str>) -> Result<Vec<TestResult>, Fault> {
+    let mut results = Vec::new();
+    let chosen = |rule: &&Rule| filter.is_none_or(|part| rule.id.contains(part));
+    for rule in pack.rules.iter().filter(chosen) {
+        let mut alone = rule.clone();
+        alone.mode = schemas::Mode::Live;
+        let (compiled, _said_already) = plan::compile(&[alone], &pack.lists);
+        if compiled.is_empty() {
+            continue;
+        }
+        let ruleset = Arc::new(Ruleset::new(compiled).map_err(|error| Fault::bug(&error))?);
+        for test in &rule.tests {
+            let failures = one(&ruleset, &rule.id, test)?;
+            let (rule, test) = (rule.id.clone(), test.name.clone());
+            results.push(TestResult { rule, test, failures });
+        }
+    }
+    Ok(results)
+}
+
+fn one(ruleset: &Arc<Ruleset>, rule: &str, test: &TestCase) -> Result<Vec<String>, Fault> {
+    let (events, letters, base) = match input(test) {
+        Ok(input) => input,
+        Err(why) => return Ok(vec![format!("  {why}")]),
+    };
+    let joiner = match joiner(test) {
+        Ok(joiner) => joiner,
+        Err(why) => return Ok(vec![format!("  {why}")]),
+    };
+    let mut steps = Vec::new();
+    for part in events.chunks(schemas::BATCH_ROWS_MAX) {
+        let mut builder = BatchBuilder::default();
+        part.iter().for_each(|event| builder.push(event));
+        let batch = builder.finish().map_err(|error| Fault::bug(&error))?;
+        steps.push(Step::Events(joiner.enrich(&batch).map_err(|error| Fault::bug(&error))?));
+    }
+    if !letters.is_empty() {
+        steps.push(Step::Dropped(letters));
+    }
+    let ran = four_ways(ruleset, &steps, RunSettings::over(1), SEED);
+    let ways = ran.map_err(|error| Fault::bug(&error))?;
+    let mut failures = Vec::new();
+    for (way, fed) in ways.each() {
+        let mine: Vec<_> = fed.verdicts.iter().filter(|v| v.rule == rule).cloned().collect();
+        let how = Comparison { base, in_order: way == "whole" };
+        let mut text = String::new();
+        for mismatch in compare(&test.episodes, &mine, how) {
+            line(&mut text, &format!("  {way}: {mismatch}"));
+        }
+        for failure in &fed.failures {
+            line(
+                &mut text,
+                &format!("  {way}: could not judge {}: {}", failure.count, failure.detail),
+            );
+        }
+        if !text.is_empty() {
+            text.push_str(&timeline(&test.episodes, &mine, base));
+            failures.push(text);
+        }
+    }
+    Ok(failures)
+}
+
+fn line(text: &mut String, part: &str) {
+    text.push_str(part);
+    text.push('\n');
+}
+
+type Read = (Vec<Event<'static>>, Vec<DeadLetter>, EventTime);
+
+fn input(test: &TestCase) -> Result<Read, String> {
+    match &test.input {
+        TestInput::Events(events) => Ok((events.clone(), Vec::new(), BASE)),
+        TestInput::Lines { format, lines } => {
+            let mut settings = Settings::default();
+            if let Some(format) = format {
+                settings.format = format.parse().map_err(|error| format!("format: {error}"))?;
+            }
+            let mut parser = Parser::new(settings, Keys::new(REPLAY_KEY));
+            let bytes: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
+            parser.learn(&bytes);
+            let mut builder = BatchBuilder::default();
+            let mut letters = Vec::new();
+            for (offset, line) in (0..).zip(bytes) {
+                let place = Place { topic: "test", partition: 0, offset };
+                if let ingest::Fed::DeadLetter(letter) =
+                    parser.feed(line, place, EventTime(0), &mut builder)
+                {
+                    letters.push(*letter);
+                }
+            }
+            let batch = builder.finish().map_err(|error| error.to_string())?;
+            let events: Vec<Event<'static>> =
+                (0..batch.num_rows()).map(|row| event_at(&batch, row).into_owned()).collect();
+            let base = events.first().and_then(|event| event.event_time).unwrap_or(BASE);
+            Ok((events, letters, base))
+        }
+    }
+}
+
+fn joiner(test: &TestCase) -> Result<Joiner, String> {
+    let mut identities = Vec::new();
+    for value in &test.identities {
+        let identity: Identity = serde_json::from_value(value.clone())
+            .map_err(|error| format!("identities: {error}"))?;
+        identities.push(identity);
+    }
+    let context = Context::default()
+        .with_deploys(Deploys::new(test.deploys.clone()))
+        .with_identities(Identities::new(&identities, &[]));
+    let options = JoinOptions { object_key: REPLAY_KEY, learn_routes: true };
+    Ok(Joiner::new(ContextCell::new(context), options, EnrichMetrics::new(&Metrics::new())))
+}
+
+/// The results as JUnit XML, for CI.
+pub(crate) fn junit(results: &[TestResult]) -> String {
+    let failed = results.iter().filter(|result| !result.failures.is_empty()).count();
+    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    line(
+        &mut xml,
+        &format!("<testsuite name=\"rules\" tests=\"{}\" failures=\"{failed}\">", results.len()),
+    );
+    for result in results {
+        let (rule, test) = (escaped(&result.rule), escaped(&result.test));
+        let case = format!("  <testcase classname=\"{rule}\" name=\"{test}\"");
+        if result.failures.is_empty() {
+            line(&mut xml, &format!("{case}/>"));
+        } else {
+            let text = escaped(&result.failures.join("\n"));
+            let failure = format!("<failure message=\"episodes differ\">{text}</failure>");
+            line(&mut xml, &format!("{case}>{failure}</testcase>"));
+        }
+    }
+    xml.push_str("</testsuite>\n");
+    xml
+}
+
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            other if other.is_control() && other != '\n' => {
+                let written = write!(safe, "\\u{{{:x}}}", u32::from(other));
+                debug_assert!(written.is_ok(), "a String takes everything");
+            }
+            other => safe.push(other),
+        }
+    }
+    safe
+}

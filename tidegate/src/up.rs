@@ -1,0 +1,249 @@
+//! `tidegate up`: every stage in this process, over the embedded raw log.
+//!
+//! Owns: which parts there are and what each is given. Never: what a part does.
+
+mod marker;
+mod pipeline;
+mod silence;
+mod storage;
+
+use std::path::{Path, PathBuf};
+
+use enrich::{ContextCell, EnrichMetrics, JoinOptions, Joiner, Watch, deploys_router};
+use ingest::input::{
+    FileInput, HttpInput, InputConfig, InputType, RawLog, StdinInput, lines_router,
+};
+use ingest::{Keys, Settings};
+use respond::{Fingerprint, KnownGood, Ledger, Options, Parts, Responder, TargetParts, Targets};
+use runtime::admin::{Access, Admin};
+use runtime::clock::Clock;
+use runtime::http::{HttpMetrics, Listening, Serving, axum, listen, serve};
+use runtime::metrics::Metrics;
+use runtime::ready::Ready;
+use runtime::shutdown::{DRAIN_MAX, Shutdown};
+use runtime::tasks::Tasks;
+use runtime::telemetry;
+use tracing::info;
+use transport::embedded::{Store, StoreOptions};
+
+use crate::cli::Configured;
+use crate::config::{self, Config};
+use crate::fault::Fault;
+use crate::pack::Pack;
+use pipeline::{Pipeline, Wiring};
+use storage::Deploys;
+
+/// Runs until told to stop.
+pub(crate) fn run(configured: &Configured) -> Result<(), Fault> {
+    let loaded =
+        config::load(configured).map_err(|problems| Fault::Usage(problems.render(false)))?;
+    let base = configured.config.parent().map(Path::to_owned).unwrap_or_default();
+    if loaded.settings.input.is_empty() {
+        let file = configured.config.display();
+        return Err(Fault::Usage(format!(
+            "{file} has no [[input]]: nothing would be read; add one, such as\n\n[[input]]\ntype = \"file\"\npath = \"/var/log/nginx/access.log\""
+        )));
+    }
+    telemetry::init(telemetry::Format::Auto, &configured.log).map_err(|error| Fault::of(&error))?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| Fault::bug(&error))?;
+    let shown = loaded.in_force.show();
+    runtime.block_on(Box::pin(Process { config: loaded.settings, base, shown }.run()))
+}
+
+struct Process {
+    config: Config,
+    /// The folder of the configuration file; relative paths start there.
+    base: PathBuf,
+    /// The configuration in force, masked.
+    shown: String,
+}
+
+/// What all parts share.
+#[derive(Clone)]
+struct Shared {
+    tasks: Tasks,
+    metrics: Metrics,
+    ready: Ready,
+    clock: Clock,
+}
+
+impl Process {
+    async fn run(self) -> Result<(), Fault> {
+        let shutdown = Shutdown::new();
+        shutdown.on_signals().map_err(|error| Fault::bug(&error))?;
+        let shared = Shared {
+            tasks: Tasks::new(shutdown),
+            metrics: Metrics::new(),
+            ready: Ready::new(),
+            clock: Clock::system(),
+        };
+        let started = Box::pin(self.start(&shared)).await;
+        if let Err(fault) = &started {
+            shared.tasks.shutdown().request(&fault.to_string());
+        }
+        let ended = shared.tasks.join_all(DRAIN_MAX).await;
+        started?;
+        ended.map_err(|stop| match stop.exit() {
+            runtime::error::Exit::Dependency => Fault::Dependency(stop.to_string()),
+            _ => Fault::Bug(stop.to_string()),
+        })
+    }
+
+    async fn start(&self, shared: &Shared) -> Result<(), Fault> {
+        let folder = self.base.join(&self.config.storage.folder);
+        let key = storage::installation_key(&folder)?;
+        let store = self.store(&folder, shared)?;
+        let raw = RawLog::open(&store, shared.clock.clone()).map_err(|error| Fault::of(&error))?;
+        let deploys = Deploys::open(&store).map_err(|error| Fault::of(&error))?;
+        let rules = self.config.rules.folder.as_ref().map(|rules| self.base.join(rules));
+        let ruleset = Pack::load(rules.as_deref())?.ruleset()?;
+        info!(rules = ruleset.len(), inputs = self.config.input.len(), "starting");
+        let responder = self.responder(&folder, key, shared)?;
+        let (context, enrich_metrics) = self.context(&deploys, shared).await?;
+        let joiner = Joiner::new(
+            context.clone(),
+            JoinOptions { object_key: key, learn_routes: true },
+            enrich_metrics.clone(),
+        );
+        let (deploys_routes, accepted) =
+            deploys_router(context.clone(), shared.clock.clone(), enrich_metrics);
+        shared.tasks.spawn("deploys", deploys.keep(accepted));
+        let listening = responder.start(&shared.tasks).await;
+        listening.map_err(|error| Fault::of(&error))?;
+        self.admin(deploys_routes.merge(responder.api_router()), shared).await?;
+        let wiring = Wiring {
+            raw: raw.clone(),
+            joiner,
+            context,
+            responder,
+            store,
+            marker: folder.join("marker"),
+            retention_ms: self.config.storage.retention.as_ms_i64(),
+            clock: shared.clock.clone(),
+            metrics: shared.metrics.clone(),
+        };
+        let pipeline = Pipeline::open(&self.config.input, Keys::new(key), &ruleset, wiring);
+        let pipeline = Box::pin(pipeline).await.map_err(|error| Fault::of(&error))?;
+        let ready = shared.ready.condition("pipeline", "reads what was taken before");
+        let stop = shared.tasks.shutdown().token();
+        shared.tasks.spawn("pipeline", pipeline.run(ready, stop));
+        for input in &self.config.input {
+            self.input(input, raw.clone(), shared).await?;
+        }
+        Ok(())
+    }
+
+    fn store(&self, folder: &Path, shared: &Shared) -> Result<Store, Fault> {
+        let options = StoreOptions {
+            free_bytes_min: self.config.storage.free_min.as_bytes(),
+            ..StoreOptions::new(shared.clock.clone())
+        };
+        Store::open(&folder.join("store"), options).map_err(|error| Fault::of(&error))
+    }
+
+    fn responder(&self, folder: &Path, key: [u8; 16], shared: &Shared) -> Result<Responder, Fault> {
+        let fault = |error: &respond::SettingsError| Fault::of(error);
+        let settings = self.config.respond.settings(&self.base).map_err(|error| fault(&error))?;
+        let keys = Keys::new(key);
+        let fingerprint = move |secret: &[u8]| keys.hash(&String::from_utf8_lossy(secret));
+        let parts = TargetParts {
+            base: &self.base,
+            never_block: settings.policy.never_block.clone(),
+            fingerprint: Some(Fingerprint::new(fingerprint)),
+            clock: shared.clock.clone(),
+        };
+        let targets = Targets::build(&self.config.target, &parts).map_err(|error| fault(&error))?;
+        let options = Options { history: self.config.respond.history, ..Options::default() };
+        let ledger = Ledger::open(folder, options).map_err(|error| Fault::of(&error))?;
+        let parts = Parts {
+            ledger,
+            targets,
+            clock: shared.clock.clone(),
+            metrics: shared.metrics.clone(),
+            known_good: KnownGood::new(),
+        };
+        Responder::new(settings, parts).map_err(|error| fault(&error))
+    }
+
+    async fn context(
+        &self,
+        deploys: &Deploys,
+        shared: &Shared,
+    ) -> Result<(ContextCell, EnrichMetrics), Fault> {
+        let metrics = EnrichMetrics::new(&shared.metrics);
+        let context = ContextCell::default();
+        context.add_deploys(deploys.all().await.map_err(|error| Fault::of(&error))?, None);
+        if let Some(folder) = &self.config.context.folder {
+            let folder = self.base.join(folder);
+            let clock = shared.clock.clone();
+            let mut watch = Watch::new(&folder, context.clone(), clock, metrics.clone());
+            watch.poll();
+            let stop = shared.tasks.shutdown().token();
+            shared.tasks.spawn("context", watch.run(stop));
+        }
+        Ok((context, metrics))
+    }
+
+    async fn admin(&self, routes: axum::Router, shared: &Shared) -> Result<(), Fault> {
+        let address = self.config.admin.listen;
+        let access = Access::new(address, self.config.admin.token.clone());
+        let access = access.map_err(|error| Fault::of(&error))?;
+        let listening = Listening { what: "admin endpoint", address, setting: "admin.listen" };
+        let listener = listen(listening).await.map_err(|error| Fault::of(&error))?;
+        let stop = shared.tasks.shutdown().token();
+        let admin = Admin {
+            ready: shared.ready.clone(),
+            metrics: shared.metrics.clone(),
+            config: self.shown.clone(),
+            shutdown: stop.clone(),
+        };
+        let router = admin.router(access, routes);
+        let serving = Serving::new(HttpMetrics::new(&shared.metrics, "admin"));
+        shared.tasks.spawn("admin", serve(listener, router, serving, stop));
+        Ok(())
+    }
+
+    async fn input(&self, input: &InputConfig, raw: RawLog, shared: &Shared) -> Result<(), Fault> {
+        let name = format!("input {}", input.sensor());
+        let stop = shared.tasks.shutdown().token();
+        match input.r#type {
+            InputType::File => {
+                let path =
+                    input.path.as_ref().map(|path| self.base.join(path).display().to_string());
+                let input = InputConfig { path, name: Some(input.sensor()), ..input.clone() };
+                let file = FileInput::open(&input, raw).await.map_err(|error| Fault::of(&error))?;
+                shared.tasks.spawn(&name, file.run(stop));
+            }
+            InputType::Stdin => {
+                shared.tasks.spawn(&name, StdinInput::new(&input.sensor(), raw).run(stop));
+            }
+            InputType::Http => {
+                let Some(address) = input.listen else { return Ok(()) };
+                let listening = Listening { what: "HTTP input", address, setting: "input.listen" };
+                let listener = listen(listening).await.map_err(|error| Fault::of(&error))?;
+                let router = lines_router(HttpInput {
+                    sensor: input.sensor(),
+                    token: input.token.clone(),
+                    raw,
+                });
+                let serving = Serving::new(HttpMetrics::new(&shared.metrics, "input"));
+                shared.tasks.spawn(&name, serve(listener, router, serving, stop));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The settings of an input's parser.
+fn parser_settings(input: &InputConfig) -> Result<Settings, String> {
+    Ok(Settings {
+        sensor: input.sensor(),
+        format: input.format.parse().map_err(|error| format!("format: {error}"))?,
+        service: input.service.clone(),
+        environment: input.environment.clone(),
+        time_zone: input.time_zone.parse().map_err(|error| format!("time_zone: {error}"))?,
+        trusted_proxies: input.trusted_proxies.clone(),
+        keep_line: input.keep_line,
+        ..Settings::default()
+    })
+}

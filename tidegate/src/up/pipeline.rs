@@ -1,0 +1,469 @@
+//! The raw log to verdicts, in one task.
+//!
+//! Owns: the order of the stages, and when state is marked. Never: what a stage does.
+//!
+//! Everything here is a function of the raw log's records in their order: inputs' lines, and the
+//! marks that say how far time has come. After a crash the log is read again from the last marker;
+//! the verdicts that come a second time carry the same ids and revisions, which the responder's
+//! ledger knows. A batch holds lines of one input only, in the log's order.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use detect::{Local, LocalError, LocalSettings, Source, Step, Taken};
+use engine::ruleset::Ruleset;
+use engine::watermark::Guard;
+use enrich::{Block, Blocks, ContextCell, JoinError, Joiner};
+use ingest::input::{InputConfig, RawKind, RawLog, RawRecord};
+use ingest::{Fed, Keys, Parser, Place};
+use respond::{LedgerError, Responder};
+use runtime::CancellationToken;
+use runtime::clock::Clock;
+use runtime::error::{Class, Classified};
+use runtime::metrics::{Counters, Gauges, Metrics, Unit};
+use runtime::ready::Condition;
+use runtime::retry::Backoff;
+use schemas::{
+    BATCH_ROWS_MAX, BatchBuilder, DeadLetter, EventTime, Verdict, VerdictKind, event_at,
+};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+use transport::embedded::Store;
+use transport::{Log, LogError, NewRecord, NextOffset, Partition, ReadLimits, Reader, Record};
+
+use super::marker::Marker;
+use super::parser_settings;
+use super::silence::{Habit, Turn};
+
+/// Between two markers; so much of the log is read again after a crash.
+const MARK_EVERY: Duration = Duration::from_secs(10);
+
+/// What the pipeline is put together from.
+pub(super) struct Wiring {
+    pub(super) raw: RawLog,
+    pub(super) joiner: Joiner,
+    pub(super) context: ContextCell,
+    pub(super) responder: Responder,
+    pub(super) store: Store,
+    pub(super) marker: PathBuf,
+    pub(super) retention_ms: i64,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+}
+
+/// Why the pipeline stopped.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PipelineError {
+    #[error("read the raw log")]
+    Log(#[from] LogError),
+    #[error("detect")]
+    Detect(#[from] LocalError),
+    #[error("enrich a batch")]
+    Join(#[from] JoinError),
+    #[error("build a batch")]
+    Batch(#[from] ArrowError),
+    #[error("write orders to the ledger")]
+    Ledger(#[from] LedgerError),
+    #[error("input `{input}`: {why}")]
+    Input { input: String, why: String },
+    #[error("marker {path}")]
+    Marker { path: String, source: std::io::Error },
+}
+
+impl Classified for PipelineError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Log(error) => error.class(),
+            Self::Ledger(error) => error.class(),
+            Self::Marker { .. } => Class::Dependency,
+            Self::Input { .. } => Class::Input,
+            Self::Detect(_) | Self::Join(_) | Self::Batch(_) => Class::Bug,
+        }
+    }
+}
+
+/// One input as the pipeline sees it.
+struct Lane {
+    name: String,
+    parser: Parser,
+    habit: Habit,
+}
+
+/// Lines of one input that are not judged yet.
+struct Run {
+    lane: usize,
+    builder: BatchBuilder,
+    times: Vec<i64>,
+    letters: Vec<DeadLetter>,
+    next: i64,
+}
+
+struct Counts {
+    lines: Counters<1>,
+    events: Counters<1>,
+    dropped: Counters<2>,
+    verdicts: Counters<2>,
+    silent: Gauges<1>,
+    failures: Counters<1>,
+}
+
+/// The stages behind the raw log.
+pub(super) struct Pipeline {
+    wiring: Wiring,
+    lanes: Vec<Lane>,
+    by_name: BTreeMap<String, usize>,
+    local: Local,
+    reader: Reader,
+    dead: Log,
+    blocks: watch::Receiver<u64>,
+    counts: Counts,
+    /// Moments and the raw log's end at them, oldest first, for trimming.
+    ends: Vec<(i64, NextOffset)>,
+}
+
+impl Pipeline {
+    /// Takes up where the last marker says.
+    pub(super) async fn open(
+        inputs: &[InputConfig],
+        keys: Keys,
+        ruleset: &Arc<Ruleset>,
+        wiring: Wiring,
+    ) -> Result<Self, PipelineError> {
+        let mut lanes = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let name = input.sensor();
+            let settings = parser_settings(input)
+                .map_err(|why| PipelineError::Input { input: name.clone(), why })?;
+            let parser = Parser::new(settings, keys.clone());
+            lanes.push(Lane { name, parser, habit: Habit::default() });
+        }
+        let names: Vec<String> = lanes.iter().map(|lane| lane.name.clone()).collect();
+        let settings = LocalSettings { sources: inputs.iter().map(source).collect() };
+        let (local, from) = resumed(&wiring, &names, ruleset, &settings)?;
+        let bounds = wiring.raw.log().bounds(RawLog::PARTITION).await?;
+        let from = from.clamp(bounds.start, bounds.end);
+        let reader = wiring.raw.log().reader(RawLog::PARTITION, from).await?;
+        info!(from = %from, end = %bounds.end, "reading the raw log");
+        let dead = Log::Embedded(wiring.store.log("dead-letter", 1)?);
+        let mut blocks = wiring.responder.subscribe();
+        blocks.mark_changed();
+        Ok(Self {
+            by_name: names.into_iter().zip(0..).collect(),
+            counts: Counts::new(&wiring.metrics),
+            lanes,
+            local,
+            reader,
+            dead,
+            blocks,
+            wiring,
+            ends: Vec::new(),
+        })
+    }
+
+    /// Runs until `stop`, then marks where it stands.
+    pub(super) async fn run(
+        mut self,
+        ready: Condition,
+        stop: CancellationToken,
+    ) -> Result<(), PipelineError> {
+        let target = self.wiring.raw.end().await?;
+        let mut marked = tokio::time::Instant::now();
+        while !stop.is_cancelled() {
+            let fetched = tokio::select! {
+                () = stop.cancelled() => break,
+                fetched = self.reader.next(ReadLimits::default()) => fetched?,
+            };
+            self.take(&fetched.records).await?;
+            if self.reader.next_offset() >= target {
+                ready.ready();
+            }
+            if marked.elapsed() >= MARK_EVERY {
+                marked = tokio::time::Instant::now();
+                self.mark().await?;
+            }
+        }
+        self.mark().await
+    }
+
+    async fn take(&mut self, records: &[Record]) -> Result<(), PipelineError> {
+        let mut run: Option<Run> = None;
+        for record in records {
+            let raw = RawRecord::of(record);
+            let Some(lane) = self.by_name.get(raw.input).copied() else { continue };
+            if run.as_ref().is_some_and(|run| run.lane != lane || run.times.len() >= BATCH_ROWS_MAX)
+            {
+                self.judge(run.take()).await?;
+            }
+            match raw.kind {
+                RawKind::Line => {
+                    let run = run.get_or_insert_with(|| Run::of(lane));
+                    self.line(run, raw, record);
+                }
+                RawKind::Mark => {
+                    self.judge(run.take()).await?;
+                    self.quiet(lane, raw.taken_ms).await?;
+                }
+                RawKind::Deploy => {}
+            }
+        }
+        self.judge(run).await
+    }
+
+    fn line(&mut self, run: &mut Run, raw: RawRecord<'_>, record: &Record) {
+        let Some(lane) = self.lanes.get_mut(run.lane) else { return };
+        self.counts.lines.with([&lane.name]).inc();
+        if let Some(turn) = lane.habit.line(raw.taken_ms) {
+            turned(turn, &lane.name, &self.counts);
+        }
+        let place = Place { topic: "raw", partition: 0, offset: record.offset.0 };
+        let observed = EventTime(raw.taken_ms);
+        match lane.parser.feed(raw.value, place, observed, &mut run.builder) {
+            Fed::Events(events) => run.times.extend(std::iter::repeat_n(raw.taken_ms, events)),
+            Fed::DeadLetter(letter) => run.letters.push(*letter),
+            Fed::Directive(_) => {}
+        }
+        run.next = record.next().0;
+    }
+
+    async fn judge(&mut self, run: Option<Run>) -> Result<(), PipelineError> {
+        let Some(mut run) = run else { return Ok(()) };
+        let partition = u32::try_from(run.lane).unwrap_or(u32::MAX);
+        let batch = run.builder.finish()?;
+        // Dead letters stand before the events of their run, at one offset less.
+        if !run.letters.is_empty() {
+            let at = if batch.num_rows() > 0 { run.next - 1 } else { run.next };
+            let step = self.local.dropped(partition, &run.letters, at)?;
+            self.letters(run.lane, run.letters).await?;
+            self.said(run.lane, step).await?;
+        }
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.refresh_blocks();
+        let batch = self.wiring.joiner.enrich(&batch)?;
+        self.teach(&batch);
+        if let Some(lane) = self.lanes.get(run.lane) {
+            self.counts.events.with([&lane.name]).inc_by(batch.num_rows() as u64);
+        }
+        let taken =
+            Taken { partition, batch: &batch, append_times: Some(&run.times), next: run.next };
+        let step = self.local.take(taken)?;
+        self.said(run.lane, step).await
+    }
+
+    async fn quiet(&mut self, lane: usize, now_ms: i64) -> Result<(), PipelineError> {
+        if let Some(lane) = self.lanes.get_mut(lane)
+            && let Some(turn) = lane.habit.quiet(now_ms)
+        {
+            turned(turn, &lane.name, &self.counts);
+        }
+        let partition = u32::try_from(lane).unwrap_or(u32::MAX);
+        let step = self.local.quiet(partition, EventTime(now_ms))?;
+        self.said(lane, step).await
+    }
+
+    async fn said(&mut self, lane: usize, step: Step) -> Result<(), PipelineError> {
+        let late: Vec<DeadLetter> = step.late.into_iter().map(|row| row.letter).collect();
+        self.letters(lane, late).await?;
+        for failure in step.failures {
+            self.counts.failures.with([&failure.rule]).inc_by(failure.count);
+            warn!(rule = %failure.rule, detail = %failure.detail, "a rule could not judge");
+        }
+        for verdict in step.verdicts {
+            self.counts.verdicts.with([&verdict.rule, verdict.kind.name()]).inc();
+            if verdict.kind == VerdictKind::Opened {
+                let key = serde_json::to_string(&verdict.key).unwrap_or_default();
+                info!(rule = %verdict.rule, key, fired_at = %verdict.fired_at, id = %verdict.id, "verdict");
+            }
+            self.respond(verdict).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits while the ledger's disk is away: a verdict is never dropped.
+    async fn respond(&self, verdict: Verdict) -> Result<(), PipelineError> {
+        let mut backoff = Backoff::network();
+        while let Err(failure) = self.wiring.responder.take(verdict.clone()).await {
+            if failure.class() != Class::Dependency {
+                return Err(failure.into());
+            }
+            warn!(error = %failure, "a verdict waits for the ledger");
+            tokio::time::sleep(backoff.next_wait(None)).await;
+        }
+        Ok(())
+    }
+
+    async fn letters(&self, lane: usize, letters: Vec<DeadLetter>) -> Result<(), PipelineError> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let input = self.lanes.get(lane).map_or("", |lane| lane.name.as_str());
+        let mut records = Vec::with_capacity(letters.len());
+        for letter in &letters {
+            self.counts.dropped.with([input, letter.reason.name()]).inc();
+            records.push(NewRecord::new(serde_json::to_vec(letter).unwrap_or_default()));
+        }
+        let mut backoff = Backoff::network();
+        while let Err(failure) = self.dead.append(Partition(0), records.clone()).await {
+            if failure.class() != Class::Dependency {
+                return Err(failure.into());
+            }
+            warn!(error = %failure, "dead letters wait for the disk");
+            tokio::time::sleep(backoff.next_wait(None)).await;
+        }
+        Ok(())
+    }
+
+    /// Callers that succeed are known to be good later.
+    fn teach(&self, batch: &RecordBatch) {
+        let known_good = self.wiring.responder.known_good();
+        for row in 0..batch.num_rows() {
+            known_good.saw_event(&event_at(batch, row));
+        }
+    }
+
+    /// Lets events say that our own block answered them.
+    fn refresh_blocks(&mut self) {
+        if !self.blocks.has_changed().unwrap_or(false) {
+            return;
+        }
+        self.blocks.mark_unchanged();
+        let standing = self.wiring.responder.blocks().into_iter().filter_map(|shown| {
+            let order = shown.order;
+            (!order.dry_run).then_some(Block {
+                subject: order.subject?,
+                order_id: order.id,
+                from: order.decided_at,
+                until: order.expires_at,
+            })
+        });
+        let (blocks, unusable) = Blocks::new(standing);
+        if unusable > 0 {
+            warn!(unusable, "blocks whose subject cannot be told from events");
+        }
+        self.wiring.context.set_blocks(blocks);
+    }
+
+    async fn mark(&mut self) -> Result<(), PipelineError> {
+        let next = self.reader.next_offset();
+        let marker = Marker {
+            next: next.0,
+            inputs: self.lanes.iter().map(|lane| lane.name.clone()).collect(),
+            state: self.local.snapshot()?,
+        };
+        let path = &self.wiring.marker;
+        if let Err(source) = marker.write(path) {
+            // The old marker holds; the log is kept until a newer one is written.
+            error!(path = %path.display(), error = %source, "cannot write the marker");
+            return Ok(());
+        }
+        let now = self.wiring.clock.unix_ms();
+        self.ends.push((now, next));
+        let old =
+            self.ends.iter().take_while(|(at, _)| now - at > self.wiring.retention_ms).count();
+        let trimmed = self.ends.drain(..old).last();
+        if let Some((_, end)) = trimmed {
+            self.wiring.raw.log().trim_before(RawLog::PARTITION, end).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Run {
+    fn of(lane: usize) -> Self {
+        let builder = BatchBuilder::default();
+        Self { lane, builder, times: Vec::new(), letters: Vec::new(), next: 0 }
+    }
+}
+
+fn source(input: &InputConfig) -> Source {
+    let guard = if input.live { Guard::LIVE } else { Guard::Off };
+    Source { lateness_ms: input.lateness.as_ms_i64(), guard }
+}
+
+/// State and place of the last marker; from the log's beginning where there is none that fits.
+fn resumed(
+    wiring: &Wiring,
+    names: &[String],
+    ruleset: &Arc<Ruleset>,
+    settings: &LocalSettings,
+) -> Result<(Local, NextOffset), PipelineError> {
+    let path = wiring.marker.display().to_string();
+    let marker = Marker::read(&wiring.marker)
+        .map_err(|source| PipelineError::Marker { path: path.clone(), source })?;
+    if let Some(marker) = marker {
+        if marker.inputs == names {
+            match Local::restore(ruleset, settings, &marker.state) {
+                Ok((local, fresh)) => {
+                    if !fresh.is_empty() {
+                        info!(rules = fresh.join(", "), "rules begin without state");
+                    }
+                    return Ok((local, NextOffset(marker.next)));
+                }
+                Err(failure) => {
+                    let failure = runtime::error::chain(&failure);
+                    warn!(
+                        path,
+                        failure, "the marker cannot be used; the whole raw log is read again"
+                    );
+                }
+            }
+        } else {
+            info!("the inputs have changed; the whole raw log is read again");
+        }
+    }
+    Ok((Local::new(ruleset, settings)?, NextOffset::ZERO))
+}
+
+fn turned(turn: Turn, input: &str, counts: &Counts) {
+    let silent = counts.silent.with([input]);
+    match turn {
+        Turn::FellSilent(ms) => {
+            silent.set(1);
+            error!(input, seconds = ms / 1000, "an input fell silent, longer than its habit");
+        }
+        Turn::CameBack => {
+            silent.set(0);
+            info!(input, "the input speaks again");
+        }
+    }
+}
+
+impl Counts {
+    fn new(metrics: &Metrics) -> Self {
+        let part = metrics.component("pipeline");
+        let lines = Unit::Of("lines");
+        Self {
+            lines: part.counters("read", lines, "Lines read from the raw log", ["input"]),
+            events: part.counters("judged", Unit::Events, "Events that rules saw", ["input"]),
+            dropped: part.counters(
+                "dropped",
+                Unit::Of("dead_letters"),
+                "What could not be used, by reason",
+                ["input", "reason"],
+            ),
+            verdicts: part.counters(
+                "said",
+                Unit::Of("verdicts"),
+                "Verdicts by rule and kind",
+                ["rule", "kind"],
+            ),
+            silent: part.gauges(
+                "silent",
+                Unit::Of("inputs"),
+                "1 while an input is silent for longer than its habit",
+                ["input"],
+            ),
+            failures: part.counters(
+                "failed",
+                Unit::Of("judgements"),
+                "Events or windows that a rule could not judge",
+                ["rule"],
+            ),
+        }
+    }
+}

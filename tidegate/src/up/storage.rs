@@ -1,0 +1,100 @@
+//! What a process keeps in its storage folder beside logs and ledger.
+//!
+//! Owns: the installation's key and the posted deploys. Never: what they mean.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use enrich::AcceptedDeploys;
+use schemas::Deploy;
+use tokio::sync::mpsc::Receiver;
+use transport::LogError;
+use transport::embedded::{Change, Store, Table};
+
+use crate::fault::Fault;
+
+/// The key under which secrets are hashed: made at the first start, the same ever after.
+pub(super) fn installation_key(folder: &Path) -> Result<[u8; 16], Fault> {
+    let path = folder.join("key");
+    let fault = |doing: &str, error: &dyn std::error::Error| {
+        Fault::Usage(format!(
+            "cannot {doing} the installation's key at {}: {error}; set `storage.folder` to a folder that this user may write",
+            path.display()
+        ))
+    };
+    fs::create_dir_all(folder).map_err(|error| fault("make the folder of", &error))?;
+    if path.exists() {
+        let text = fs::read_to_string(&path).map_err(|error| fault("read", &error))?;
+        let digits = u128::from_str_radix(text.trim(), 16);
+        return digits.map(u128::to_be_bytes).map_err(|error| fault("understand", &error));
+    }
+    let mut key = [0; 16];
+    let random = fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut key));
+    random.map_err(|error| fault("make", &error))?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| fault("write", &error))?;
+    let written =
+        writeln!(file, "{:032x}", u128::from_be_bytes(key)).and_then(|()| file.sync_all());
+    written.map_err(|error| fault("write", &error))?;
+    Ok(key)
+}
+
+/// Deploys that were posted.
+#[derive(Debug, Clone)]
+pub(super) struct Deploys(Table);
+
+/// Rows read at once.
+const ROWS_MAX: usize = 1024;
+
+impl Deploys {
+    pub(super) fn open(store: &Store) -> Result<Self, LogError> {
+        store.table("deploys").map(Self)
+    }
+
+    /// All that was stored.
+    pub(super) async fn all(&self) -> Result<Vec<Deploy>, LogError> {
+        let mut deploys = Vec::new();
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let rows = self.0.scan(b"", after.as_deref(), ROWS_MAX).await?;
+            let Some((last, _)) = rows.last() else { return Ok(deploys) };
+            after = Some(last.to_vec());
+            for (_, row) in &rows {
+                match serde_json::from_slice(row) {
+                    Ok(deploy) => deploys.push(deploy),
+                    Err(error) => {
+                        tracing::error!(%error, "a stored deploy cannot be read; it does not join")
+                    }
+                }
+            }
+        }
+    }
+
+    /// Stores what is accepted, before the sender hears so.
+    pub(super) async fn keep(
+        self,
+        mut accepted: Receiver<AcceptedDeploys>,
+    ) -> Result<(), LogError> {
+        while let Some(request) = accepted.recv().await {
+            let rows = request.deploys.iter().filter_map(|deploy| {
+                let environment = deploy.environment.as_deref().unwrap_or_default();
+                let key = format!("{}\0{environment}\0{}", deploy.service, deploy.deploy_id);
+                Some(Change::Put(key.into_bytes(), serde_json::to_vec(deploy).ok()?))
+            });
+            match self.0.apply(rows.collect()).await {
+                Ok(()) => request.stored(),
+                Err(error) => {
+                    tracing::warn!(%error, "deploys could not be stored");
+                    request.failed(&error.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+}
