@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use arrow::array::StringBuilder;
 use arrow::error::ArrowError;
 use ipnet::IpNet;
-use schemas::{EventTime, Field, Subject};
+use schemas::{Action, EventTime, Field, Order, Subject};
 
 use crate::columns::{Building, Columns, Seen};
 
@@ -30,6 +30,24 @@ pub struct Block {
     pub from: EventTime,
     /// When it ends or ended; absent where only a release ends it.
     pub until: Option<EventTime>,
+}
+
+impl Block {
+    /// The block that an order made; none for other orders, and for those that only say what they
+    /// would do or wait for a person. A release ends a block earlier; whoever hears of it sets
+    /// `until`.
+    #[must_use]
+    pub fn of(order: &Order) -> Option<Self> {
+        if order.action != Action::Block || order.dry_run || order.needs_approval {
+            return None;
+        }
+        Some(Self {
+            subject: order.subject.clone()?,
+            order_id: order.id.clone(),
+            from: order.decided_at,
+            until: order.expires_at,
+        })
+    }
 }
 
 /// All blocks that may have answered an event.

@@ -129,6 +129,7 @@ impl Columns {
 pub(crate) struct Texts(Option<StringArray>);
 
 impl Texts {
+    #[inline]
     pub(crate) fn get(&self, row: usize) -> Option<&str> {
         let texts = self.0.as_ref()?;
         texts.is_valid(row).then(|| texts.value(row))
@@ -145,6 +146,7 @@ impl Texts {
 pub(crate) struct Times(Option<TimestampMillisecondArray>);
 
 impl Times {
+    #[inline]
     pub(crate) fn get(&self, row: usize) -> Option<EventTime> {
         let times = self.0.as_ref()?;
         times.is_valid(row).then(|| EventTime(times.value(row)))
@@ -156,6 +158,7 @@ impl Times {
 pub(crate) struct Statuses(Option<Int32Array>);
 
 impl Statuses {
+    #[inline]
     pub(crate) fn get(&self, row: usize) -> Option<i32> {
         let statuses = self.0.as_ref()?;
         statuses.is_valid(row).then(|| statuses.value(row))

@@ -5,26 +5,20 @@
 //! A table holds the columns that it can fill as Arrow arrays, so that a join is one number an
 //! event and one gather a column.
 
-use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+mod column;
+
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
-use arrow::compute::take;
 use arrow::error::ArrowError;
-use schemas::{BATCH_ROWS_MAX, BatchBuilder, Event, Field};
+use schemas::{BatchBuilder, Event, Field};
 
 use crate::columns::Columns;
+use column::Column;
 
 /// What is known of some things, one row each.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
-    columns: Vec<FactColumn>,
-}
-
-#[derive(Debug)]
-struct FactColumn {
-    field: Field,
-    values: ArrayRef,
-    /// A whole batch of the value, where all rows have the same: then filling is a slice.
-    same: Option<ArrayRef>,
+    columns: Vec<Column>,
 }
 
 impl Facts {
@@ -35,36 +29,23 @@ impl Facts {
             builder.push(&row);
         }
         let batch = finish(&mut builder);
-        let columns = Field::ALL
-            .iter()
-            .zip(batch.columns())
-            .filter(|(_, values)| values.null_count() < values.len())
-            .map(|(field, values)| FactColumn {
-                field: *field,
-                same: constant(values),
-                values: ArrayRef::clone(values),
-            })
-            .collect();
-        Self { columns }
+        let columns = Field::ALL.iter().zip(batch.columns());
+        Self { columns: columns.filter_map(|(field, all)| Column::new(*field, all)).collect() }
     }
 
     /// Fills the columns of this table from the picked rows.
     pub(crate) fn fill(&self, picks: Picks, columns: &mut Columns) -> Result<(), ArrowError> {
-        if picks.absent == picks.rows.len() || self.columns.is_empty() {
+        if picks.absent == picks.rows.len() {
             return Ok(());
         }
-        let complete = picks.absent == 0 && picks.rows.len() <= BATCH_ROWS_MAX;
-        let rows = picks.rows.len();
-        let indices = picks.indices();
-        for FactColumn { field, values, same } in &self.columns {
-            if !columns.lacks(*field) {
+        let picks = picks.ready();
+        for column in &self.columns {
+            if !columns.lacks(column.field()) {
                 continue;
             }
-            let found = match same {
-                Some(same) if complete => same.slice(0, rows),
-                _ => take(values, &indices, None)?,
-            };
-            columns.fill(*field, found)?;
+            if let Some(found) = column.picked(&picks)? {
+                columns.fill(column.field(), found)?;
+            }
         }
         Ok(())
     }
@@ -73,16 +54,6 @@ impl Facts {
 #[expect(clippy::expect_used, reason = "a builder closes the columns of its own schema")]
 fn finish(builder: &mut BatchBuilder) -> RecordBatch {
     builder.finish().expect("a builder closes the columns of its own schema")
-}
-
-/// A batch full of the value, if all rows have the same one.
-fn constant(values: &ArrayRef) -> Option<ArrayRef> {
-    let first = values.slice(0, 1);
-    if values.null_count() > 0 || (1..values.len()).any(|row| &values.slice(row, 1) != &first) {
-        return None;
-    }
-    let zeros = UInt32Array::from(vec![0; BATCH_ROWS_MAX]);
-    take(values, &zeros, None).ok()
 }
 
 /// Which row of a table each event has.
@@ -100,6 +71,7 @@ impl Picks {
         Self { rows: Vec::with_capacity(rows), absent: 0 }
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, row: Option<u32>) {
         if row.is_none() {
             self.absent += 1;
@@ -107,100 +79,25 @@ impl Picks {
         self.rows.push(row.unwrap_or(NONE));
     }
 
-    fn indices(self) -> UInt32Array {
-        if self.absent == 0 {
-            return UInt32Array::from(self.rows);
-        }
-        let present: BooleanBuffer = self.rows.iter().map(|row| *row != NONE).collect();
-        // Absent rows are not read, but their number must lie in the table.
-        let rows = self.rows.into_iter().map(|row| if row == NONE { 0 } else { row });
-        UInt32Array::new(rows.collect(), Some(NullBuffer::new(present)))
-    }
-}
-
-/// What could not be joined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lack {
-    Deploy,
-    Identity,
-    Route,
-    Network,
-}
-
-impl Lack {
-    pub(crate) const ALL: [Self; 4] = [Self::Deploy, Self::Identity, Self::Route, Self::Network];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Deploy => "deploy",
-            Self::Identity => "identity",
-            Self::Route => "route",
-            Self::Network => "network",
-        }
-    }
-
-    fn bit(self) -> u32 {
-        match self {
-            Self::Deploy => 1,
-            Self::Identity => 2,
-            Self::Route => 4,
-            Self::Network => 8,
-        }
-    }
-}
-
-/// What could not be joined, event by event.
-#[derive(Debug)]
-pub(crate) struct Missing {
-    bits: Vec<u32>,
-    counts: [u64; 4],
-    rows: usize,
-}
-
-impl Missing {
-    pub(crate) fn new(rows: usize) -> Self {
-        Self { bits: Vec::new(), counts: [0; 4], rows }
-    }
-
-    pub(crate) fn note(&mut self, row: usize, lack: Lack) {
-        if self.bits.is_empty() {
-            self.bits = vec![0; self.rows];
-        }
-        if let Some(bits) = self.bits.get_mut(row) {
-            *bits |= lack.bit();
-        }
-        for (count, of) in self.counts.iter_mut().zip(Lack::ALL) {
-            *count += u64::from(of == lack);
-        }
-    }
-
-    /// How many events lack each of [`Lack::ALL`].
-    pub(crate) fn counts(&self) -> [u64; 4] {
-        self.counts
-    }
-
-    /// Fills `context_missing`. `names` is [`Missing::names`].
-    pub(crate) fn fill(self, names: &Facts, columns: &mut Columns) -> Result<(), ArrowError> {
-        let mut picks = Picks::with_capacity(self.bits.len());
-        for bits in self.bits {
-            picks.push((bits > 0).then_some(bits));
-        }
-        names.fill(picks, columns)
-    }
-
-    /// The lists of names for every combination of bits.
-    pub(crate) fn names() -> Facts {
-        Facts::new((0..16).map(|bits| {
-            Event {
-                context_missing: Some(
-                    Lack::ALL
-                        .iter()
-                        .filter(|lack| bits & lack.bit() != 0)
-                        .map(|lack| lack.name().into())
-                        .collect(),
-                ),
-                ..Event::default()
+    fn ready(mut self) -> Picked {
+        let complete = self.absent == 0;
+        let mut nulls = None;
+        if !complete {
+            let present: BooleanBuffer = self.rows.iter().map(|row| *row != NONE).collect();
+            nulls = Some(NullBuffer::new(present));
+            // Absent rows are not read, but their number must lie in the table.
+            for row in self.rows.iter_mut().filter(|row| **row == NONE) {
+                *row = 0;
             }
-        }))
+        }
+        Picked { indices: UInt32Array::new(self.rows.into(), nulls), complete }
     }
+}
+
+/// Picks that are complete, as Arrow takes them.
+#[derive(Debug)]
+struct Picked {
+    indices: UInt32Array,
+    /// Every event has a row.
+    complete: bool,
 }

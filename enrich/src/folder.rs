@@ -163,9 +163,9 @@ impl FileState {
     fn or_last_good(self, old: Option<Self>) -> Self {
         match old {
             Some(old) if self.content.is_none() && old.content.is_some() => {
-                let problems = self.problems.into_iter().map(|mut problem| {
-                    problem.what.push_str(" (what it said before stays in force)");
-                    problem
+                let problems = self.problems.into_iter().map(|problem| Problem {
+                    what: format!("{} (what it said before stays in force)", problem.what).into(),
+                    ..problem
                 });
                 Self {
                     stamp: self.stamp,

@@ -9,9 +9,10 @@ use schemas::{BatchBuilder, Event, Field, event_at};
 
 use crate::columns::{Columns, JoinError, Seen};
 use crate::context::{Context, ContextCell};
-use crate::facts::{Facts, Missing, Picks};
+use crate::facts::{Facts, Picks};
 use crate::identities::Kinds;
 use crate::metrics::EnrichMetrics;
+use crate::missing::Missing;
 use crate::network::NetworkState;
 use crate::routes::RouteState;
 

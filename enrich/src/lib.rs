@@ -16,6 +16,7 @@ mod folder;
 mod identities;
 mod joiner;
 mod metrics;
+mod missing;
 mod network;
 mod problem;
 mod recent;

@@ -4,7 +4,7 @@
 
 use runtime::metrics::{Counter, Counters, Gauge, Gauges, GaugesF64, Metrics, Unit};
 
-use crate::facts::Lack;
+use crate::missing::Lack;
 
 /// All metrics of the stage. Cheap to clone; clones are one.
 #[derive(Debug, Clone)]

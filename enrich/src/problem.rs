@@ -21,22 +21,22 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<usize>,
     /// What follows from it.
-    pub what: String,
+    pub what: Box<str>,
     /// The cause.
-    pub why: String,
+    pub why: Box<str>,
     /// What to do.
-    pub next: String,
+    pub next: Box<str>,
 }
 
 impl Problem {
-    pub(crate) fn new(what: &str, why: impl Into<String>, next: &str) -> Self {
+    pub(crate) fn new(what: &str, why: impl Into<Box<str>>, next: &str) -> Self {
         Self {
             file: None,
             line: None,
             column: None,
-            what: what.to_owned(),
+            what: what.into(),
             why: why.into(),
-            next: next.to_owned(),
+            next: next.into(),
         }
     }
 

@@ -57,14 +57,32 @@ fn method_number(method: &str) -> Option<usize> {
 #[derive(Debug)]
 pub struct Routes {
     services: HashMap<Box<str>, Declared>,
+    /// Of operations.
     facts: Facts,
+    /// Of templates alone, for methods that they do not have.
+    others: Facts,
     /// Templates over all services.
     templates: usize,
     operations: usize,
 }
 
-/// The fact of a path that a document does not have.
-const UNDECLARED: u32 = 0;
+/// What a document says of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// The fact of the operation.
+    Operation(u32),
+    /// The fact of a template that lacks the method.
+    Template(u32),
+    /// Nothing.
+    Nothing,
+}
+
+/// Rows of facts while they are gathered.
+#[derive(Debug, Default)]
+struct Rows<'d> {
+    operations: Vec<Event<'d>>,
+    templates: Vec<Event<'d>>,
+}
 
 #[derive(Debug, Default)]
 struct Declared {
@@ -88,7 +106,7 @@ impl Routes {
         for document in documents {
             by_service.entry(&document.service).or_default().push(document);
         }
-        let mut rows = vec![Event { route_declared: Some(false), ..Event::default() }];
+        let mut rows = Rows::default();
         let mut problems = Vec::new();
         let mut services = HashMap::new();
         let (mut templates, mut operations) = (0, 0);
@@ -105,7 +123,8 @@ impl Routes {
             templates += declared.tree.leaves();
             services.insert(service.into(), declared);
         }
-        (Self { services, facts: Facts::new(rows), templates, operations }, problems)
+        let (facts, others) = (Facts::new(rows.operations), Facts::new(rows.templates));
+        (Self { services, facts, others, templates, operations }, problems)
     }
 
     /// How many operations are declared.
@@ -148,21 +167,17 @@ fn twice(document: &Document, operation: &Operation, taken_by: &str) -> Problem 
 
 impl Declared {
     /// Adds an operation, or gives the template that has its place.
-    fn add<'o>(
-        &mut self,
-        operation: &'o Operation,
-        rows: &mut Vec<Event<'o>>,
-    ) -> Result<(), Box<str>> {
+    fn add<'o>(&mut self, operation: &'o Operation, rows: &mut Rows<'o>) -> Result<(), Box<str>> {
         let place = self.tree.place(&operation.template);
         let Some(leaf) = self.tree.leaf_mut(place) else { return Ok(()) };
         if leaf.template.is_empty() {
-            *leaf = new_leaf(&operation.template, rows);
+            *leaf = new_leaf(&operation.template, &mut rows.templates);
         }
         let Some(fact) = leaf.facts.get_mut(operation.method) else { return Ok(()) };
         if fact.is_some() {
             return Err(leaf.template.clone());
         }
-        *fact = Some(push(rows, declared_row(operation)));
+        *fact = Some(push(&mut rows.operations, declared_row(operation)));
         self.by_template.insert(operation.template.as_str().into(), place);
         Ok(())
     }
@@ -173,7 +188,7 @@ impl Declared {
 }
 
 fn push<'e>(rows: &mut Vec<Event<'e>>, row: Event<'e>) -> u32 {
-    let fact = u32::try_from(rows.len()).unwrap_or(UNDECLARED);
+    let fact = u32::try_from(rows.len()).unwrap_or(u32::MAX);
     rows.push(row);
     fact
 }
@@ -221,10 +236,13 @@ impl Leaf {
         fact.or_else(|| if method == HEAD { self.facts.get(GET).copied().flatten() } else { None })
     }
 
-    /// The fact of a method, declared here or not.
-    fn any_fact(&self, method: Option<usize>) -> u32 {
-        let other = if method == Some(OPTIONS) { self.preflight } else { self.undeclared };
-        self.fact(method).unwrap_or(other)
+    /// What is known of a method here.
+    fn known(&self, method: Option<usize>) -> Known {
+        match self.fact(method) {
+            Some(fact) => Known::Operation(fact),
+            None if method == Some(OPTIONS) => Known::Template(self.preflight),
+            None => Known::Template(self.undeclared),
+        }
     }
 }
 

@@ -60,7 +60,6 @@ struct OrdersQuery {
 
 impl Responder {
     /// The routes for the admin endpoint.
-    #[must_use]
     pub fn api_router(&self) -> Router {
         Router::new()
             .route("/v1/blocks", get(blocks))

@@ -126,6 +126,7 @@ impl FromStr for Ask {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "values are made in place")]
 mod tests {
     use expect_test::{Expect, expect};
     use schemas::Action;

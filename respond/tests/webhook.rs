@@ -1,5 +1,7 @@
 //! Webhooks against a real HTTP server: signature, retries, time-outs, and what is not retried.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,7 @@
 //! The commands as a user runs them: the built binary, files in, text out.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -23,7 +23,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 
 use super::query::{Projection, Query, Slot, WindowCell};
 use super::session::{Language, SESSION};
-use super::{CompiledRule, Possible, Program, State, Table, check, functions, names, shape};
+use super::{CompiledRule, Program, State, Table, check, functions, names, shape};
 use crate::rule::lists::Lists;
 use crate::rule::problem::{Level, Problem, nearest};
 use crate::rule::source::nowhere;

@@ -16,9 +16,9 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 use super::Table;
 use super::functions::LATER;
 use super::session::SESSION;
+use crate::rule::Rule;
 use crate::rule::problem::{Level, Problem, nearest};
 use crate::rule::source::nowhere;
-use crate::rule::{Rule, SourceFile};
 
 /// Functions of ours, for messages.
 const OWN: [&str; 4] = ["cidr_match", "in_list", "window_start", "window_end"];
@@ -295,9 +295,4 @@ impl Visitor for Names<'_> {
         }
         ControlFlow::Continue(())
     }
-}
-
-/// The file of a rule, for messages that are not about its SQL.
-pub(super) fn file(rule: &Rule) -> &SourceFile {
-    &rule.source.file
 }

@@ -39,7 +39,7 @@ enum Layout {
 }
 
 impl SqlPlace {
-    pub(crate) fn of(file: &SourceFile, node: &Node) -> Self {
+    pub(super) fn of(file: &SourceFile, node: &Node) -> Self {
         let written = file.text.get(node.span.clone()).unwrap_or_default();
         let text = match &node.content {
             Content::Text(text) => text.trim_end(),

@@ -66,7 +66,6 @@ struct Endpoint {
 /// The body is what [`parse_deploys`] takes. The answer is 202 with what was understood; 200 where
 /// all of it was known; 400 with every mistake, and then nothing of the body counts; 413; 503 when
 /// it cannot be stored now.
-#[must_use]
 pub fn deploys_router(
     context: ContextCell,
     clock: Clock,

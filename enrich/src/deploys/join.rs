@@ -9,7 +9,8 @@ use schemas::Field;
 use super::Deploys;
 use super::timeline::Asked;
 use crate::columns::{Building, Columns, Seen};
-use crate::facts::{Lack, Missing, Picks};
+use crate::facts::Picks;
+use crate::missing::{Lack, Missing};
 use crate::recent::Recent;
 
 impl Deploys {

@@ -120,8 +120,8 @@ fn malformed(error: &serde_json::Error) -> Problem {
 const WHAT: &str = "the deploy is not taken";
 
 /// What follows from a cause.
-pub(super) fn refused(why: impl Into<String>) -> Problem {
-    let why = why.into();
+pub(super) fn refused(why: impl Into<Box<str>>) -> Problem {
+    let why: Box<str> = why.into();
     let next = if why.starts_with("unknown field") {
         "correct the name of the field, or leave it out"
     } else if why.contains("is not a time") {

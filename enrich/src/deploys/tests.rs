@@ -41,7 +41,7 @@ fn history(texts: &[&str]) -> Deploys {
 
 /// Asks `time` with `env=`, `v=`, `id=` behind it; one line an answer.
 #[track_caller]
-fn check(deploys: &Deploys, asked: &[&str], expected: Expect) {
+fn check(deploys: &Deploys, asked: &[&str], expected: &Expect) {
     let mut lines = String::new();
     for question in asked {
         let mut words = question.split_whitespace();
@@ -77,7 +77,7 @@ fn an_event_has_the_deploy_that_was_live_at_its_time() {
     check(
         &history(&["d2@20", "d1@10"]),
         &["9", "10", "19", "20", "999"],
-        expect![[r#"
+        &expect![[r#"
             9: missing
             10: d1 after nothing
             19: d1 after nothing
@@ -92,7 +92,7 @@ fn a_canary_and_the_version_beside_it_are_told_apart_by_the_serving_instance() {
     check(
         &history(&["d1@10 v=1", "d2@20 v=2"]),
         &["25 v=1", "25 v=2", "25", "25 v=3", "15 v=2"],
-        expect![[r#"
+        &expect![[r#"
             25 v=1: d1 after nothing
             25 v=2: d2 after d1
             25: d2 after d1
@@ -107,7 +107,7 @@ fn a_deploy_without_a_version_may_be_of_any() {
     check(
         &history(&["d1@10", "d2@20 v=2"]),
         &["25 v=1", "25 v=2"],
-        expect![[r#"
+        &expect![[r#"
             25 v=1: d1 after nothing
             25 v=2: d2 after d1
         "#]],
@@ -119,7 +119,7 @@ fn a_rollback_is_an_entry_of_its_own_even_under_a_known_id() {
     check(
         &history(&["d1@10 v=1", "d2@20 v=2", "d1@30 v=1 rolledback"]),
         &["15", "25", "35", "35 v=1"],
-        expect![[r#"
+        &expect![[r#"
             15: d1 after nothing
             25: d2 after d1
             35: d1 after d2
@@ -133,7 +133,7 @@ fn a_removal_ends_the_deploy_it_names_and_otherwise_all() {
     check(
         &history(&["d1@10", "d2@20", "d2@30 removed", "gone@40 removed", "d3@50"]),
         &["25", "35", "45", "55"],
-        expect![[r#"
+        &expect![[r#"
             25: d2 after d1
             35: d1 after nothing
             45: missing
@@ -147,7 +147,7 @@ fn environments_are_apart_and_one_that_is_not_named_agrees_with_any() {
     check(
         &history(&["p1@10 env=prod", "s1@20 env=staging", "x@30"]),
         &["25 env=prod", "25 env=staging", "25 env=dev", "25", "35 env=prod", "35 env=dev"],
-        expect![[r#"
+        &expect![[r#"
             25 env=prod: p1 after nothing
             25 env=staging: s1 after nothing
             25 env=dev: missing
@@ -163,7 +163,7 @@ fn a_deploy_that_the_log_names_is_believed() {
     check(
         &history(&["d1@10", "d2@20", "d1@30 rolledback"]),
         &["25 id=d1", "35 id=d1", "25 id=d9", "5 id=d2"],
-        expect![[r#"
+        &expect![[r#"
             25 id=d1: d1 after nothing
             35 id=d1: d1 after d2
             25 id=d9: missing

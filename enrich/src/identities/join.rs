@@ -7,7 +7,8 @@ use schemas::EventTime;
 
 use super::{Identities, Key, PrincipalKind};
 use crate::columns::{Columns, Seen};
-use crate::facts::{Facts, Lack, Missing, Picks};
+use crate::facts::{Facts, Picks};
+use crate::missing::{Lack, Missing};
 
 /// Facts of callers of whom only the kind is known, for when there is no table.
 #[derive(Debug)]

@@ -3,7 +3,7 @@ use expect_test::{Expect, expect};
 use super::{api_key_line, identity_line};
 
 #[track_caller]
-fn check(line: &str, expected: Expect) {
+fn check(line: &str, expected: &Expect) {
     let text = match identity_line(line) {
         Ok(identity) => format!("{identity:?}"),
         Err(problem) => problem.to_string(),
@@ -15,7 +15,7 @@ fn check(line: &str, expected: Expect) {
 fn a_line_names_a_principal_and_what_is_known() {
     check(
         r#"{"principal":"ann","kind":"human","tenant":"acme","roles":["buyer"]}"#,
-        expect![[
+        &expect![[
             r#"Identity { principal: "ann", kind: Human, tenant: Some("acme"), roles: Some(["buyer"]), scopes: None, active: None, from: None, until: None }"#
         ]],
     );
@@ -25,13 +25,13 @@ fn a_line_names_a_principal_and_what_is_known() {
 fn mistakes_in_a_line_say_where_why_and_what_next() {
     check(
         r#"{"principal":"ann","kind":"robot"}"#,
-        expect![[
+        &expect![[
             r#"line 1, column 33: the line is left out: unknown variant `robot`, expected one of `human`, `service`, `anonymous`, `unknown`; next: write {"principal": …} with any of `kind` (human, service), `tenant`, `roles`, `scopes`, `active`, `from`, `until`"#
         ]],
     );
     check(
         r#"{"principal":"ann","from":"2026-11-20T08:00:00Z","until":"2026-11-20T08:00:00Z"}"#,
-        expect![
+        &expect![
             "the line is left out: `until` (2026-11-20T08:00:00.000Z) is not after `from` (2026-11-20T08:00:00.000Z); next: exchange the two, or leave one out"
         ],
     );

@@ -38,7 +38,7 @@ fn joiner(context: Context) -> Joiner {
 
 /// What the join adds to each event, one line each.
 #[track_caller]
-fn check(context: Context, events: &[Value], expected: Expect) {
+fn check(context: Context, events: &[Value], expected: &Expect) {
     let joiner = joiner(context);
     let mut lines = Vec::new();
     for given in events {
@@ -76,7 +76,7 @@ fn the_deploy_of_the_events_own_time_is_filled_in() {
             json!({"service": "other", "event_time": "2026-11-20T09:05:40Z"}),
             json!({"event_time": "2026-11-20T09:05:40Z"}),
         ],
-        expect![[r#"
+        &expect![[r#"
             {"commit":"aaa111","deploy_age_s":3599,"deploy_id":"d1","deployed_at":"2026-11-20T08:00:00.000Z","owner":"team-shop","principal_kind":"unknown"}
             {"change_id":"481","commit":"bbb222","deploy_age_s":340,"deploy_id":"d2","deployed_at":"2026-11-20T09:00:00.000Z","pipeline_run":"7","previous_deploy_id":"d1","principal_kind":"unknown","repository":"r"}
             {"context_missing":["deploy"],"principal_kind":"unknown"}
@@ -94,7 +94,7 @@ fn what_the_log_gave_stays_and_the_rest_is_filled() {
             json!({"service": "shop", "event_time": "2026-11-20T09:30:00Z", "commit": "ccc333", "principal_kind": "service"}),
             json!({"service": "shop", "event_time": "2026-11-20T09:30:00Z", "deploy_id": "d9", "context_missing": []}),
         ],
-        expect![[r#"
+        &expect![[r#"
             {"commit":"aaa111","deploy_age_s":5400,"deployed_at":"2026-11-20T08:00:00.000Z","principal_kind":"unknown"}
             {"change_id":"481","deploy_age_s":1800,"deploy_id":"d2","deployed_at":"2026-11-20T09:00:00.000Z","pipeline_run":"7","previous_deploy_id":"d1","repository":"r"}
             {"principal_kind":"unknown"}"#]],
@@ -112,7 +112,7 @@ fn an_event_without_a_service_is_of_the_only_one_there_is() {
             json!({"event_time": "2026-11-20T09:00:00Z"}),
             json!({"event_time": "2026-11-20T09:00:00Z", "service": "cart"}),
         ],
-        expect![[r#"
+        &expect![[r#"
             {"deploy_age_s":3600,"deploy_id":"d1","deployed_at":"2026-11-20T08:00:00.000Z","principal_kind":"unknown","service":"shop"}
             {"context_missing":["deploy"],"principal_kind":"unknown"}"#]],
     );
@@ -142,7 +142,7 @@ fn callers_are_known_for_the_time_of_their_lines() {
             json!({"auth_kind": "none", "event_time": "2026-11-20T09:30:00Z"}),
             json!({"auth_kind": "unknown", "event_time": "2026-11-20T09:30:00Z"}),
         ],
-        expect![[r#"
+        &expect![[r#"
             {"principal_active":true,"principal_kind":"human","roles":["buyer"],"scopes":[],"tenant":"acme"}
             {"principal_active":true,"principal_kind":"human","scopes":[]}
             {"principal_active":true,"principal_kind":"human","roles":["clerk"]}
@@ -173,7 +173,7 @@ fn an_api_key_names_its_owner_and_the_owners_kind() {
             json!({"token_id": "k3", "auth_kind": "api_key", "event_time": "2026-11-20T09:30:00Z"}),
             json!({"token_id": "t9", "auth_kind": "jwt", "event_time": "2026-11-20T09:30:00Z"}),
         ],
-        expect![[r#"
+        &expect![[r#"
             {"credential_owner":"acme-sync","principal_active":true,"principal_kind":"service","roles":["sync"],"tenant":"acme-eu"}
             {"credential_owner":"who","principal_kind":"unknown"}
             {"credential_owner":"who","principal_active":false,"principal_kind":"unknown"}
@@ -190,7 +190,7 @@ fn without_any_table_only_the_kind_of_caller_is_said() {
             json!({"auth_kind": "none", "client_ip": "203.0.113.9", "path": "/x", "status": 200}),
             json!({"principal": "ann", "client_ip": "10.0.0.1"}),
         ],
-        expect![[r#"
+        &expect![[r#"
             {"principal_kind":"anonymous"}
             {"client_kind":"private","principal_kind":"unknown"}"#]],
     );

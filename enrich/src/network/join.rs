@@ -11,7 +11,7 @@ use schemas::Field;
 
 use super::{Network, PRIVATE, Place, is_private};
 use crate::columns::{Building, Columns, Seen};
-use crate::facts::{Lack, Missing};
+use crate::missing::{Lack, Missing};
 
 /// Addresses remembered. With about 150 bytes each, 10 MiB; past it, all are forgotten.
 const ADDRESSES_MAX: usize = 65_536;

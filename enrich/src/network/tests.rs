@@ -8,7 +8,7 @@ use super::{AddressList, Database, Network, Place};
 /// A writer of the MaxMind DB format, version 2.0, as far as the tests need it: 24-bit records, one
 /// record of data a network.
 pub(crate) mod mmdb {
-    use std::net::{IpAddr, Ipv6Addr};
+    use std::net::IpAddr;
 
     /// A value of a record.
     #[derive(Debug, Clone)]
@@ -76,7 +76,7 @@ pub(crate) mod mmdb {
                     length += 96;
                     u128::from(u32::from(v4))
                 }
-                IpAddr::V6(v6) => u128::from(Ipv6Addr::from(v6)),
+                IpAddr::V6(v6) => u128::from(v6),
             };
             let data = Record::Data(section.len());
             write(value, &mut section);

@@ -11,9 +11,10 @@ use siphasher::sip::SipHasher24;
 use super::learned::{Evidence, Learned};
 use super::segments::{SEGMENTS_MAX, cut, normalised};
 use super::tree::Leaf;
-use super::{Declared, POST, Routes, UNDECLARED, method_number, words};
+use super::{Declared, Known, POST, Routes, method_number, words};
 use crate::columns::{Building, Columns, Seen};
-use crate::facts::{Lack, Missing, Picks};
+use crate::facts::Picks;
+use crate::missing::{Lack, Missing};
 use crate::recent::Recent;
 
 /// What the join of routes keeps from batch to batch.
@@ -45,6 +46,7 @@ impl RouteState {
 struct Built {
     route: Building<StringBuilder>,
     source: Building<StringBuilder>,
+    declared: Building<BooleanBuilder>,
     login: Building<BooleanBuilder>,
     privileged: Building<BooleanBuilder>,
     object_type: Building<StringBuilder>,
@@ -84,7 +86,8 @@ impl Routes {
         if self.is_empty() && state.learned.is_none() {
             return Ok(());
         }
-        let mut picks = Picks::with_capacity(seen.rows);
+        let mut operations = Picks::with_capacity(seen.rows);
+        let mut templates = Picks::with_capacity(seen.rows);
         let mut built = Built::default();
         let mut services = Recent::new();
         for row in 0..seen.rows {
@@ -92,7 +95,8 @@ impl Routes {
             // A call that the service itself made has a path of its peer.
             let outward = seen.direction.get(row) == Some("out");
             if outward || (path.is_none() && route.is_none()) {
-                picks.push(None);
+                operations.push(None);
+                templates.push(None);
                 continue;
             }
             let service = services.get(seen.service.get(row).unwrap_or(""), |name| Service {
@@ -111,17 +115,24 @@ impl Routes {
             if service.declared.is_none() && !self.is_empty() {
                 missing.note(row, Lack::Route);
             }
-            picks.push(state.place(&request, &mut built));
+            let (operation, template) = match state.place(&request, &mut built) {
+                Known::Operation(fact) => (Some(fact), None),
+                Known::Template(fact) => (None, Some(fact)),
+                Known::Nothing => (None, None),
+            };
+            operations.push(operation);
+            templates.push(template);
         }
         // Before the facts, since what the log named is the gateway's, whatever a document says.
         built.fill(columns)?;
-        self.facts.fill(picks, columns)
+        self.facts.fill(operations, columns)?;
+        self.others.fill(templates, columns)
     }
 }
 
 impl RouteState {
-    /// The fact of a request; what has no fact is put into `built`.
-    fn place(&mut self, request: &Request<'_>, built: &mut Built) -> Option<u32> {
+    /// What is known of a request; what has no fact is put into `built`.
+    fn place(&mut self, request: &Request<'_>, built: &mut Built) -> Known {
         let declared = request.service.declared;
         let normal = request.path.and_then(normalised);
         let mut parts = [""; SEGMENTS_MAX];
@@ -136,11 +147,14 @@ impl RouteState {
                 named.or_else(|| segments.and_then(|path| declared.find(path, request.method)));
             if let Some(leaf) = found {
                 self.put_object(request.row, leaf, segments.unwrap_or(&[]), built);
-                return Some(leaf.any_fact(request.method));
+                return leaf.known(request.method);
             }
         }
         self.learn(request, segments, built);
-        declared.map(|_document| UNDECLARED)
+        if declared.is_some() {
+            built.declared.put(request.row, false);
+        }
+        Known::Nothing
     }
 
     /// Puts the object of a declared route, whose type is among the facts.
@@ -223,6 +237,7 @@ impl Built {
     fn fill(self, columns: &mut Columns) -> Result<(), ArrowError> {
         self.route.fill(Field::Route, columns)?;
         self.source.fill(Field::RouteSource, columns)?;
+        self.declared.fill(Field::RouteDeclared, columns)?;
         self.login.fill(Field::RouteLogin, columns)?;
         self.privileged.fill(Field::RoutePrivileged, columns)?;
         self.object_type.fill(Field::ObjectType, columns)?;

@@ -43,7 +43,7 @@ fn joiner(learn_routes: bool, document: Option<&str>) -> Joiner {
 
 /// Requests such as `GET 200 /orders/1`, optionally with `route=…`; one line an answer.
 #[track_caller]
-fn check(joiner: &Joiner, requests: &[&'static str], expected: Expect) {
+fn check(joiner: &Joiner, requests: &[&'static str], expected: &Expect) {
     let mut lines = String::new();
     for request in requests {
         let mut words = request.split(' ');
@@ -93,7 +93,7 @@ fn a_declared_route_brings_its_facts() {
             "GET 200 /v1",
             "POST 401 /v1/login",
         ],
-        expect![[r#"
+        &expect![[r#"
             GET 200 /v1/orders/17: /v1/orders/{order_id} spec declared auth orders:17
             DELETE 200 /v1/orders/17/: /v1/orders/{order_id} spec declared auth privileged orders:17
             HEAD 200 /v1/orders/17: /v1/orders/{order_id} spec declared auth orders:17
@@ -117,7 +117,7 @@ fn a_literal_wins_over_a_parameter_but_not_over_a_declared_method() {
             "GET 200 /v1/compare/main...topic",
             "GET 200 /v1/proxy/a/b/c",
         ],
-        expect![[r#"
+        &expect![[r#"
             GET 200 /v1/users/me: /v1/users/me spec declared auth
             DELETE 200 /v1/users/me: /v1/users/{id} spec declared auth users:hashed
             PATCH 200 /v1/users/ann: /v1/users/{name} spec declared auth users:hashed
@@ -140,7 +140,7 @@ fn what_the_document_lacks_is_undeclared_but_a_preflight_is_nothing() {
             "GET 200 /v1/internal",
             "PROPFIND 200 /v1/orders/17",
         ],
-        expect![[r#"
+        &expect![[r#"
             PUT 200 /v1/orders/17: /v1/orders/{order_id} spec undeclared orders:17
             OPTIONS 204 /v1/orders/17: /v1/orders/{order_id} spec orders:17
             GET 200 /orders/17: - none undeclared
@@ -161,7 +161,7 @@ fn paths_are_matched_as_a_server_reads_them() {
             "GET 200 /v1/orders/a%2Fb",
             "OPTIONS 200 *",
         ],
-        expect![[r#"
+        &expect![[r#"
             GET 200 /v1/us%65rs/me: /v1/users/me spec declared auth
             GET 200 //v1/./users//me/: /v1/users/me spec declared auth
             GET 200 /v1/orders/17;v=2: /v1/orders/{order_id} spec declared auth orders:17
@@ -180,7 +180,7 @@ fn a_route_that_the_gateway_names_stays_and_brings_the_facts_of_its_template() {
             "GET 200 /v1/orders/17 route=orders-upstream",
             "GET 200 /nowhere route=catch-all",
         ],
-        expect![[r#"
+        &expect![[r#"
             GET 200 /v1/orders/17 route=/v1/orders/{order_id}: /v1/orders/{order_id} gateway declared auth orders:17
             GET 200 /v1/orders/17 route=orders-upstream: orders-upstream gateway declared auth orders:17
             GET 200 /nowhere route=catch-all: catch-all gateway undeclared
@@ -193,7 +193,7 @@ fn beside_a_document_traffic_teaches_what_is_not_declared() {
     check(
         &joiner(true, Some(SHOP)),
         &["GET 200 /v1/shadow/17", "GET 404 /v1/nothing", "GET 200 /v1/orders/17"],
-        expect![[r#"
+        &expect![[r#"
             GET 200 /v1/shadow/17: /v1/shadow/{id} learned undeclared shadow:17
             GET 404 /v1/nothing: - none undeclared
             GET 200 /v1/orders/17: /v1/orders/{order_id} spec declared auth orders:17
@@ -214,7 +214,7 @@ fn without_a_document_traffic_teaches_all() {
             "GET 200 /admin/users",
             "GET 404 /.env",
         ],
-        expect![[r#"
+        &expect![[r#"
             GET 200 /api/orders/17: /api/orders/{id} learned orders:17
             GET 403 /api/orders/ord_8f3k29d1: /api/orders/{id} learned orders:hashed
             POST 401 /login: /login learned login
@@ -231,7 +231,7 @@ fn with_nothing_to_go_by_nothing_is_said() {
     check(
         &joiner(false, None),
         &["GET 200 /api/orders/17"],
-        expect![[r#"
+        &expect![[r#"
         GET 200 /api/orders/17: - -
     "#]],
     );

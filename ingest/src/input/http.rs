@@ -41,7 +41,6 @@ pub struct LineReply {
 ///
 /// 200 with the number of lines once all are durable; 401 without the right token; 429 while the
 /// raw log cannot take them (send the whole request again).
-#[must_use]
 pub fn lines_router(input: HttpInput) -> Router {
     Router::new().route("/", post(take)).route("/v1/lines", post(take)).with_state(input)
 }

@@ -126,7 +126,7 @@ async fn a_verdict_is_carried_out_and_ends_on_time_with_no_traffic() {
     let kinds: Vec<String> = stage
         .journal()
         .iter()
-        .map(|line| line.as_object().unwrap().keys().last().unwrap().clone())
+        .map(|line| line.as_object().unwrap().keys().next_back().unwrap().clone())
         .collect();
     assert_eq!(kinds.iter().filter(|kind| *kind == "verdict").count(), 1);
 }

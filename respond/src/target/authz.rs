@@ -36,10 +36,12 @@ use crate::metrics::RespondMetrics;
 use caller::Reader;
 use table::Table;
 
+type Hash = dyn Fn(&[u8]) -> String + Send + Sync;
+
 /// Makes of a key or token, as a caller sends it, the hash that events show. Must be the one that
 /// ingest uses in this installation.
 #[derive(Clone)]
-pub struct Fingerprint(Arc<dyn Fn(&[u8]) -> String + Send + Sync>);
+pub struct Fingerprint(Arc<Hash>);
 
 impl Fingerprint {
     /// From a function.

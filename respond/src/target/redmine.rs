@@ -76,7 +76,7 @@ impl Redmine {
                 away: true,
             });
         }
-        let user = json_of(answer.success()?)?;
+        let user = json_of(&answer.success()?)?;
         if !user.pointer("/user/id").is_some_and(Value::is_number) {
             return Err(Trouble::again("Redmine did not say who we are; is this its address?"));
         }
@@ -94,7 +94,7 @@ impl Redmine {
             (&field, key),
             ("limit", "1"),
         ];
-        let list = json_of(self.ask(Method::GET, "issues.json", &query).await?.success()?)?;
+        let list = json_of(&self.ask(Method::GET, "issues.json", &query).await?.success()?)?;
         let Some(issue) = list.pointer("/issues/0") else { return Ok(None) };
         let fields = issue.get("custom_fields").and_then(Value::as_array);
         let is_ours = fields.into_iter().flatten().any(|field| {
@@ -146,7 +146,7 @@ impl Redmine {
         let path = format!("issues/{id}.json");
         let mark = ticket::mark(&message.entry.order);
         let answer = self.ask(Method::GET, &path, &[("include", "journals")]).await?;
-        let issue = json_of(answer.success()?)?;
+        let issue = json_of(&answer.success()?)?;
         let notes = issue.pointer("/issue/journals").and_then(Value::as_array);
         let is_there = notes.into_iter().flatten().any(|note| {
             note.get("notes").and_then(Value::as_str).is_some_and(|text| text.contains(&mark))
@@ -200,7 +200,7 @@ impl Redmine {
     }
 }
 
-fn json_of(answer: Answer) -> Result<Value, Trouble> {
+fn json_of(answer: &Answer) -> Result<Value, Trouble> {
     serde_json::from_str(&answer.body).map_err(|error| {
         Trouble::again(format!("answered {} without JSON: {error}", answer.status))
     })

@@ -33,8 +33,7 @@ async fn post(context: &ContextCell, store: Store, bodies: &[&str]) -> (String, 
     let stored = async {
         let mut stored = 0;
         if matches!(store, Store::IsGone) {
-            drop(accepted);
-            return stored;
+            accepted.close();
         }
         loop {
             tokio::select! {
@@ -44,8 +43,7 @@ async fn post(context: &ContextCell, store: Store, bodies: &[&str]) -> (String, 
                         stored += deploys.deploys.len();
                         deploys.stored();
                     }
-                    Store::Fails => deploys.failed("the disk is full"),
-                    Store::IsGone => unreachable!("it was dropped"),
+                    Store::Fails | Store::IsGone => deploys.failed("the disk is full"),
                 },
             }
         }
@@ -62,7 +60,7 @@ async fn post(context: &ContextCell, store: Store, bodies: &[&str]) -> (String, 
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await.unwrap();
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-            answers.push_str(&head[9..12]);
+            answers.push_str(head.split(' ').nth(1).unwrap());
             answers.push(' ');
             answers.push_str(body);
             answers.push('\n');
@@ -77,7 +75,7 @@ async fn post(context: &ContextCell, store: Store, bodies: &[&str]) -> (String, 
     (answers, stored)
 }
 
-async fn check(store: Store, bodies: &[&str], expected: Expect) -> ContextCell {
+async fn check(store: Store, bodies: &[&str], expected: &Expect) -> ContextCell {
     let context = ContextCell::default();
     let (answers, stored) = post(&context, store, bodies).await;
     expected
@@ -90,7 +88,7 @@ async fn a_deploy_is_stored_before_it_is_acknowledged_and_then_joins() {
     let context = check(
         Store::Keeps,
         &["service=shop deploy_id=d1 commit=aaa111", "service=shop deploy_id=d1 commit=aaa111"],
-        expect![[r#"
+        &expect![[r#"
             202 {"accepted":[{"action":"deployed","commit":"aaa111","deploy_id":"d1","deployed_at":"2026-11-18T11:06:40.000Z","service":"shop"}],"ignored":[],"repeated":[]}
             200 {"accepted":[],"ignored":[],"repeated":["d1"]}
             stored 1, known 1"#]],
@@ -111,7 +109,7 @@ async fn one_mistake_refuses_the_whole_body_and_says_what_where_why_and_what_nex
     check(
         Store::Keeps,
         &["{\"service\":\"shop\",\"deploy_id\":\"d1\"}\n{\"service\":\"shop\"}"],
-        expect![[r#"
+        &expect![[r#"
             400 {"problems":[{"line":2,"next":"name at least `service`, `deploy_id` and `deployed_at` (RFC 3339, such as 2026-11-20T08:00:00Z)","what":"the deploy is not taken","why":"missing field `deploy_id`"}]}
             stored 0, known 0"#]],
     )
@@ -123,13 +121,13 @@ async fn what_cannot_be_stored_is_not_acknowledged() {
     for (store, expected) in [
         (
             Store::Fails,
-            expect![[r#"
+            &expect![[r#"
                 503 {"problems":[{"next":"send it again; nothing of it counts so far","what":"the deploys are not taken","why":"the disk is full"}]}
                 stored 0, known 0"#]],
         ),
         (
             Store::IsGone,
-            expect![[r#"
+            &expect![[r#"
                 503 {"problems":[{"next":"send it again; nothing of it counts so far","what":"the deploys are not taken","why":"the process is ending"}]}
                 stored 0, known 0"#]],
         ),
@@ -143,7 +141,7 @@ async fn an_event_that_is_no_deploy_is_answered_well() {
     check(
         Store::Keeps,
         &[r#"{"context":{"id":"1","type":"dev.cdevents.build.started.0.2.0"},"subject":{"id":"p"}}"#],
-        expect![[r#"
+        &expect![[r#"
             200 {"accepted":[],"ignored":[{"what":"dev.cdevents.build.started.0.2.0","why":"only dev.cdevents.service.{deployed,upgraded,rolledback,removed} say what runs"}],"repeated":[]}
             stored 0, known 0"#]],
     )

@@ -6,7 +6,7 @@ use super::parse_deploys;
 const RECEIVED: EventTime = EventTime(1_795_000_000_000);
 
 #[track_caller]
-fn check(body: &str, expected: Expect) {
+fn check(body: &str, expected: &Expect) {
     let text = match parse_deploys(body, RECEIVED) {
         Ok(understood) => {
             let deploys = understood.deploys.iter().map(|d| serde_json::to_string(d).unwrap());
@@ -22,19 +22,19 @@ fn check(body: &str, expected: Expect) {
 fn canonical_json_one_or_many() {
     check(
         r#"{"service":"shop","deploy_id":"d1","deployed_at":"2026-11-20T08:00:00Z","version":"1.4.2"}"#,
-        expect![[
+        &expect![[
             r#"{"service":"shop","deploy_id":"d1","deployed_at":"2026-11-20T08:00:00.000Z","version":"1.4.2","action":"deployed"}"#
         ]],
     );
     check(
         "{\"service\":\"shop\",\"deploy_id\":\"d1\"}\n{\"service\":\"shop\",\"deploy_id\":\"d2\",\"action\":\"rolledback\"}\n",
-        expect![[r#"
+        &expect![[r#"
             {"service":"shop","deploy_id":"d1","deployed_at":"2026-11-18T11:06:40.000Z","action":"deployed"}
             {"service":"shop","deploy_id":"d2","deployed_at":"2026-11-18T11:06:40.000Z","action":"rolledback"}"#]],
     );
     check(
         r#"[{"service":"shop","deploy_id":"d1"}, {"service":"cart","deploy_id":"d1"}]"#,
-        expect![[r#"
+        &expect![[r#"
             {"service":"shop","deploy_id":"d1","deployed_at":"2026-11-18T11:06:40.000Z","action":"deployed"}
             {"service":"cart","deploy_id":"d1","deployed_at":"2026-11-18T11:06:40.000Z","action":"deployed"}"#]],
     );
@@ -44,13 +44,13 @@ fn canonical_json_one_or_many() {
 fn the_short_form_of_a_shell() {
     check(
         "service=shop deploy_id=d2 version=1.4.2 commit=bbb222 environment=production",
-        expect![[
+        &expect![[
             r#"{"service":"shop","environment":"production","deploy_id":"d2","deployed_at":"2026-11-18T11:06:40.000Z","version":"1.4.2","commit":"bbb222","action":"deployed"}"#
         ]],
     );
     check(
         "service=shop&deploy_id=d2&repository=https%3A%2F%2Fgit.example%2Fshop&owner=team+shop",
-        expect![[
+        &expect![[
             r#"{"service":"shop","deploy_id":"d2","deployed_at":"2026-11-18T11:06:40.000Z","repository":"https://git.example/shop","owner":"team shop","action":"deployed"}"#
         ]],
     );
@@ -69,7 +69,7 @@ const BARE: &str = r#"{
 fn a_cdevent_bare_and_in_a_cloudevent() {
     check(
         BARE,
-        expect![[
+        &expect![[
             r#"{"service":"shop","environment":"production","deploy_id":"271069a8-fc18-44f1-b38f-9d70a1695819","deployed_at":"2026-11-20T08:30:00.000Z","version":"1.4.2","commit":"bbb222","repository":"registry.example/shop","pipeline_run":"c-7","owner":"team-shop","action":"upgraded"}"#
         ]],
     );
@@ -83,7 +83,7 @@ fn a_cdevent_bare_and_in_a_cloudevent() {
 fn an_event_that_is_no_deploy_is_ignored_and_said_so() {
     check(
         r#"{"context":{"id":"1","type":"dev.cdevents.pipelinerun.finished.0.2.0","timestamp":"2026-11-20T08:00:00Z"},"subject":{"id":"p"}}"#,
-        expect!["ignored dev.cdevents.pipelinerun.finished.0.2.0"],
+        &expect!["ignored dev.cdevents.pipelinerun.finished.0.2.0"],
     );
 }
 
@@ -91,43 +91,43 @@ fn an_event_that_is_no_deploy_is_ignored_and_said_so() {
 fn mistakes_say_where_why_and_what_next() {
     check(
         "{\"service\":\"shop\",\"deploy_id\":\"d1\",\"deployed_at\":\"2026-11-20T08:00:00Z\"}\n{\"service\":\"shop\",\n \"deploy_id\":\"d2\",\"deployed_at\":\"yesterday\"}",
-        expect![
+        &expect![
             "line 3, column 44: the deploy is not taken: `yesterday` is not a time; write RFC 3339, such as 2026-11-20T08:00:00.000Z; next: correct the time, or leave it out where the deploy is posted as it happens"
         ],
     );
     check(
         r#"[{"service":"shop","deploy_id":"d1","deployed_at":"2026-11-20T08:00:00Z","comit":"a"}]"#,
-        expect![
+        &expect![
             "line 1, column 80: the deploy is not taken: unknown field `comit`, expected one of `service`, `environment`, `deploy_id`, `deployed_at`, `version`, `commit`, `change_id`, `repository`, `pipeline_run`, `owner`, `action`; next: correct the name of the field, or leave it out"
         ],
     );
     check(
         r#"{"service":"shop"}"#,
-        expect![
+        &expect![
             "line 1: the deploy is not taken: missing field `deploy_id`; next: name at least `service`, `deploy_id` and `deployed_at` (RFC 3339, such as 2026-11-20T08:00:00Z)"
         ],
     );
     check(
         "hello there",
-        expect![
+        &expect![
             "line 1: the deploy is not taken: `hello` is neither JSON nor `name=value`; next: name at least `service`, `deploy_id` and `deployed_at` (RFC 3339, such as 2026-11-20T08:00:00Z)"
         ],
     );
     check(
         "  \n",
-        expect![
+        &expect![
             "the deploy is not taken: the body is empty; next: name at least `service`, `deploy_id` and `deployed_at` (RFC 3339, such as 2026-11-20T08:00:00Z)"
         ],
     );
     check(
         r#"{"service":"","deploy_id":"d"}"#,
-        expect![
+        &expect![
             "line 1: the deploy is not taken: `service` is empty; next: name at least `service`, `deploy_id` and `deployed_at` (RFC 3339, such as 2026-11-20T08:00:00Z)"
         ],
     );
     check(
         r#"{"service":"shop",}"#,
-        expect![
+        &expect![
             "line 1, column 19: the deploy is not taken: not JSON: key must be a string; next: send one JSON object a line, a JSON array, or `service=… deploy_id=…`"
         ],
     );

@@ -12,7 +12,7 @@ fn place(learned: &mut Learned, status: i32, path: &str) -> Option<String> {
 }
 
 #[track_caller]
-fn check(requests: &[(i32, &str)], expected: Expect) {
+fn check(requests: &[(i32, &str)], expected: &Expect) {
     let mut learned = Learned::default();
     let mut lines = String::new();
     for (status, path) in requests {
@@ -33,7 +33,7 @@ fn values_collapse_and_names_stay() {
             (200, "/v1/orders/mine"),
             (200, "/v1/orders/18/"),
         ],
-        expect![[r#"
+        &expect![[r#"
             200 / → /
             200 /v1/orders/17 → /v1/orders/{id}
             200 /v1/orders/550e8400-e29b-41d4-a716-446655440000/items → /v1/orders/{id}/items
@@ -53,7 +53,7 @@ fn a_path_that_nothing_served_has_no_template_until_it_is() {
             (404, "/v1/orders/99"),
             (404, "/v1/orders"),
         ],
-        expect![[r#"
+        &expect![[r#"
             404 /wp-login.php → none
             500 /v1/orders/17 → none
             200 /v1/orders/17 → /v1/orders/{id}

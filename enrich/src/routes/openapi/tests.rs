@@ -3,7 +3,7 @@ use expect_test::{Expect, expect};
 use super::parse_document;
 
 #[track_caller]
-fn check(text: &str, expected: Expect) {
+fn check(text: &str, expected: &Expect) {
     let mut lines = Vec::new();
     match parse_document("shop", text) {
         Ok((document, problems)) => {
@@ -47,7 +47,7 @@ paths:
   /health: {get: {security: []}}
   /maybe: {get: {security: [{oauth: [x]}, {}]}}
 ",
-        expect![[r#"
+        &expect![[r#"
             GET /health
             GET /maybe
             GET /orders auth scopes=orders:read
@@ -72,7 +72,7 @@ paths:
     servers: [{url: /legacy}]
     get: {deprecated: true}
 ",
-        expect![[r#"
+        &expect![[r#"
             GET /legacy/old deprecated
             GET /orders/{id}
             GET /v2/orders/{id}"#]],
@@ -106,7 +106,7 @@ components:
         secret: {type: string, format: password}
         friend: {$ref: "#/components/schemas/Person"}
 "##,
-        expect![[r#"
+        &expect![[r#"
             GET /admin/users privileged
             DELETE /admin/users
             GET /keys auth privileged scopes=keys:admin
@@ -130,7 +130,7 @@ fn query_parameters_are_gathered_from_path_operation_and_keys() {
    "securitySchemes": {"key": {"type": "apiKey", "in": "query", "name": "api_key"}},
    "parameters": {"Filter": {"in": "query", "name": "filter",
      "schema": {"type": "object", "properties": {"colour": {}, "size": {}}}}}}}"##,
-        expect!["GET /find auth query=api_key,colour,filter,page,size"],
+        &expect!["GET /find auth query=api_key,colour,filter,page,size"],
     );
 }
 
@@ -148,7 +148,7 @@ paths:
     get: {parameters: [{$ref: "#/components/parameters/Nowhere"}]}
   /loop: {$ref: "#/paths/~1loop"}
 "##,
-        expect![[r#"
+        &expect![[r#"
             GET /good
             line 5, column 3: the operation is left out: the path `bad` does not begin with a slash; next: write it as `/…`
             line 6, column 3: the operation is left out: a `{` without its `}` in `/half/{open`; next: write parameters as `{name}`
@@ -162,37 +162,37 @@ paths:
 fn what_is_no_openapi_3_document_says_what_it_is() {
     check(
         "swagger: '2.0'\npaths: {}\n",
-        expect![
+        &expect![
             "line 1, column 1: the document is not used: it is a Swagger 2.0 document; next: convert it to OpenAPI 3; `swagger2openapi` does"
         ],
     );
     check(
         "openapi: 4.0.0\n",
-        expect![
+        &expect![
             "line 1, column 1: the document is not used: it is of OpenAPI 4.0.0; 3.x is read; next: convert it to OpenAPI 3.1"
         ],
     );
     check(
         "title: x\n",
-        expect![
+        &expect![
             "line 1: the document is not used: it has no `openapi` field; next: begin with `openapi: 3.1.0`; a folder `openapi` has one document a service"
         ],
     );
     check(
         "paths:\n  - a\n b: [\n",
-        expect![
+        &expect![
             "line 3, column 2: the document is not used: not YAML: while parsing a block mapping, did not find expected key; next: correct it; other tools will refuse it too"
         ],
     );
     check(
         "{\"openapi\": \"3.0.0\",\n \"paths\": {]}",
-        expect![
+        &expect![
             "line 2, column 12: the document is not used: not JSON: key must be a string; next: correct it; other tools will refuse it too"
         ],
     );
     check(
         "",
-        expect![
+        &expect![
             "line 1: the document is not used: it has no `openapi` field; next: begin with `openapi: 3.1.0`; a folder `openapi` has one document a service"
         ],
     );
@@ -208,6 +208,6 @@ x-all: &all
 paths:
   /a: {get: *all}
 ",
-        expect!["GET /a"],
+        &expect!["GET /a"],
     );
 }

@@ -1,3 +1,5 @@
+#![expect(clippy::needless_pass_by_value, reason = "values are made in place")]
+
 use expect_test::{Expect, expect};
 use schemas::{Action, EventTime, Order, Outcome, OutcomeState, Subject};
 

@@ -1,3 +1,7 @@
+#![expect(clippy::needless_pass_by_value, reason = "values are made in place")]
+
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
@@ -75,7 +79,7 @@ fn ask(authz: &Authz, peer: &str, headers: &[(&'static str, &str)]) -> String {
     let desk = Desk {
         reader: authz.reader.clone(),
         never_block: authz.never_block.clone(),
-        table: authz.table.clone(),
+        table: Arc::clone(&authz.table),
         clock: authz.clock.clone(),
         passed: Counter::default(),
         refused: Counter::default(),

@@ -133,6 +133,7 @@ fn unquoted(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "values are made in place")]
 mod tests {
     use std::collections::BTreeMap;
 
