@@ -26,5 +26,12 @@ fn every_window_is_asked_and_what_is_within_reach_is_one_episode() {
             format!("{} {key} [{start}, {end}) {totals}", episode.rule)
         })
         .collect();
-    expect![[r#""#]].assert_eq(&(lines.join("\n") + "\n"));
+    expect![[r#"
+        x/count {"client_ip":"192.0.2.1"} [-50000, 130000) {"n":3}
+        x/count {"client_ip":"192.0.2.1"} [250000, 360000) {"n":3}
+        x/count {"client_ip":"192.0.2.2"} [-20000, 60000) {"n":3}
+        x/none {"client_ip":"192.0.2.2"} [0, 15000) {"path":"/p0","status":500}
+        x/none {"client_ip":"192.0.2.2"} [30001, 30001) {"path":"/p0","status":500}
+    "#]]
+    .assert_eq(&(lines.join("\n") + "\n"));
 }

@@ -108,16 +108,16 @@ fn a_threshold_rule_keeps_rows_and_could_fire_early() {
         "window: 5m",
         STUFFING,
         expect![[r#"
-          state    rows: the rows of the window are kept, up to 64 MiB
-          fires    when a window closes, every 10s; HAVING stays true once it is, so panes can fire at the event that crosses
-          panes    possible
-          window   5m, moved by 10s (30 panes)
-          re-arm   5m
-          key      client_ip
-          values   failures, accounts
-          reads    events: event_id, event_time, client_ip, account
-          filter   blocked_by IS NULL AND client_ip IS NOT NULL AND route_login AND status = 400 OR status = 401 OR status = 403
-    "#]],
+              state    rows: the rows of the window are kept, up to 64 MiB
+              fires    when a window closes, every 10s; HAVING stays true once it is, so panes can fire at the event that crosses
+              panes    possible
+              window   5m, moved by 10s (30 panes)
+              re-arm   5m
+              key      client_ip
+              values   failures, accounts
+              reads    events: event_id, event_time, client_ip, account
+              filter   blocked_by IS NULL AND client_ip IS NOT NULL AND route_login AND status = 400 OR status = 401 OR status = 403
+        "#]],
     );
 }
 
