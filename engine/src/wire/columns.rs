@@ -66,6 +66,9 @@ fn typed(column: ArrayRef, field: &Field) -> Result<ArrayRef, WireError> {
     {
         return Ok(Arc::new(times.clone().with_timezone_opt(zone.clone())));
     }
+    if column.null_count() == column.len() {
+        return Ok(arrow::array::new_null_array(field.data_type(), column.len()));
+    }
     let cast = cast(&column, field.data_type());
     cast.map_err(|_no_cast| WireError::Malformed { what: "the type of a column" })
 }
