@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address;
 use crate::guard::NeverBlockLists;
+use crate::ledger::Options;
 use crate::policy::{Policy, PolicyError};
 
 /// `[respond]`.
@@ -273,6 +274,12 @@ impl SettingsError {
 }
 
 impl RespondConfig {
+    /// How the ledger is kept.
+    #[must_use]
+    pub fn ledger(&self) -> Options {
+        Options { history: self.history, ..Options::default() }
+    }
+
     /// Reads the policy and checks the rest. Relative paths start at `base`, the folder of the
     /// configuration file.
     ///
@@ -313,5 +320,111 @@ impl TargetConfig {
             Self::File(config) => &config.name,
             Self::Tickets(config) => &config.name,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::path::Path;
+
+    use runtime::clock::Clock;
+    use runtime::config::Layers;
+    use serde::Deserialize;
+
+    use super::{Markup, RespondConfig, TargetConfig};
+    use crate::target::{TargetParts, Targets};
+
+    #[derive(Debug, Deserialize)]
+    struct File {
+        respond: RespondConfig,
+        target: Vec<TargetConfig>,
+    }
+
+    const ALL: &str = r#"
+[respond]
+gateways = ["198.51.100.0/24"]
+
+[[target]]
+type = "nginx"
+ip_map = "deny/ip.map"
+
+[[target]]
+type = "authz"
+trusted_proxies = ["10.0.0.0/8"]
+
+[[target]]
+type = "webhook"
+url = "http://127.0.0.1:9/hook"
+secret = "0123456789abcdef"
+
+[[target]]
+type = "redmine"
+url = "http://127.0.0.1:9/redmine"
+key = "k"
+project = "apisec"
+tracker_id = 1
+key_field_id = 1
+markup = "markdown"
+timeout = "3s"
+
+[[target]]
+type = "file"
+path = "out.jsonl"
+
+[[target]]
+type = "tickets"
+folder = "tickets"
+"#;
+
+    fn load(text: &str) -> File {
+        Layers::new(text).load::<File>().unwrap().settings
+    }
+
+    fn build(configs: &[TargetConfig]) -> Result<Targets, String> {
+        let settings = RespondConfig::default().settings(Path::new(".")).unwrap();
+        let parts = TargetParts {
+            base: Path::new("."),
+            never_block: settings.policy.never_block,
+            fingerprint: None,
+            clock: Clock::manual(0).clock(),
+        };
+        Targets::build(configs, &parts).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_target_is_read_from_a_configuration_file() {
+        let File { respond, target } = load(ALL);
+        let names: Vec<&str> = target.iter().map(TargetConfig::name).collect();
+        assert_eq!(names, ["nginx", "authz", "webhook", "redmine", "file", "tickets"]);
+        let TargetConfig::Redmine(redmine) = &target[3] else { panic!("not redmine") };
+        assert_eq!((redmine.markup, redmine.timeout.as_ms()), (Markup::Markdown, 3_000));
+        assert!(build(&target).is_ok());
+        assert!(respond.dry_run, "the shipped default blocks nobody");
+        let settings = respond.settings(Path::new(".")).unwrap();
+        let gateway: IpAddr = "198.51.100.7".parse().unwrap();
+        assert!(settings.policy.never_block.protects_address(gateway));
+    }
+
+    #[test]
+    fn a_setting_that_makes_no_sense_is_told_with_what_to_do() {
+        let wrong = |from: &str, to: &str| {
+            build(&load(&ALL.replace(from, to)).target).map(drop).unwrap_err()
+        };
+        let told = wrong("http://127.0.0.1:9/hook", "ftp://host");
+        assert!(told.starts_with("`target.url`: `ftp://host` is no web address"), "{told}");
+        let told = wrong("0123456789abcdef", "short");
+        assert!(told.contains("less than 16 bytes"), "{told}");
+        let told = wrong("10.0.0.0/8", "10.0.0/8");
+        assert!(told.contains("neither an address nor a network"), "{told}");
+        let told = wrong("type = \"authz\"", "type = \"authz\"\nname = \"nginx\"");
+        assert!(told.contains("two targets `nginx`"), "{told}");
+    }
+
+    #[test]
+    fn a_gateway_that_is_no_address_is_refused() {
+        let config = RespondConfig { gateways: vec!["lb".into()], ..RespondConfig::default() };
+        let told = config.settings(Path::new(".")).unwrap_err().to_string();
+        assert!(told.starts_with("`respond.gateways`: `lb` is neither"), "{told}");
     }
 }

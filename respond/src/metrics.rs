@@ -33,69 +33,31 @@ impl RespondMetrics {
     #[must_use]
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let of = metrics.component("respond");
+        let counters = |name, unit, help, label| of.counters(name, Unit::Of(unit), help, [label]);
+        let taken = "Verdicts by rule and by whether they were new, a repeat or superseded";
+        let guarded = "Reasons that guardrails and policy gave, by guardrail";
+        let failed = "Tries at a target that failed for now";
+        let parked = "Orders that a target refused for good: a person must look";
+        let authz = "Requests that the decision service passed or refused";
+        let standing = "Orders in force by target, without dry runs";
+        let append = "Time until a record is on the disk";
+        let took = "Time that a target took for one order, or for all that it holds";
+        let by_action = ["action", "target"];
+        let by_state = ["target", "state"];
         let buckets = runtime::metrics::latency_buckets_seconds();
         Self {
-            verdicts: of.counters(
-                "taken",
-                Unit::Of("verdicts"),
-                "Verdicts by rule and by whether they were new, a repeat or superseded",
-                ["rule", "result"],
-            ),
-            orders: of.counters(
-                "decided",
-                Unit::Of("orders"),
-                "Orders by action and target",
-                ["action", "target"],
-            ),
-            notes: of.counters(
-                "guarded",
-                Unit::Of("notes"),
-                "Reasons that guardrails and policy gave, by guardrail",
-                ["guard"],
-            ),
-            outcomes: of.counters(
-                "came",
-                Unit::Of("outcomes"),
-                "Outcomes by target and state",
-                ["target", "state"],
-            ),
-            troubles: of.counters(
-                "failed",
-                Unit::Of("tries"),
-                "Tries at a target that failed for now",
-                ["target"],
-            ),
-            checks: of.counters(
-                "authz",
-                Unit::Requests,
-                "Requests that the decision service passed or refused",
-                ["result"],
-            ),
-            standing: of.gauges(
-                "standing",
-                Unit::Of("orders"),
-                "Orders in force by target, without dry runs",
-                ["target"],
-            ),
+            verdicts: of.counters("taken", Unit::Of("verdicts"), taken, ["rule", "result"]),
+            orders: of.counters("decided", Unit::Of("orders"), "Orders decided", by_action),
+            notes: counters("guarded", "notes", guarded, "guard"),
+            outcomes: of.counters("came", Unit::Of("outcomes"), "Outcomes of orders", by_state),
+            troubles: counters("failed", "tries", failed, "target"),
+            checks: of.counters("authz", Unit::Requests, authz, ["result"]),
+            standing: of.gauges("standing", Unit::Of("orders"), standing, ["target"]),
             waiting: of.gauge("waiting", Unit::Of("orders"), "Orders that wait for a person"),
-            parked: of.counters(
-                "parked",
-                Unit::Of("orders"),
-                "Orders that a target refused for good: a person must look",
-                ["target"],
-            ),
-            append: of.histogram(
-                "ledger_append",
-                Unit::Seconds,
-                "Time until a record is on the disk",
-                &buckets,
-            ),
+            parked: counters("parked", "orders", parked, "target"),
+            append: of.histogram("ledger_append", Unit::Seconds, append, &buckets),
             ledger: of.gauge("ledger", Unit::Bytes, "Size of the ledger's file"),
-            target_seconds: of.latencies(
-                "target",
-                "Time that a target took for one order, or for all that it holds",
-                ["target"],
-            ),
+            target_seconds: of.latencies("target", took, ["target"]),
         }
     }
 

@@ -11,6 +11,7 @@ use schemas::{
 use serde::{Deserialize, Serialize};
 
 use super::record::{Asker, Record, Taken};
+use crate::address;
 use crate::ask::enforces;
 use crate::guard::BudgetUse;
 
@@ -322,6 +323,27 @@ impl State {
         u32::try_from(earlier.len()).unwrap_or(u32::MAX)
     }
 
+    /// The order that had this subject blocked at that time. For an address, also by a network that
+    /// holds it: those in the ledger are few.
+    #[must_use]
+    pub fn blocked_by(&self, subject: &Subject, at: EventTime) -> Option<&str> {
+        let exact = self.entries_on(subject);
+        let first = Subject { kind: "network".to_owned(), value: String::new() };
+        let address = address::network(&subject.value).filter(|_| subject.kind == "ip");
+        let networks = self
+            .by_subject
+            .range(first..)
+            .take_while(|(known, _)| address.is_some() && known.kind == "network")
+            .filter(|(known, _)| {
+                let net = address::network(&known.value);
+                address.zip(net).is_some_and(|(address, net)| net.contains(&address))
+            })
+            .flat_map(|(_, ids)| ids)
+            .filter_map(|id| self.entries.get(id));
+        let mut held = exact.chain(networks).filter(|entry| had_blocked(entry, at));
+        held.next().map(|entry| entry.order.id.as_str())
+    }
+
     /// How many subjects are acted on. Dry runs count among themselves, so that a dry run shows
     /// what would happen.
     #[must_use]
@@ -392,6 +414,20 @@ impl State {
         let entries = self.entries.values().cloned().map(Box::new).map(Record::KeptOrder);
         episodes.chain(entries).collect()
     }
+}
+
+/// Whether the order was in force at that time.
+fn had_blocked(entry: &Entry, at: EventTime) -> bool {
+    let order = &entry.order;
+    let until = match entry.phase {
+        Phase::Standing | Phase::Releasing => order.expires_at,
+        Phase::Finished(OutcomeState::Released | OutcomeState::Expired) => Some(entry.changed_at),
+        Phase::Waiting | Phase::Pending | Phase::Finished(_) => None,
+    };
+    order.action == Action::Block
+        && !order.dry_run
+        && order.decided_at <= at
+        && until.is_some_and(|until| at < until)
 }
 
 /// Whether it was not refused, given up or left waiting.

@@ -88,6 +88,12 @@ impl Responder {
         locked(&self.0.state).entry(id).map(Shown::from)
     }
 
+    /// The order that had this subject blocked at that time, for `blocked_by` of events.
+    #[must_use]
+    pub fn blocked_by(&self, subject: &Subject, at: EventTime) -> Option<String> {
+        locked(&self.0.state).blocked_by(&canonical(subject), at).map(str::to_owned)
+    }
+
     /// Asks to undo orders. They are undone by the workers (or by [`Responder::settle`]); see
     /// [`Responder::finished`]. Gives their ids.
     ///

@@ -21,6 +21,9 @@ use crate::target::{Held, Manner, Target, Trouble};
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LAST_WAIT: Duration = Duration::from_secs(60);
 
+/// How long the last look at the end of the process may take; a quarter of what all may.
+const LAST_PASS_MAX: Duration = Duration::from_secs(5);
+
 /// The wait after the ledger could not be written.
 const LEDGER_WAIT: Duration = Duration::from_secs(1);
 
@@ -53,6 +56,13 @@ impl Wait {
 
     fn is_over(&self) -> bool {
         self.until.is_none_or(|until| until <= Instant::now())
+    }
+
+    /// Forgets a wait that is over, so that nobody wakes up for it any more. The next one is longer.
+    fn pass_by(&mut self) {
+        if self.is_over() {
+            self.until = None;
+        }
     }
 
     /// Begins the next wait.
@@ -110,11 +120,11 @@ impl Worker {
                 () = tokio::time::sleep(nap) => {}
             }
         }
-        // Orders that were taken in the last moment and need no waiting.
-        self.pass(&CancellationToken::new())
-            .await
-            .map(drop)
-            .or_else(|error| if error.class() == Class::Dependency { Ok(()) } else { Err(error) })
+        // Orders that were taken in the last moment. What is not done in time is in the ledger.
+        match tokio::time::timeout(LAST_PASS_MAX, self.pass(&CancellationToken::new())).await {
+            Ok(Err(error)) if error.class() == Class::Bug => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// One look, and what went wrong.
@@ -140,6 +150,8 @@ impl Worker {
 
     /// Does all that is due. When the next is due by the clock.
     async fn pass(&mut self, stop: &CancellationToken) -> Result<Option<EventTime>, LedgerError> {
+        self.away.pass_by();
+        self.waits.values_mut().for_each(Wait::pass_by);
         match self.target().manner() {
             Manner::Holds => self.hold().await,
             Manner::IsTold => self.tell(stop).await,

@@ -262,6 +262,29 @@ fn a_snapshot_gives_the_same_state() {
 }
 
 #[test]
+fn who_was_blocked_is_known_for_the_time_of_the_block() {
+    let network = taken("n", "198.51.100.0/24", START);
+    let Record::Taken(mut taken_network) = network else { panic!("not taken") };
+    taken_network.orders[0].subject =
+        Some(Subject { kind: "network".into(), value: "198.51.100.0/24".into() });
+    let state = state(vec![
+        taken("a", "203.0.113.9", START),
+        outcome("a-block", OutcomeState::Done),
+        Record::Taken(taken_network),
+        outcome("n-block", OutcomeState::Done),
+    ]);
+    let blocked = |ip: &str, after: i64| {
+        let subject = Subject { kind: "ip".into(), value: ip.into() };
+        state.blocked_by(&subject, START.plus(after)).map(str::to_owned)
+    };
+    assert_eq!(blocked("203.0.113.9", 0).as_deref(), Some("a-block"));
+    assert_eq!(blocked("203.0.113.9", -1), None);
+    assert_eq!(blocked("203.0.113.9", 10_000), None);
+    assert_eq!(blocked("198.51.100.77", 5).as_deref(), Some("n-block"));
+    assert_eq!(blocked("203.0.113.10", 5), None);
+}
+
+#[test]
 fn forgetting_keeps_what_is_open_and_what_is_new() {
     let mut state = state(vec![
         taken("a", "203.0.113.9", START),
