@@ -1,7 +1,7 @@
 //! Guardrails: what keeps a block from running away.
 //!
 //! Owns: each guardrail as a pure function of its limits and the facts, and the reason it gives.
-//! Never: gathers the facts; decides which of several rulings wins, which is [`crate::decide`]'s.
+//! Never: gathers the facts; decides which of several rulings wins, which the module `decide` does.
 
 mod never_block;
 

@@ -7,7 +7,7 @@
 //! The file is our own, rather than the embedded log of `transport`: orders are few (hundreds a
 //! day, not thousands a second), a person must be able to read what was done with nothing but a
 //! pager, and `blocks release` must work on it when nothing runs. It is a list of JSON lines, each
-//! appended by one write and fsynced before it counts; see [`file`](self) for the crash rules.
+//! appended by one write and fsynced before it counts; the module `file` has the crash rules.
 
 mod file;
 mod record;
