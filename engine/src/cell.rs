@@ -17,6 +17,8 @@
 //! | `n` | absent | none |
 //! | `s` | anything else | length as u64, its text |
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
     DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
@@ -69,7 +71,7 @@ fn cell(array: &dyn Array, row: usize) -> Cell<'_> {
         DataType::Map(_, _) => {
             let entries = array.as_map().value(row);
             match entries.columns() {
-                [keys, values] => Cell::Map(keys.clone(), values.clone()),
+                [keys, values] => Cell::Map(Arc::clone(keys), Arc::clone(values)),
                 _ => Cell::Absent,
             }
         }

@@ -143,7 +143,7 @@ impl Episodes {
         let mut said = Vec::new();
         let episode = match near.pop() {
             None => open(key, point, &mut said),
-            Some(first) => extend(first, near, point, &mut said),
+            Some(first) => extend(first, near, &point, &mut said),
         };
         of_key.push(episode);
         of_key.sort_by_key(|episode| episode.lo);
@@ -267,7 +267,7 @@ fn open(key: &Arc<Key>, point: Point, said: &mut Vec<Change>) -> Episode {
 fn extend(
     mut episode: Episode,
     others: Vec<Episode>,
-    point: Point,
+    point: &Point,
     said: &mut Vec<Change>,
 ) -> Episode {
     for mut other in others.into_iter().rev() {

@@ -8,23 +8,25 @@
 
 mod drops;
 mod judge;
+mod place;
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use arrow::datatypes::TimestampMillisecondType;
 use arrow::error::ArrowError;
-use schemas::{DeadLetter, EventTime, Field, Origin, Reason, event_at};
+use schemas::{DeadLetter, EventTime, Origin};
 
 use crate::frame::{Frame, Open, Owner, Straggler};
 use crate::plan::Table;
 use crate::reduce::Failure;
-use crate::rows::{circumstances, count, place};
+use crate::rows::count;
 use crate::ruleset::Ruleset;
 use crate::watermark::{Guard, Watermark, straggler_bound};
+use crate::window::is_moment;
 use drops::DropRow;
 use judge::{Rowset, Seen};
+use place::{Ceiling, Placed};
 
 /// What a mapper is told when it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,19 +150,6 @@ pub struct Mapper {
     ended: bool,
 }
 
-/// The events of a step, each at its place.
-#[derive(Debug, Default)]
-struct Placed {
-    /// By row: the moment it counts at.
-    at: Vec<i64>,
-    /// By row: whether rules see it.
-    on_time: Vec<bool>,
-    /// Rows whose stamp is another than `at`, and that stamp.
-    stamps: Vec<(u32, i64)>,
-    /// Rows that rules do not see, why, and where their drop counts.
-    dropped: Vec<(u32, Reason, i64)>,
-}
-
 impl Mapper {
     /// Begins or takes over a source partition.
     #[must_use]
@@ -222,78 +211,39 @@ impl Mapper {
             Some(held) => concat_batches(&held.schema(), [held, input.batch])?,
             None => input.batch.clone(),
         };
-        let stamps = stamps(&batch)?;
-        let mut placed = Placed::default();
-        for (row, stamp) in stamps.iter().copied().enumerate() {
-            let ceiling = match (&ceilings, self.settings.guard) {
-                (Some(ceilings), _) => ceilings.get(row).copied(),
-                (None, Guard::Replay { jump_ms }) => {
-                    self.ceiling(stamp, following(&stamps, row), jump_ms)
-                }
-                (None, _) => Some(i64::MAX),
-            };
-            let Some(ceiling) = ceiling else {
-                self.held = Some(batch.slice(row, stamps.len() - row));
-                break;
-            };
-            self.place(stamp, ceiling, &mut placed);
-        }
+        let stamps = place::stamps(&batch)?;
+        let placed = match (ceilings, self.settings.guard) {
+            (Some(ceilings), _) => Placed::live(&mut self.watermark, &stamps, &ceilings),
+            (None, Guard::Replay { jump_ms }) => {
+                Placed::replay(&mut self.watermark, &stamps, jump_ms)
+            }
+            (None, Guard::Live { .. } | Guard::Off) => {
+                Placed::as_stamped(&mut self.watermark, &stamps)
+            }
+        };
+        // At most the last: a jump that no event follows yet.
+        self.held = (placed.at.len() < stamps.len())
+            .then(|| batch.slice(placed.at.len(), stamps.len() - placed.at.len()));
         let held = stamps.len() - placed.at.len();
         self.origin = input.origin.cloned().or(self.origin.take());
         let to = input.next.saturating_sub(i64::from(count(held)));
         self.step(&batch.slice(0, placed.at.len()), &placed, (before, to))
     }
 
-    /// The highest moment a row is believed to be from. `None`: wait for a second opinion.
-    fn ceiling(&self, stamp: Option<i64>, next: Next, jump_ms: i64) -> Option<i64> {
-        let Some(stamp) = stamp.filter(|stamp| self.watermark.jumps(*stamp, jump_ms)) else {
-            return Some(i64::MAX);
-        };
-        match next {
-            Next::Unknown => None,
-            Next::Stamp(next) if self.watermark.jumps(next, jump_ms) => Some(stamp),
-            Next::Stamp(_) => self.watermark.seen(),
-        }
-    }
-
+    /// By row, in a live log: when the log took it, and the latest stamp believed of it.
     fn ceilings(
         &self,
         append_times: Option<&[i64]>,
         rows: usize,
-    ) -> Result<Option<Vec<i64>>, MapError> {
+    ) -> Result<Option<Vec<Ceiling>>, MapError> {
         let Guard::Live { ahead_ms } = self.settings.guard else { return Ok(None) };
         let times = append_times.unwrap_or_default();
         if times.len() != rows {
             return Err(MapError::AppendTimes { rows, times: times.len() });
         }
-        Ok(Some(times.iter().map(|time| time.saturating_add(ahead_ms)).collect()))
-    }
-
-    /// Puts one row in its place.
-    fn place(&mut self, stamp: Option<i64>, ceiling: i64, placed: &mut Placed) {
-        let row = count(placed.at.len());
-        let Some(stamp) = stamp else {
-            let at = self.watermark.clamp(self.watermark.seen().unwrap_or_default());
-            placed.at.push(at);
-            placed.on_time.push(false);
-            placed.dropped.push((row, Reason::BadValue, at));
-            return;
-        };
-        // In a live log a stamp above the ceiling takes the moment at which the log took it.
-        let ceiling = match self.settings.guard {
-            Guard::Live { ahead_ms } if stamp > ceiling => ceiling.saturating_sub(ahead_ms),
-            _ => ceiling,
-        };
-        let before = self.watermark;
-        let found = self.watermark.take(stamp, ceiling);
-        placed.at.push(found.at);
-        placed.on_time.push(!found.late);
-        if found.future {
-            placed.stamps.push((row, stamp));
-        }
-        if found.late {
-            placed.dropped.push((row, Reason::Late, before.clamp(found.at)));
-        }
+        let ceiling =
+            |taken: &i64| Ceiling { taken: *taken, latest: taken.saturating_add(ahead_ms) };
+        Ok(Some(times.iter().map(ceiling).collect()))
     }
 
     /// Rows before `held` came with an earlier batch; `to` is the next offset after all of them.
@@ -303,7 +253,7 @@ impl Mapper {
         placed: &Placed,
         (held, to): (usize, i64),
     ) -> Result<Mapped, MapError> {
-        let late = late_rows(batch, placed, held);
+        let late = place::late_rows(batch, placed, held);
         let mut seen = Seen::new(self.settings.exchange_partitions);
         let events = Rowset {
             batch,
@@ -317,7 +267,7 @@ impl Mapper {
             .zip(&placed.dropped)
             .map(|(late, (row, _, at))| DropRow {
                 letter: &late.letter,
-                event_id: id_at(batch, *row),
+                event_id: place::id_at(batch, *row),
                 at: *at,
             })
             .collect();
@@ -336,7 +286,8 @@ impl Mapper {
         let rows: Vec<DropRow<'_>> = letters
             .iter()
             .map(|letter| {
-                let stamp = letter.event_time.map(EventTime::millis).or(self.watermark.seen());
+                let stamp = letter.event_time.map(EventTime::millis).filter(|at| is_moment(*at));
+                let stamp = stamp.or(self.watermark.seen());
                 DropRow {
                     letter,
                     event_id: letter.origin.as_ref().map(schemas::event_id),
@@ -416,10 +367,7 @@ impl Mapper {
             let nothing = Seen::new(self.settings.exchange_partitions);
             return Ok(self.frames(nothing, self.position));
         };
-        let mut placed = Placed::default();
-        for stamp in stamps(&batch)? {
-            self.place(stamp, i64::MAX, &mut placed);
-        }
+        let placed = Placed::as_stamped(&mut self.watermark, &place::stamps(&batch)?);
         let held = batch.num_rows();
         self.step(&batch, &placed, (held, self.position.saturating_add(i64::from(count(held)))))
     }
@@ -444,57 +392,6 @@ impl Mapper {
         };
         if next < least { Err(MapError::Backwards { position, next }) } else { Ok(()) }
     }
-}
-
-/// What comes after a row.
-#[derive(Debug, Clone, Copy)]
-enum Next {
-    /// Nothing yet.
-    Unknown,
-    /// An event of this stamp.
-    Stamp(i64),
-}
-
-fn following(stamps: &[Option<i64>], row: usize) -> Next {
-    let rest = stamps.get(row + 1..).unwrap_or_default();
-    rest.iter().flatten().next().map_or(Next::Unknown, |stamp| Next::Stamp(*stamp))
-}
-
-/// The events' own stamps.
-fn stamps(batch: &RecordBatch) -> Result<Vec<Option<i64>>, MapError> {
-    let column = circumstances::column(batch, Field::EventTime).ok_or(MapError::NoTimes)?;
-    let times = column.as_primitive_opt::<TimestampMillisecondType>().ok_or(MapError::NoTimes)?;
-    Ok(times.iter().collect())
-}
-
-fn id_at(batch: &RecordBatch, row: u32) -> Option<String> {
-    let ids = circumstances::column(batch, Field::EventId)?.as_string_opt::<i32>()?;
-    circumstances::text_at(ids, place(row)).map(str::to_owned)
-}
-
-/// Letters for the rows that rules over `events` do not see, in order.
-fn late_rows(batch: &RecordBatch, placed: &Placed, held: usize) -> Vec<LateRow> {
-    let letter = |(row, reason, at): &(u32, Reason, i64)| {
-        let event = event_at(batch, place(*row));
-        let owned = |text: Option<std::borrow::Cow<'_, str>>| text.map(|text| text.into_owned());
-        let detail = match reason {
-            Reason::Late => format!("it came when its partition had reached {}", EventTime(*at)),
-            _ => "an event without a time".to_owned(),
-        };
-        LateRow {
-            row: place(*row).checked_sub(held),
-            letter: DeadLetter {
-                reason: *reason,
-                detail,
-                origin: None,
-                sensor: owned(event.sensor),
-                client_ip: owned(event.client_ip),
-                event_time: event.event_time,
-                line: owned(event.line).unwrap_or_default(),
-            },
-        }
-    };
-    placed.dropped.iter().map(letter).collect()
 }
 
 #[cfg(test)]

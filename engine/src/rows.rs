@@ -22,6 +22,7 @@ use arrow::compute::{concat, concat_batches, take};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
+use crate::window::is_moment;
 use crate::wire::{Reader, WireError, Writer, read_batch, write_batch};
 use circumstances::Circumstances;
 
@@ -298,7 +299,8 @@ impl Rows {
                 && rows.last().is_none_or(|last| place(*last) < at.len())
         };
         let stamped: Vec<u32> = stamps.iter().map(|(row, _)| *row).collect();
-        let sound = (keys.is_empty() || keys.len() == rows)
+        let sound = at.iter().all(|at| is_moment(*at))
+            && (keys.is_empty() || keys.len() == rows)
             && circumstances.len() == rows
             && circumstances.iter().all(|entry| place(*entry) < table.len())
             && ascending(&line_rows)

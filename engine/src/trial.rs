@@ -74,7 +74,7 @@ const TESTS: &str = "tests:\n  - {name: a, events: [], episodes: [{}]}\n  \
 #[track_caller]
 pub(crate) fn ruleset(rules: &[Text]) -> Arc<Ruleset> {
     let file = |(name, head, sql): &Text| SourceFile {
-        path: format!("x/{name}.yml").into(),
+        path: format!("x/{name}.yml"),
         text: format!("title: {name}\nseverity: low\nmode: live\n{head}\nsql: |\n  {sql}\n{TESTS}"),
     };
     let files: Vec<SourceFile> = rules.iter().map(file).collect();
@@ -126,7 +126,7 @@ pub(crate) fn batch(events: &[Seen]) -> RecordBatch {
             method: Some("GET".into()),
             route: Some(format!("/v{}", seen.account % 3).into()),
             deploy_id: Some(format!("d{}", seen.at.div_euclid(100_000)).into()),
-            deployed_at: Some(EventTime(seen.at.div_euclid(100_000) * 100_000)),
+            deployed_at: Some(EventTime(seen.at.div_euclid(100_000).saturating_mul(100_000))),
             ..Event::default()
         });
     }

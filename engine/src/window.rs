@@ -12,6 +12,16 @@ use crate::rule;
 /// Panes in a window at most.
 pub const PANES_MAX: i64 = 32;
 
+/// The last moment that an event may claim, and its negative the first: the end of the year 9999.
+/// Beyond it stand only watermarks, so that no sum of moment and window overflows.
+pub const MOMENT_MAX_MS: i64 = 253_402_300_799_999;
+
+/// Whether an event can be from this moment.
+#[must_use]
+pub fn is_moment(at_ms: i64) -> bool {
+    (-MOMENT_MAX_MS..=MOMENT_MAX_MS).contains(&at_ms)
+}
+
 /// A size and slide that do not make windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {

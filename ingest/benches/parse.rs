@@ -1,7 +1,7 @@
 //! What a line costs on one core, from its bytes to a row of a batch.
 //!
-//! `cargo bench -p ingest --bench parse [-- FILE…]` reads lines of its own making, and of the files
-//! given. Beside them stand floors: splitting lines, and reading JSON with sonic-rs.
+//! `cargo bench -p ingest --bench parse [-- combined] [json] [FILE…]` reads lines of its own making,
+//! or of the files given. Beside them stand floors: splitting lines, and reading JSON with sonic-rs.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's answer is what it prints")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the machine's clock")]
@@ -153,11 +153,17 @@ fn report(name: &str, text: &[u8]) {
 }
 
 fn main() {
-    report("combined", combined().as_bytes());
-    report("json", json().as_bytes());
-    for file in std::env::args().skip(1).filter(|name| !name.starts_with("--")) {
-        match std::fs::read(&file) {
-            Ok(text) => report(&file, &text),
+    let given: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let wanted = |name: &str| given.is_empty() || given.iter().any(|given| given == name);
+    if wanted("combined") {
+        report("combined", combined().as_bytes());
+    }
+    if wanted("json") {
+        report("json", json().as_bytes());
+    }
+    for file in given.iter().filter(|name| !matches!(name.as_str(), "combined" | "json")) {
+        match std::fs::read(file) {
+            Ok(text) => report(file, &text),
             Err(error) => println!("{file}: {error}"),
         }
     }

@@ -4,7 +4,7 @@
 //! Never: resolves names.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -28,6 +28,11 @@ pub(crate) fn read(text: &str) -> Option<Address<'_>> {
     let text = text.trim_matches([' ', '"']);
     if text.is_empty() || text == "-" || text.len() > NAME_LEN_MAX {
         return None;
+    }
+    if text.len() <= 15
+        && let Ok(v4) = text.parse::<Ipv4Addr>()
+    {
+        return Some(Address { text: Cow::Borrowed(text), ip: Some(IpAddr::V4(v4)) });
     }
     let bare = without_port(text);
     match bare.parse::<IpAddr>() {

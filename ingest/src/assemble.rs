@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use schemas::{Event, EventTime, event_id_of};
 
 use crate::address::{self, Caller, Said};
-use crate::caller::{self, Circumstances, head};
+use crate::caller::{self, Circumstances, Identity, head};
 use crate::format::Format;
 use crate::keys::Keys;
 use crate::mask;
@@ -18,7 +18,7 @@ use crate::parts::{Part, Parts};
 use crate::payload::{self, Class, Classes};
 use crate::secret;
 use crate::settings::Settings;
-use crate::target::{self, Found};
+use crate::target::{self, Found, RequestLine};
 
 /// Bytes of a User-Agent that are kept.
 const AGENT_BYTES_MAX: usize = 1024;
@@ -40,8 +40,8 @@ pub(crate) struct Job<'a> {
 }
 
 /// Makes an event.
-pub(crate) fn event<'a>(mut parts: Parts<'a>, job: Job<'a>, agents: &mut Agents) -> Event<'a> {
-    let mut asked = asked(&parts, job.keys);
+pub(crate) fn event<'a>(parts: &mut Parts<'a>, job: Job<'a>, agents: &mut Agents) -> Event<'a> {
+    let mut asked = asked(parts, job.keys);
     let mut found = std::mem::take(&mut asked.found);
     let evidence = !asked.classes.is_empty();
     let circumstances = Circumstances {
@@ -53,58 +53,66 @@ pub(crate) fn event<'a>(mut parts: Parts<'a>, job: Job<'a>, agents: &mut Agents)
     let credentials = std::mem::take(&mut parts.caller);
     let (issued, expires) = (credentials.issued, credentials.expires);
     let identity = caller::identify(credentials, circumstances, job.keys, &mut found);
-    let (client_ip, peer_ip) = addresses(&parts, job.settings);
-    let end = parts.started.map(|start| start.plus(parts.duration.unwrap_or(0) / 1000));
-    let mut event = Event {
-        event_id: Some(Cow::Owned(event_id(job.place))),
-        event_time: parts.time.or(end),
-        started_at: parts.started,
-        observed_time: Some(job.observed),
-        sensor: Some(Cow::Borrowed(&job.settings.sensor)),
-        format: Some(Cow::Borrowed(job.format.name())),
-        direction: Some(direction(parts.direction.as_deref())),
-        method: asked.method,
-        path: asked.path,
-        query_keys: asked.query_keys,
-        url_param_kind: asked.url_param_kind.map(Cow::Borrowed),
-        http_version: asked.version,
-        status: parts.status,
-        upstream_status: parts.upstream_status,
-        request_bytes: parts.request_bytes,
-        response_bytes: parts.response_bytes,
-        duration_us: parts.duration,
-        client_ip,
-        peer_ip,
-        auth_kind: Some(Cow::Borrowed(identity.kind)),
-        principal: identity.principal,
-        account: identity.account,
-        token_id: identity.token,
-        token_issued: issued,
-        token_expires: expires,
-        session_id: identity.session,
-        oauth_client: identity.oauth_client,
-        tenant: identity.tenant,
-        scopes: identity.scopes,
-        roles: identity.roles,
-        ..Event::default()
-    };
+    let mut event = Event::default();
+    (event.client_ip, event.peer_ip) = addresses(parts, job.settings);
+    facts(&mut event, parts, job);
+    identity_columns(&mut event, identity);
+    (event.token_issued, event.token_expires) = (issued, expires);
+    event.method = asked.method;
+    event.path = asked.path;
+    event.query_keys = asked.query_keys;
+    event.url_param_kind = asked.url_param_kind.map(Cow::Borrowed);
+    event.http_version = asked.version;
     let mut classes = asked.classes;
     agent(&mut event, parts.user_agent.take(), &mut classes, agents);
     referrer(&mut event, parts.referrer.take(), &mut classes, (job.keys, &mut found));
-    event.attack_class = Some(classes.names().map(Cow::Borrowed).collect());
-    event.blocked_by = blocked_by(&mut parts, job.format);
-    place(&mut event, &mut parts, asked.host, job);
-    words(&mut event, &mut parts, job.keys, &mut found);
+    event.attack_class = Some(if classes.is_empty() {
+        Vec::new()
+    } else {
+        classes.names().map(Cow::Borrowed).collect()
+    });
+    event.blocked_by = blocked_by(parts, job.format);
+    words(&mut event, parts, job.keys, &mut found);
+    place(&mut event, parts, asked.host, job);
     event.attrs = attrs(std::mem::take(&mut parts.attrs), job.keys, &mut found);
     if job.settings.keep_line {
         rest_secrets(parts.rest, &mut found);
         let how = mask::How { known: &found, evidence, thorough: false };
         event.line = Some(mask::line(job.line, how));
     }
-    match parts.columns {
+    match parts.columns.take() {
         Some(columns) => with_columns(*columns, &event),
         None => event,
     }
+}
+
+/// Columns that need no cleaning.
+fn facts<'a>(event: &mut Event<'a>, parts: &Parts<'a>, job: Job<'a>) {
+    let end = parts.started.map(|start| start.plus(parts.duration.unwrap_or(0) / 1000));
+    event.event_id = Some(Cow::Owned(event_id(job.place)));
+    event.event_time = parts.time.or(end);
+    event.started_at = parts.started;
+    event.observed_time = Some(job.observed);
+    event.sensor = Some(Cow::Borrowed(&job.settings.sensor));
+    event.format = Some(Cow::Borrowed(job.format.name()));
+    event.direction = Some(direction(parts.direction.as_deref()));
+    event.status = parts.status;
+    event.upstream_status = parts.upstream_status;
+    event.request_bytes = parts.request_bytes;
+    event.response_bytes = parts.response_bytes;
+    event.duration_us = parts.duration;
+}
+
+fn identity_columns<'a>(event: &mut Event<'a>, identity: Identity<'a>) {
+    event.auth_kind = Some(Cow::Borrowed(identity.kind));
+    event.principal = identity.principal;
+    event.account = identity.account;
+    event.token_id = identity.token;
+    event.session_id = identity.session;
+    event.oauth_client = identity.oauth_client;
+    event.tenant = identity.tenant;
+    event.scopes = identity.scopes;
+    event.roles = identity.roles;
 }
 
 fn event_id(place: Place<'_>) -> String {
@@ -205,7 +213,7 @@ fn in_line<'a>(part: &Part<'a>) -> Option<Option<&'a str>> {
 
 fn ask<'s>(sent: Sent<'s>, keys: &Keys) -> Asked<'s> {
     let mut asked = Asked::default();
-    let line = sent.request.map(target::request_line).unwrap_or_default();
+    let line = sent.request.map(request_line).unwrap_or_default();
     if line.foreign {
         asked.classes.add(Class::Protocol);
     }
@@ -230,6 +238,16 @@ fn ask<'s>(sent: Sent<'s>, keys: &Keys) -> Asked<'s> {
     }
     asked.query = query.map(Cow::Borrowed);
     asked
+}
+
+/// A request line; some logs call the target alone so.
+fn request_line(text: &str) -> RequestLine<'_> {
+    let target_only = text.starts_with('/') && !text.contains(' ');
+    if target_only {
+        RequestLine { target: Some(text), ..RequestLine::default() }
+    } else {
+        target::request_line(text)
+    }
 }
 
 fn addresses<'a>(parts: &Parts<'a>, settings: &Settings) -> (Part<'a>, Part<'a>) {
@@ -319,13 +337,10 @@ fn place<'a>(event: &mut Event<'a>, parts: &mut Parts<'a>, asked: Part<'a>, job:
     event.host = event.host.take().or_else(|| parts.host_fallback.take().and_then(self::host));
     event.scheme = parts.scheme.take().filter(|scheme| scheme.len() <= 8).map(lower);
     let settings = job.settings;
-    let word = |part: Part<'a>| part.map(|text| head(text, WORD_BYTES_MAX));
     let set = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
-    event.service = word(parts.service.take()).or_else(|| set(&settings.service));
+    event.service = event.service.take().or_else(|| set(&settings.service));
     event.service = event.service.take().or_else(|| event.host.clone());
-    event.environment = word(parts.environment.take()).or_else(|| set(&settings.environment));
-    event.service_version = word(parts.service_version.take());
-    event.service_instance = word(parts.service_instance.take());
+    event.environment = event.environment.take().or_else(|| set(&settings.environment));
     event.peer_host = parts.peer_host.take().and_then(self::host);
     event.tls_version = parts.tls_version.take().map(tls_version);
 }
@@ -362,10 +377,10 @@ fn words<'a>(event: &mut Event<'a>, parts: &mut Parts<'a>, keys: &Keys, found: &
     event.request_id = word(parts.request_id.take());
     event.trace_id = word(parts.trace_id.take().map(trace_id));
     event.ja4 = word(parts.ja4.take());
-    event.service = word(event.service.take());
-    event.service_version = word(event.service_version.take());
-    event.service_instance = word(event.service_instance.take());
-    event.environment = word(event.environment.take());
+    event.service = word(parts.service.take());
+    event.service_version = word(parts.service_version.take());
+    event.service_instance = word(parts.service_instance.take());
+    event.environment = word(parts.environment.take());
     event.blocked_by = word(event.blocked_by.take());
     // A route is one only where it is a template; routers' names are none.
     match word(parts.route.take()) {
@@ -390,6 +405,10 @@ fn trace_id(text: Cow<'_, str>) -> Cow<'_, str> {
 
 /// A word without secrets, of bounded length.
 fn clean<'a>(text: Cow<'a, str>, keys: &Keys, found: &mut Found<'a>) -> Cow<'a, str> {
+    // Most are UUIDs and other hexadecimal ids, in which nothing can hide.
+    if text.len() <= 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-')) {
+        return text;
+    }
     if secret::is_value(&text) {
         let hash = keys.hash(&text);
         found.push(text);

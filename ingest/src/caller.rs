@@ -8,6 +8,8 @@
 
 use std::borrow::Cow;
 
+use memchr::{memchr_iter, memchr2};
+
 use crate::keys::Keys;
 use crate::mask;
 use crate::parts::{Credentials, Part};
@@ -169,7 +171,8 @@ fn is_login(method: Option<&str>, path: Option<&str>) -> bool {
 
 /// A name that may be seen: a hash where it looks like a secret, such as a key given as the user.
 fn visible<'a>(name: Cow<'a, str>, keys: &Keys, found: &mut Found<'a>) -> Cow<'a, str> {
-    if secret::is_value(&name) || name.contains(['?', '=']) && mask::value(&name) != name {
+    let assigns = memchr2(b'?', b'=', name.as_bytes()).is_some();
+    if secret::is_value(&name) || assigns && mask::value(&name) != name {
         let hash = keys.hash(&name);
         found.push(name);
         return Cow::Owned(hash);
@@ -244,7 +247,11 @@ fn session_cookie(cookies: &str) -> Option<&str> {
 fn key_in_query(query: &str) -> Option<&str> {
     const NAMES: [&str; 6] =
         ["api_key", "apikey", "api-key", "access_token", "auth_token", "oauth_token"];
-    if !query.contains("key=") && !query.contains("token=") {
+    // Each of the names ends in one of two letters.
+    let ends = |at: usize| {
+        matches!(query.as_bytes().get(at.wrapping_sub(1)), Some(b'y' | b'n' | b'Y' | b'N'))
+    };
+    if !memchr_iter(b'=', query.as_bytes()).any(ends) {
         return None;
     }
     query.split('&').find_map(|part| {

@@ -11,7 +11,7 @@ use crate::format::{self, Failure};
 use crate::mask;
 use crate::parser::Place;
 use crate::parts::Parts;
-use crate::settings::Settings;
+use crate::settings::{Choice, Settings};
 
 /// The failure that says most of a line that every format refused.
 #[derive(Debug, Clone)]
@@ -64,7 +64,11 @@ pub(crate) struct Arrival<'a> {
 /// A line that every format refused.
 pub(crate) fn refused(text: &str, refusal: Option<Refusal>, arrival: Arrival<'_>) -> DeadLetter {
     let inner = innermost(text);
-    let (reason, detail) = said(text, &inner, refusal.as_ref());
+    let (reason, mut detail) = said(text, &inner, refusal.as_ref());
+    if let (Choice::Named(format), Reason::UnknownFormat) = (arrival.settings.format, reason) {
+        let what = refusal.as_ref().map_or("", |refusal| &*refusal.failure.what);
+        detail = format!("not {}, which the input is said to be: {what}; {detail}", format.name());
+    }
     let refusal = refusal.filter(|refusal| {
         refusal.failure.reason != Reason::UnknownFormat || refusal.client.is_some()
     });

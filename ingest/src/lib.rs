@@ -26,9 +26,11 @@ mod read;
 mod secret;
 mod settings;
 mod target;
+mod watch;
 
 pub use detect::{Guess, LINES_LOOKED_AT};
 pub use format::{Format, FormatError, Mapping, MappingError};
 pub use keys::Keys;
 pub use parser::{Fed, LINE_BYTES_MAX, Parsed, Parser, Place, detect};
 pub use settings::{Choice, Settings, Zone, ZoneError};
+pub use watch::Advice;

@@ -66,13 +66,9 @@ fn known(agent: &str) -> Known {
 /// them be looked at again, which is what would happen without a memory.
 fn place_of(agent: &str) -> usize {
     let bytes = agent.as_bytes();
-    let word = |at: usize| {
-        let mut word = [0; 8];
-        let taken = bytes.get(at..).unwrap_or(&[]);
-        for (to, from) in word.iter_mut().zip(taken) {
-            *to = *from;
-        }
-        u64::from_le_bytes(word)
+    let word = |at: usize| match bytes.get(at..at + 8).map(<[u8; 8]>::try_from) {
+        Some(Ok(word)) => u64::from_le_bytes(word),
+        _ => bytes.get(at).copied().map_or(0, u64::from),
     };
     let len = bytes.len();
     let mut sum = u64::try_from(len).unwrap_or(0);

@@ -16,6 +16,7 @@ use crate::memo::Agents;
 use crate::parts::Parts;
 use crate::read::times::Times;
 use crate::settings::{Choice, Settings};
+use crate::watch::{Advice, Watch};
 
 /// Bytes of a line that is read. Gateways cut request lines at 8 to 64 KiB and headers likewise; a
 /// JSON line with all of them stays below this.
@@ -72,6 +73,7 @@ pub struct Parser {
     desk: Desk,
     agents: Agents,
     habit: Habit,
+    watch: Watch,
 }
 
 impl Parser {
@@ -83,7 +85,8 @@ impl Parser {
             Choice::Auto => Habit::default(),
             Choice::Named(format) => Habit::settled_on(Reading { format, envelopes: 0 }),
         };
-        Self { settings, keys, desk, agents: Agents::default(), habit }
+        let (agents, watch) = (Agents::default(), Watch::default());
+        Self { settings, keys, desk, agents, habit, watch }
     }
 
     /// Looks at the first lines of an input before any is read, so that even they are read as what
@@ -97,6 +100,12 @@ impl Parser {
         Some(guess)
     }
 
+    /// What the settings seem to lack, by the last thousand events.
+    #[must_use]
+    pub fn advice(&self) -> Option<&Advice> {
+        self.watch.advice()
+    }
+
     /// The format that the input has settled on.
     #[must_use]
     pub fn format(&self) -> Option<Format> {
@@ -106,7 +115,9 @@ impl Parser {
     /// Reads a line. Every line comes to events, a dead letter or a directive.
     pub fn line(&mut self, bytes: &[u8], place: Place<'_>, observed: EventTime) -> Parsed {
         let mut events = Vec::new();
-        match self.read(bytes, place, observed, &mut |event| events.push(event.into_owned())) {
+        match self
+            .read(bytes, place, observed, &mut |event| events.push(event.clone().into_owned()))
+        {
             Fed::Events(_) => Parsed::Events(events),
             Fed::DeadLetter(letter) => Parsed::DeadLetter(letter),
             Fed::Directive(text) => Parsed::Directive(text),
@@ -121,7 +132,7 @@ impl Parser {
         observed: EventTime,
         batch: &mut BatchBuilder,
     ) -> Fed {
-        self.read(bytes, place, observed, &mut |event| batch.push(&event))
+        self.read(bytes, place, observed, &mut |event| batch.push(event))
     }
 
     fn read(
@@ -129,7 +140,7 @@ impl Parser {
         bytes: &[u8],
         place: Place<'_>,
         observed: EventTime,
-        sink: &mut dyn FnMut(Event<'_>),
+        sink: &mut dyn FnMut(&Event<'_>),
     ) -> Fed {
         let arrival = Arrival { settings: &self.settings, place, observed };
         if bytes.len() > LINE_BYTES_MAX {
@@ -179,7 +190,7 @@ impl Parser {
         text: &str,
         place: Place<'_>,
         observed: EventTime,
-        sink: &mut dyn FnMut(Event<'_>),
+        sink: &mut dyn FnMut(&Event<'_>),
     ) -> bool {
         let Some(reading) = self.habit.reading() else { return false };
         let Some(line) = envelope::open_all(text, reading.envelopes) else { return false };
@@ -187,7 +198,11 @@ impl Parser {
         if reading.format.read(&line, &mut self.desk, &mut parts).is_err() {
             return false;
         }
-        self.assemble(&line, parts, (reading.format, place, observed), sink);
+        let (settings, keys) = (&self.settings, &self.keys);
+        let job = Job { settings, keys, format: reading.format, line: &line, place, observed };
+        let event = assemble::event(&mut parts, job, &mut self.agents);
+        self.watch.see(event.client_ip.as_deref().filter(|_| settings.trusted_proxies.is_empty()));
+        sink(&event);
         true
     }
 
@@ -197,7 +212,7 @@ impl Parser {
         text: &str,
         place: Place<'_>,
         observed: EventTime,
-        sink: &mut dyn FnMut(Event<'_>),
+        sink: &mut dyn FnMut(&Event<'_>),
     ) -> Result<Reading, Option<Refusal>> {
         let mut refusal: Option<Refusal> = None;
         let formats = candidates(self.settings.format);
@@ -207,8 +222,18 @@ impl Parser {
                 let mut parts = Parts::default();
                 match format.read(&line, &mut self.desk, &mut parts) {
                     Ok(()) => {
-                        self.assemble(&line, parts, (*format, place, observed), sink);
-                        return Ok(Reading { format: *format, envelopes });
+                        let (format, line) = (*format, &*line);
+                        let (settings, keys) = (&self.settings, &self.keys);
+                        let job = Job { settings, keys, format, line, place, observed };
+                        let event = assemble::event(&mut parts, job, &mut self.agents);
+                        self.watch.see(
+                            event
+                                .client_ip
+                                .as_deref()
+                                .filter(|_| settings.trusted_proxies.is_empty()),
+                        );
+                        sink(&event);
+                        return Ok(Reading { format, envelopes });
                     }
                     Err(failure) => {
                         let next = Refusal::of(failure, &parts, &self.settings);
@@ -218,17 +243,6 @@ impl Parser {
             }
         }
         Err(refusal)
-    }
-
-    fn assemble(
-        &mut self,
-        line: &str,
-        parts: Parts<'_>,
-        (format, place, observed): (Format, Place<'_>, EventTime),
-        sink: &mut dyn FnMut(Event<'_>),
-    ) {
-        let job = Job { settings: &self.settings, keys: &self.keys, format, line, place, observed };
-        sink(assemble::event(parts, job, &mut self.agents));
     }
 }
 

@@ -30,7 +30,7 @@ const NAME_PARTS: &[&str] = &[
 ];
 
 /// Whole names whose values are secrets.
-const NAMES: &[&str] = &["auth", "otp", "pin", "sig", "sid", "cvv", "cvc", "key", "code", "xauth"];
+const NAMES: &[&str] = &["auth", "otp", "pin", "sig", "sid", "cvv", "cvc", "key", "xauth"];
 
 /// What such names may end with without being secrets: facts about one, not the thing itself.
 const FACTS: &[&str] = &[

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2, memmem};
+use memchr::{memchr, memchr2, memmem, memrchr};
 
 use crate::address;
 use crate::keys::Keys;
@@ -41,10 +41,14 @@ pub(crate) fn request_line(text: &str) -> RequestLine<'_> {
     let Some(space) = memchr(b' ', text.as_bytes()) else { return foreign };
     let (method, rest) = text.split_at_checked(space).unwrap_or((text, ""));
     let rest = rest.trim_start();
-    if !is_method(method) {
+    if known_method(method).is_none() && !is_method(method) {
         return foreign;
     }
-    let (target, version) = match memmem::rfind(rest.as_bytes(), b" HTTP/") {
+    // The version is the last word, but for oddities that a full search finds.
+    let last = memrchr(b' ', rest.as_bytes())
+        .filter(|at| rest.get(at + 1..).is_some_and(|word| word.starts_with("HTTP/")))
+        .or_else(|| memmem::rfind(rest.as_bytes(), b" HTTP/"));
+    let (target, version) = match last {
         Some(at) => (rest.get(..at).unwrap_or(rest), rest.get(at + 6..)),
         None => (rest, None),
     };
@@ -66,17 +70,36 @@ pub(crate) fn is_method(word: &str) -> bool {
 
 /// A method as columns hold it: known ones in upper case, others as sent, for `geti` is no `GET`.
 pub(crate) fn method(word: &str) -> Option<Cow<'_, str>> {
-    const KNOWN: [&str; 9] =
-        ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT", "TRACE"];
+    if let Some(known) = known_method(word) {
+        return Some(Cow::Borrowed(known));
+    }
     if !is_method(word) {
         return None;
     }
-    let known = KNOWN.iter().find(|known| known.eq_ignore_ascii_case(word));
-    Some(known.map_or(Cow::Borrowed(word), |known| Cow::Borrowed(*known)))
+    let upper = word.to_ascii_uppercase();
+    Some(Cow::Borrowed(known_method(&upper).unwrap_or(word)))
+}
+
+fn known_method(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "PATCH" => "PATCH",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        "CONNECT" => "CONNECT",
+        "TRACE" => "TRACE",
+        _ => return None,
+    })
 }
 
 /// `1.1` of `HTTP/1.1`, `2.0` of `HTTP/2`, `h2` or `2`.
 pub(crate) fn version(text: &str) -> Option<Cow<'static, str>> {
+    if matches!(text, "1.1" | "HTTP/1.1") {
+        return Some(Cow::Borrowed("1.1"));
+    }
     let number = text.trim().trim_start_matches("HTTP/").trim_start_matches("http/");
     let known = match number.trim_start_matches(['h', 'H']) {
         "1.1" => "1.1",
@@ -102,8 +125,9 @@ pub(crate) fn target<'a>(text: &'a str, method: Option<&str>) -> Target<'a> {
     if method == Some("CONNECT") {
         return Target { host: Some(text), path: "", query: None };
     }
-    let (host, text) = match text.split_once("://") {
-        Some((scheme, rest)) if !text.starts_with('/') && scheme.len() <= 8 => {
+    let whole = if text.starts_with('/') { None } else { text.split_once("://") };
+    let (host, text) = match whole {
+        Some((scheme, rest)) if scheme.len() <= 8 => {
             let end = memchr2(b'/', b'?', rest.as_bytes()).unwrap_or(rest.len());
             let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
             (authority.rsplit('@').next(), if path.is_empty() { "/" } else { path })
@@ -239,7 +263,7 @@ pub(crate) fn url_param_kind(query: Option<&str>) -> HostKind {
     let Some(query) = query else { return HostKind::None };
     let may_hold_url = memmem::find(query.as_bytes(), b"//").is_some()
         || memchr(b'%', query.as_bytes()).is_some()
-        || query.contains("169.254.");
+        || memmem::find(query.as_bytes(), b"169.254.").is_some();
     if !may_hold_url {
         return HostKind::None;
     }

@@ -3,6 +3,7 @@
 //! Owns: filters, projections, keys and exchange partitions of rows. Never: time.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::take;
@@ -200,9 +201,9 @@ fn attempt(rule: &Prepared, rows: &Rowset<'_>, only: Option<u32>) -> Result<Sele
     let index = UInt32Array::from(places.clone());
     let columns = rule.rule.input_columns.iter().filter_map(|at| rows.batch.columns().get(*at));
     let columns: Result<Vec<ArrayRef>, ArrowError> = columns
-        .map(|column| if all { Ok(column.clone()) } else { take(column, &index, None) })
+        .map(|column| if all { Ok(Arc::clone(column)) } else { take(column, &index, None) })
         .collect();
-    let kept = RecordBatch::try_new(rule.rule.input.clone(), columns?)?;
+    let kept = RecordBatch::try_new(Arc::clone(&rule.rule.input), columns?)?;
     let batch = match &rule.rule.program {
         Program::None(answer) => answer.run(&kept)?,
         Program::Rows(_) => kept,

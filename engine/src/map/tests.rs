@@ -101,6 +101,15 @@ fn an_event_without_a_time_is_a_dead_letter() {
 }
 
 #[test]
+fn an_event_from_the_end_of_time_is_a_dead_letter_and_moves_nothing() {
+    let mut mapper = mapper(&ruleset(&[EVERYTHING]), Guard::Off, 1);
+    let mapped = give(&mut mapper, &[i64::MAX, 5, i64::MIN], None, 3);
+    assert_eq!(moments(&mapped), [5]);
+    assert_eq!(mapped.late.iter().map(|late| late.row).collect::<Vec<_>>(), [Some(0), Some(2)]);
+    assert_eq!(mapper.watermark(), EventTime(-9_995));
+}
+
+#[test]
 fn offsets_that_stand_still_or_go_back_are_refused() {
     let mut mapper = mapper(&ruleset(&[EVERYTHING]), Guard::Off, 1);
     give(&mut mapper, &[0], None, 10);

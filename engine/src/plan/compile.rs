@@ -249,7 +249,7 @@ impl<'r> Draft<'r> {
             input_columns,
             input,
             filter,
-            filter_sql: filters.any.as_ref().map(|filter| filter.human_display().to_string()),
+            filter_sql: filters.any.as_ref().map(shape::as_sql),
             early: rows.then(|| shape::early(&self.analyzed)),
             panes: rows.then(|| shape::panes(&self.analyzed)),
             key_columns,

@@ -3,8 +3,10 @@
 //! Owns: reading an analyzed plan. Never: changing it.
 
 use datafusion::common::Column;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, LogicalPlan, Operator};
+use datafusion::sql::unparser::Unparser;
+use datafusion::sql::unparser::dialect::Dialect;
 use schemas::{Field, Kind};
 
 use super::Possible;
@@ -310,10 +312,42 @@ fn never_negative(expr: &Expr) -> bool {
 
 /// The clause as SQL, with aggregates written out.
 fn shown(having: &Expr, aggregate: &Aggregate) -> String {
-    let text = having.human_display().to_string();
-    aggregate
-        .schema
-        .columns()
-        .iter()
-        .fold(text, |text, column| text.replace(&column.quoted_flat_name(), &column.name))
+    let written_out = |expr: Expr| {
+        let Expr::Column(column) = &expr else { return Ok(Transformed::no(expr)) };
+        let place = aggregate.schema.maybe_index_of_column(column);
+        let made = place
+            .and_then(|place| aggregate.group_expr.iter().chain(&aggregate.aggr_expr).nth(place));
+        Ok(made.cloned().map_or_else(|| Transformed::no(expr), Transformed::yes))
+    };
+    match having.clone().transform_down(written_out) {
+        Ok(written) => as_sql(&written.data),
+        Err(_) => as_sql(having),
+    }
+}
+
+/// Quotes only the names that need it.
+struct Plainly;
+
+impl Dialect for Plainly {
+    fn identifier_quote_style(&self, name: &str) -> Option<char> {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        (!name.bytes().all(plain)).then_some('"')
+    }
+}
+
+/// An expression as an analyst would write it: without the casts and prefixes that planning adds.
+pub(super) fn as_sql(expr: &Expr) -> String {
+    let bare = expr.clone().transform(|expr| match expr {
+        Expr::Column(mut column) => {
+            column.relation = None;
+            Ok(Transformed::yes(Expr::Column(column)))
+        }
+        Expr::Cast(cast) => Ok(Transformed::yes(*cast.expr)),
+        other => Ok(Transformed::no(other)),
+    });
+    let bare = bare.map_or_else(|_| expr.clone(), |bare| bare.data);
+    let unparser = Unparser::new(&Plainly).with_pretty(true);
+    unparser
+        .expr_to_sql(&bare)
+        .map_or_else(|_| bare.human_display().to_string(), |sql| sql.to_string())
 }

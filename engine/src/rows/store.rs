@@ -136,7 +136,9 @@ impl Store {
 
     /// Whether window `k` holds other rows than the one that closed before it.
     pub(crate) fn is_changed(&self, k: i64) -> bool {
-        k != self.next || self.left || self.panes.contains_key(&(k + self.windows.panes() - 1))
+        k != self.next
+            || self.left
+            || self.panes.contains_key(&k.saturating_add(self.windows.panes() - 1))
     }
 
     /// The next window is to be asked, whatever it holds.

@@ -80,7 +80,6 @@ pub fn four_ways(
     Ok(FourWays { whole, single, shuffled, killed })
 }
 
-#[expect(clippy::fn_params_excessive_bools, reason = "one bool, private")]
 fn in_steps(
     ruleset: &Arc<Ruleset>,
     steps: &[Step],

@@ -80,10 +80,9 @@ fn a_batch_of_other_columns_is_refused() {
 fn rows_cannot_be_claimed_for_nothing() {
     let mut out = Writer::default();
     let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
-    write_batch(&RecordBatch::try_from_iter([("n", column.clone())]).unwrap(), &mut out);
+    write_batch(&RecordBatch::try_from_iter([("n", column)]).unwrap(), &mut out);
     let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
     assert!(read_batch(&mut Reader::new(&out.bytes), &schema, 1 << 40).is_err());
-    assert_eq!(column.len(), 2);
 }
 
 #[test]

@@ -151,6 +151,7 @@ const FACTS: &[Row] = &[
             "ts",
             "timestamp",
             "time_iso8601",
+            "request_time_epoch",
             "time_local",
             "msec",
             "datetime",
@@ -209,6 +210,8 @@ const FACTS: &[Row] = &[
         Meaning::Duration(Some(Unit::Millis)),
         &[
             "duration_ms",
+            "latencies_request",
+            "response_latency",
             "latency_ms",
             "dur_ms",
             "elapsed_ms",
@@ -263,6 +266,7 @@ const FACTS: &[Row] = &[
         &[
             "status",
             "status_code",
+            "response",
             "response_code",
             "code",
             "http_status",
@@ -293,6 +297,7 @@ const FACTS: &[Row] = &[
         Meaning::RequestBytes,
         &[
             "request_bytes",
+            "http_request_body_bytes",
             "request_length",
             "bytes_received",
             "bytes_in",
@@ -310,6 +315,7 @@ const FACTS: &[Row] = &[
         Meaning::BodyBytes,
         &[
             "body_bytes_sent",
+            "http_response_body_bytes",
             "response_bytes",
             "body_bytes_out",
             "response_size",

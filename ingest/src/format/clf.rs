@@ -6,7 +6,7 @@
 //! Servers are told to put more in front: the virtual host, or X-Forwarded-For as a list, quoted or
 //! not, with or without the peer behind it.
 
-use memchr::memmem;
+use memchr::{memchr, memchr_iter, memchr3, memmem};
 
 use super::{Desk, Failure};
 use crate::parts::{Parts, part};
@@ -63,15 +63,22 @@ pub(super) fn has_vhost(parts: &Parts<'_>) -> bool {
 /// Where ` [dd/Mon/yyyy:` begins. A user's name may hold a bracket too.
 fn time_at(line: &str) -> Option<usize> {
     let bytes = line.as_bytes();
-    memmem::find_iter(bytes, b" [").find(|at| {
+    memchr_iter(b'[', bytes).map(|bracket| bracket.wrapping_sub(1)).find(|at| {
         matches!(
-            bytes.get(at + 2..at + 6),
-            Some([b'0'..=b'9', b'0'..=b'9', b'/', letter]) if letter.is_ascii_alphabetic()
+            bytes.get(*at..at.saturating_add(6)),
+            Some([b' ', b'[', b'0'..=b'9', b'0'..=b'9', b'/', letter])
+                if letter.is_ascii_alphabetic()
         )
     })
 }
 
 fn head(text: &str) -> Option<Head<'_>> {
+    if let Some(space) = memchr(b' ', text.as_bytes())
+        && let Some(user) = text.get(space..).and_then(|rest| rest.strip_prefix(" - "))
+    {
+        let lead = text.get(..space)?;
+        return lead_of(lead).map(|lead| Head { user, ..lead });
+    }
     // Nobody logs an ident but `-`; what is before it are hosts and addresses.
     if let Some(at) = memmem::find(text.as_bytes(), b" - ") {
         let lead = text.get(..at)?;
@@ -95,7 +102,7 @@ fn lead_of(lead: &str) -> Option<Head<'_>> {
     if lead.is_empty() {
         return None;
     }
-    if !lead.contains([' ', '"', ',']) {
+    if memchr3(b' ', b'"', b',', lead.as_bytes()).is_none() {
         return Some(Head { peer: Some(lead), ..Head::default() });
     }
     let head = match lead.split_once('"') {

@@ -270,7 +270,9 @@ impl<'a> Filler<'_, 'a> {
             Meaning::Issued => set(&mut parts.caller.issued, self.times.any(value)),
             Meaning::Expires => set(&mut parts.caller.expires, self.times.any(value)),
             Meaning::Duration(unit) => {
+                // API Gateway's `requestTime` is a moment.
                 set(&mut parts.duration, duration(value, unit.or(self.style.duration)))
+                    || set(&mut parts.time, self.times.any(value))
             }
             Meaning::Status => set(&mut parts.status, number::status(value)) || value == "0",
             Meaning::RequestBytes => set(&mut parts.request_bytes, number::count(value)),
@@ -330,9 +332,9 @@ fn cleaned(value: serde_json::Value, field: Field) -> serde_json::Value {
     }
 }
 
-/// Whether a name such as `request` or `client` holds an object of names rather than a text.
+/// Whether a name such as `request` or `client` holds an object of names rather than a value.
 fn holds_names(meaning: Meaning, value: Value<'_>) -> bool {
-    matches!((meaning, value), (Meaning::Text(_) | Meaning::Time, Value::Object(_)))
+    matches!(value, Value::Object(_)) && !matches!(meaning, Meaning::Column(_) | Meaning::Ignore)
 }
 
 /// Sets what is absent. Whether there was something to set it to.

@@ -23,21 +23,7 @@ const STEMS: &[&str] = &[
     "SECRET",
     "assw",
     "ASSW",
-    "assphrase",
-    "pi-key",
-    "pi_key",
-    "pikey",
-    "piKey",
-    "pi-Key",
-    "piKEY",
-    "PI_KEY",
-    "PI-KEY",
-    "PIKEY",
-    "ess_key",
-    "essKey",
-    "ESS_KEY",
-    "ate_key",
-    "ateKey",
+    "assp",
     "ession",
     "ESSION",
     "ESSID",
@@ -45,22 +31,26 @@ const STEMS: &[&str] = &[
     "ignature",
     "srf",
     "SRF",
-    "earer",
-    "EARER",
-    "asic ",
-    "igest ",
+    "sserti",
     "jwt",
     "JWT",
-    "sserti",
+    "key\"",
+    "Key\"",
+    "KEY\"",
+    "key\\",
+    "Key:",
+    "key:",
+    "pwd\"",
     "\"auth\"",
     "\"otp\"",
     "\"pin\"",
     "\"sid\"",
-    "\"pwd\"",
-    "\"key\"",
-    "\"code\"",
     "-auth",
     "-Auth",
+    "earer",
+    "EARER",
+    "asic ",
+    "igest ",
     "eyJ",
     "AKIA",
     "ASIA",
@@ -79,12 +69,12 @@ const STEMS: &[&str] = &[
     "npm_",
     "hvs.",
     "ya29.",
-    "sk-",
+    "sk-ant",
+    "sk-proj",
     "shpat_",
     "pypi-",
     "dop_v1_",
     "SG.",
-    "1//0",
     "://",
 ];
 
@@ -140,7 +130,7 @@ fn near(text: &str, at: usize, holes: &mut Holes) {
     }
     token(text, at, holes);
     let bytes = text.as_bytes();
-    let at = at + usize::from(rest.starts_with('"'));
+    let at = at + usize::from(rest.starts_with(['"', '-']));
     let back = bytes.get(..at).unwrap_or(&[]).iter().rev().take(NAME_BYTES_MAX);
     let start = at - back.take_while(|byte| is_name_byte(**byte)).count();
     let ahead = bytes.get(at..).unwrap_or(&[]).iter().take(NAME_BYTES_MAX);
@@ -215,4 +205,16 @@ fn named(text: &str, end: usize, holes: &mut Holes) {
         _ => at..enclosing_end(text, at),
     };
     holes.add(whole);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SEARCH, STEMS, Search};
+
+    #[test]
+    fn the_stems_are_few_enough_for_a_vector_search() {
+        assert!(STEMS.len() <= 64, "{}", STEMS.len());
+        assert!(STEMS.iter().all(|stem| stem.len() >= 3));
+        assert!(!matches!(*SEARCH, Search::Neither));
+    }
 }

@@ -108,7 +108,9 @@ fn a_named_format_takes_no_other_but_its_family() {
     let broken = br#"203.0.113.9 - - [20/Nov/2026:08:00:00 +0000] "-" 408 -"#;
     assert!(matches!(read(named(Format::Combined), combined), Parsed::Events(_)));
     assert!(matches!(read(named(Format::Combined), broken), Parsed::Events(_)));
-    assert!(matches!(read(named(Format::Haproxy), combined), Parsed::DeadLetter(_)));
+    let Parsed::DeadLetter(letter) = read(named(Format::Haproxy), combined) else { panic!() };
+    let said = "not haproxy, which the input is said to be: no `address:port` in front; ";
+    assert!(letter.detail.starts_with(said), "{}", letter.detail);
     let wrapped =
         br#"{"message":"203.0.113.9 - - [20/Nov/2026:08:00:00 +0000] \"GET / HTTP/1.1\" 200 5"}"#;
     assert!(matches!(read(named(Format::Combined), wrapped), Parsed::Events(_)));
@@ -146,6 +148,21 @@ fn the_most_specific_format_wins_over_the_first_lines() {
     assert_eq!(guess(&["", "#Fields: a b"]), None);
     let wrapped = serde_json::json!({ "message": combined }).to_string();
     assert_eq!(guess(&[&wrapped]), Some((Format::Combined, 1, 1.0)));
+}
+
+#[test]
+fn an_input_behind_an_unnamed_proxy_is_told_so() {
+    let line = br#"10.0.0.7 - - [20/Nov/2026:08:00:00 +0000] "GET / HTTP/1.1" 200 5"#;
+    let advised = |settings: Settings| {
+        let mut parser = parser(settings);
+        for _ in 0..1000 {
+            parser.line(line, PLACE, SEEN);
+        }
+        parser.advice().is_some()
+    };
+    assert!(advised(Settings::default()));
+    let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+    assert!(!advised(Settings { trusted_proxies, ..Settings::default() }));
 }
 
 #[test]

@@ -444,6 +444,90 @@ fn json_with_a_request_line_and_a_refusal() {
 }
 
 #[test]
+fn json_of_logstash() {
+    check(
+        r#"{"timestamp":"20/Nov/2026:08:00:00 +0000","clientip":"203.0.113.9","verb":"GET","request":"/a?b=c","httpversion":"1.1","response":"200","bytes":"571","agent":"x","referrer":"-"}"#,
+        &expect![[r#"
+            auth_kind "unknown"
+            client_ip "203.0.113.9"
+            event_time "2026-11-20T08:00:00.000Z"
+            format "json"
+            http_version "1.1"
+            method "GET"
+            path "/a"
+            query_keys ["b"]
+            response_bytes 571
+            status 200
+            user_agent "x""#]],
+    );
+}
+
+#[test]
+fn json_of_ecs() {
+    check(
+        r#"{"@timestamp":"2026-11-20T08:00:00.5Z","client":{"ip":"203.0.113.9"},"source":{"ip":"10.0.0.1"},"http":{"request":{"method":"GET"},"response":{"status_code":200,"body":{"bytes":5}},"version":"2"},"url":{"path":"/a","query":"b=c","domain":"api.example"},"user_agent":{"original":"x"},"user":{"name":"ann"},"service":{"name":"shop","version":"1.2"},"event":{"duration":1500000}}"#,
+        &expect![[r#"
+            auth_kind "basic"
+            client_ip "203.0.113.9"
+            duration_us 1500
+            event_time "2026-11-20T08:00:00.500Z"
+            format "json"
+            host "api.example"
+            http_version "2.0"
+            method "GET"
+            path "/a"
+            principal "ann"
+            query_keys ["b"]
+            response_bytes 5
+            service "shop"
+            service_version "1.2"
+            status 200
+            user_agent "x""#]],
+    );
+}
+
+#[test]
+fn json_of_kong_and_api_gateway() {
+    check(
+        r#"{"started_at":1795161600000,"client_ip":"203.0.113.9","request":{"method":"GET","uri":"/a?b=c","size":120,"headers":{"user-agent":"x","host":"api.example"}},"response":{"status":200,"size":700},"latencies":{"request":12,"proxy":10},"consumer":{"username":"ann"}}"#,
+        &expect![[r#"
+            attrs {"latencies.proxy":"10"}
+            auth_kind "unknown"
+            client_ip "203.0.113.9"
+            duration_us 12000
+            event_time "2026-11-20T08:00:00.012Z"
+            format "json"
+            host "api.example"
+            method "GET"
+            path "/a"
+            principal "ann"
+            query_keys ["b"]
+            request_bytes 120
+            response_bytes 700
+            service "api.example"
+            started_at "2026-11-20T08:00:00.000Z"
+            status 200
+            user_agent "x""#]],
+    );
+    check(
+        r#"{"requestId":"e9","ip":"203.0.113.9","requestTime":"20/Nov/2026:08:00:00 +0000","httpMethod":"GET","resourcePath":"/pets/{id}","path":"/pets/7","status":"200","protocol":"HTTP/1.1","responseLength":"5"}"#,
+        &expect![[r#"
+            auth_kind "unknown"
+            client_ip "203.0.113.9"
+            event_time "2026-11-20T08:00:00.000Z"
+            format "json"
+            http_version "1.1"
+            method "GET"
+            path "/pets/7"
+            request_id "e9"
+            response_bytes 5
+            route "/pets/{id}"
+            route_source "gateway"
+            status 200"#]],
+    );
+}
+
+#[test]
 fn our_own_event() {
     check(
         r#"{"event_time":"2026-11-20T08:00:00Z","client_ip":"203.0.113.9","method":"GET","path":"/v1/a?b=c","status":200,"duration_us":1500,"roles":["admin"],"owner":"team-shop","object_number":7,"deploy_age_s":340,"shoe_size":43,"attrs":{"k":"v"}}"#,
