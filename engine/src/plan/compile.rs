@@ -50,7 +50,7 @@ pub(super) fn rule(rule: &Arc<Rule>, lists: &Arc<Lists>) -> (Option<CompiledRule
     let key = match draft.key() {
         Ok(key) => key,
         Err(problem) => {
-            problems.push(problem);
+            problems.push(*problem);
             return (None, problems);
         }
     };
@@ -73,7 +73,7 @@ pub(super) fn reference(rule: &Arc<Rule>, lists: &Arc<Lists>) -> Result<Query, V
     if problems.iter().any(|problem| problem.level == Level::Error) {
         return Err(problems);
     }
-    let key = draft.key().map_err(|problem| vec![problem])?;
+    let key = draft.key().map_err(|problem| vec![*problem])?;
     let schema = draft.table.schema();
     let all: Vec<usize> = (0..schema.fields().len()).collect();
     let query = || {
@@ -174,7 +174,7 @@ impl<'r> Draft<'r> {
     }
 
     /// The output columns that form the key.
-    fn key(&self) -> std::result::Result<Vec<String>, Problem> {
+    fn key(&self) -> std::result::Result<Vec<String>, Box<Problem>> {
         if let Some(key) = &self.rule.key {
             return Ok(key.clone());
         }
@@ -182,19 +182,20 @@ impl<'r> Draft<'r> {
         let Some(grouped) = shape::grouped(&self.analyzed) else {
             let message = "the rule has no GROUP BY and no `key:`";
             let hint = "name the output columns that tell episodes apart: `key: [client_ip]`";
-            return Err(source.at(Level::Error, &["sql"], message).hint(hint));
+            return Err(Box::new(source.at(Level::Error, &["sql"], message).hint(hint)));
         };
         match grouped.keys(&self.output) {
             Ok(key) if key.is_empty() => {
                 let message = "the query has no GROUP BY, so all events are one key";
                 let hint = "add GROUP BY, or `key: []` if that is meant";
-                Err(source.in_sql(Level::Error, nowhere(), message).hint(hint))
+                Err(Box::new(source.in_sql(Level::Error, nowhere(), message).hint(hint)))
             }
             Ok(key) => Ok(key),
             Err(missing) => {
                 let message = format!("the GROUP BY column `{missing}` is not selected");
                 let hint = "add it to SELECT: a verdict names its key";
-                Err(source.in_sql(Level::Error, source.word("group"), message).hint(hint))
+                let at = source.word("group");
+                Err(Box::new(source.in_sql(Level::Error, at, message).hint(hint)))
             }
         }
     }

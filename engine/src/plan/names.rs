@@ -209,8 +209,8 @@ impl<'r> Names<'r> {
     }
 
     fn function(&mut self, function: &Function) {
-        let idents = function.name.0.iter().filter_map(|part| part.as_ident());
-        if let Some(ident) = idents.last() {
+        let mut idents = function.name.0.iter().filter_map(|part| part.as_ident());
+        if let Some(ident) = idents.next_back() {
             let named = Named::of(ident);
             self.functions.push(Named { name: named.name.to_lowercase(), at: named.at });
         }

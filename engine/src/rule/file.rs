@@ -84,13 +84,16 @@ pub(super) fn read(file: &SourceFile, overrides: &Overrides) -> (Option<Rule>, V
     }
     let root = match yaml::parse(file) {
         Ok(root) => root,
-        Err(problem) => return (None, vec![problem]),
+        Err(problem) => return (None, vec![*problem]),
     };
     let mut reader = Reader::new(file);
     let rule = RuleReader::new(&mut reader, &root).and_then(|rule| rule.read(&root, overrides));
     let rule = if reader.failed() { None } else { rule };
     (rule, reader.problems)
 }
+
+const LOUD: &str = "no test in which the rule fires";
+const QUIET: &str = "no test in which the rule stays quiet (`episodes: []`)";
 
 struct RuleReader<'r, 'f> {
     reader: &'r mut Reader<'f>,
@@ -405,7 +408,8 @@ impl<'r, 'f> RuleReader<'r, 'f> {
 
     fn tests(&mut self) -> Vec<super::TestCase> {
         let Some(node) = self.values.get("tests").copied() else {
-            self.untested(&(0..0), true, true);
+            self.untested(&(0..0), LOUD);
+            self.untested(&(0..0), QUIET);
             return Vec::new();
         };
         let before = self.reader.problems.len();
@@ -413,20 +417,19 @@ impl<'r, 'f> RuleReader<'r, 'f> {
         if self.reader.problems.len() == before {
             let fires = tests.iter().any(|test| !test.episodes.is_empty());
             let quiet = tests.iter().any(|test| test.episodes.is_empty());
-            self.untested(&node.span, !fires, !quiet);
+            if !fires {
+                self.untested(&node.span, LOUD);
+            }
+            if !quiet {
+                self.untested(&node.span, QUIET);
+            }
         }
         tests
     }
 
-    fn untested(&mut self, span: &Range<usize>, loud: bool, quiet: bool) {
+    fn untested(&mut self, span: &Range<usize>, missing: &str) {
         let hint = "add one under `tests:`";
-        let mut report = |missing: bool, message: &str| {
-            if missing {
-                self.reader.report(Level::Incomplete, span, message.to_owned(), hint);
-            }
-        };
-        report(loud, "no test in which the rule fires");
-        report(quiet, "no test in which the rule stays quiet (`episodes: []`)");
+        self.reader.report(Level::Incomplete, span, missing.to_owned(), hint);
     }
 }
 

@@ -168,8 +168,9 @@ impl<'f> Reader<'f> {
             Content::Null | Content::Text(_) | Content::Flag(_) => node.json(),
             Content::Whole(_) | Content::Ratio(_) => {
                 let json = node.json();
+                let usual = json.to_string();
                 match node.written(&self.file.text) {
-                    Some(written) if json.to_string() != written => Value::from(written),
+                    Some(written) if usual != written => Value::from(written),
                     _ => json,
                 }
             }

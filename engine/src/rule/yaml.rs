@@ -82,10 +82,10 @@ impl Node {
 }
 
 /// Reads a file that holds one document.
-pub(super) fn parse(file: &SourceFile) -> Result<Node, Problem> {
+pub(super) fn parse(file: &SourceFile) -> Result<Node, Box<Problem>> {
     match serde_saphyr::from_str::<Spanned<Raw>>(&file.text) {
         Ok(root) => Ok(node(root)),
-        Err(error) => Err(syntax(file, &error)),
+        Err(error) => Err(Box::new(syntax(file, &error))),
     }
 }
 

@@ -177,7 +177,7 @@ impl Pipeline {
                 () = stop.cancelled() => break,
                 fetched = self.reader.next(ReadLimits::default()) => fetched?,
             };
-            self.take(&fetched.records).await?;
+            Box::pin(self.take(&fetched.records)).await?;
             if self.reader.next_offset() >= target {
                 ready.ready();
             }
@@ -196,7 +196,7 @@ impl Pipeline {
             let Some(lane) = self.by_name.get(raw.input).copied() else { continue };
             if run.as_ref().is_some_and(|run| run.lane != lane || run.times.len() >= BATCH_ROWS_MAX)
             {
-                self.judge(run.take()).await?;
+                Box::pin(self.judge(run.take())).await?;
             }
             match raw.kind {
                 RawKind::Line => {
@@ -204,13 +204,13 @@ impl Pipeline {
                     self.line(run, raw, record);
                 }
                 RawKind::Mark => {
-                    self.judge(run.take()).await?;
+                    Box::pin(self.judge(run.take())).await?;
                     self.quiet(lane, raw.taken_ms).await?;
                 }
                 RawKind::Deploy => {}
             }
         }
-        self.judge(run).await
+        Box::pin(self.judge(run)).await
     }
 
     fn line(&mut self, run: &mut Run, raw: RawRecord<'_>, record: &Record) {
@@ -365,7 +365,7 @@ impl Pipeline {
         self.ends.push((now, next));
         let old =
             self.ends.iter().take_while(|(at, _)| now - at > self.wiring.retention_ms).count();
-        let trimmed = self.ends.drain(..old).last();
+        let trimmed = self.ends.drain(..old).next_back();
         if let Some((_, end)) = trimmed {
             self.wiring.raw.log().trim_before(RawLog::PARTITION, end).await?;
         }

@@ -69,7 +69,7 @@ impl Deploys {
                 match serde_json::from_slice(row) {
                     Ok(deploy) => deploys.push(deploy),
                     Err(error) => {
-                        tracing::error!(%error, "a stored deploy cannot be read; it does not join")
+                        tracing::error!(%error, "a stored deploy cannot be read; it does not join");
                     }
                 }
             }

@@ -187,7 +187,10 @@ fn same(want: &Value, got: &Value) -> bool {
             // Averages and ratios are written with a few digits.
             gap.is_some_and(|gap| gap <= 1e-6 * want.as_f64().unwrap_or(1.0).abs().max(1.0))
         }
-        (Value::String(text), other) | (other, Value::String(text)) => *text == other.to_string(),
+        (Value::String(text), other) | (other, Value::String(text)) => {
+            let written = other.to_string();
+            *text == written
+        }
         _ => false,
     }
 }
