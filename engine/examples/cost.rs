@@ -82,7 +82,7 @@ fn now() -> std::time::Instant {
 
 fn ruleset(count: usize) -> Result<Ruleset, Box<dyn Error>> {
     let file = |(place, (head, sql)): (usize, &(&str, &str))| SourceFile {
-        path: format!("cost/r{place}.yml").into(),
+        path: format!("cost/r{place}.yml"),
         text: format!(
             "title: r{place}\nseverity: low\n{head}\nsql: |\n  {sql}\ntests:\n  \
              - {{name: a, events: [], episodes: [{{}}]}}\n  - {{name: b, events: [], episodes: []}}\n"
@@ -123,7 +123,7 @@ fn traffic() -> Result<Vec<RecordBatch>, Box<dyn Error>> {
             path: Some(format!("/v1/orders/{}", pick(5_000, 11)).into()),
             route: Some(format!("/v1/r{}/{{id}}", pick(30, 7)).into()),
             route_login: Some(login),
-            status: Some(i32::try_from(status)?),
+            status: Some(status),
             response_bytes: Some(pick(1_000, 13)),
             user_agent: Some("curl/8.5.0".into()),
             service: Some("shop".into()),
