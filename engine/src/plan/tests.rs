@@ -43,7 +43,7 @@ fn compiled(head: &str, sql: &str) -> CompiledRule {
 
 /// The explanation without the hashes.
 #[track_caller]
-fn check(head: &str, sql: &str, expected: Expect) {
+fn check(head: &str, sql: &str, expected: &Expect) {
     let text = explain(&compiled(head, sql)).to_string();
     let lines = text.lines().filter(|l| !l.contains("  unit") && !l.contains("  episodes"));
     let lines = lines.map(|line| line.strip_prefix("  ").unwrap());
@@ -51,7 +51,7 @@ fn check(head: &str, sql: &str, expected: Expect) {
 }
 
 #[track_caller]
-fn check_wrong(head: &str, sql: &str, expected: Expect) {
+fn check_wrong(head: &str, sql: &str, expected: &Expect) {
     let (rules, mut problems) = load(&[file(head, sql)], &Settings::default());
     problems.extend(compile(&rules, &lists()).1);
     let rendered: Vec<String> = problems.iter().map(|problem| problem.render(false)).collect();
@@ -108,7 +108,7 @@ fn a_threshold_rule_keeps_rows_and_could_fire_early() {
     check(
         "window: 5m",
         STUFFING,
-        expect![[r#"
+        &expect![[r#"
             state    rows: the rows of the window are kept, up to 64 MiB
             fires    when a window closes, every 10s; HAVING stays true once it is, so panes can fire at the event that crosses
             panes    possible
@@ -128,7 +128,7 @@ fn a_rule_without_a_window_looks_at_one_event() {
         "key: [principal, route]",
         "SELECT principal, method || ' ' || route AS route, object_tenant FROM events e
          WHERE e.object_tenant <> e.tenant AND status BETWEEN 200 AND 299",
-        expect![[r#"
+        &expect![[r#"
             state    none: each event is judged alone
             fires    at the event
             panes    not needed
@@ -148,7 +148,7 @@ fn ratios_and_upper_bounds_fire_at_close() {
         "window: 10m",
         "SELECT principal, count(*) AS n FROM events GROUP BY principal
          HAVING count(*) FILTER (WHERE status >= 400) * 1.0 / count(*) >= 0.5 AND count(*) > 10",
-        expect![[r#"
+        &expect![[r#"
             state    rows: the rows of the window are kept, up to 64 MiB
             fires    when a window closes, every 20s; not earlier because of `count(1) FILTER (WHERE (status >= 400)) * 1.0 / count(1) >= 0.5`: a calculation on aggregates can rise and fall
             panes    possible
@@ -224,7 +224,7 @@ fn joins_windows_and_subqueries_keep_rows() {
          JOIN events allowed ON allowed.principal = denied.principal AND allowed.path = denied.path
          WHERE allowed.status = 200
          GROUP BY denied.principal",
-        expect![[r#"
+        &expect![[r#"
             state    rows: the rows of the window are kept, up to 64 MiB
             fires    when a window closes, every 20s; HAVING stays true once it is, so panes can fire at the event that crosses
             panes    not possible: a join; it looks at other rows than the one at hand
@@ -243,7 +243,7 @@ fn joins_windows_and_subqueries_keep_rows() {
              PARTITION BY principal ORDER BY event_time, event_id) AS step
            FROM events WHERE object_number IS NOT NULL) steps
          WHERE step = 1",
-        expect![[r#"
+        &expect![[r#"
               state    rows: the rows of the window are kept, up to 64 MiB
               fires    when a window closes, every 20s; not earlier because of `a window function`: only a grouping with a threshold can be known to stay true
               panes    not possible: a window function; panes hold aggregates by key: SELECT … GROUP BY … HAVING …
@@ -259,7 +259,7 @@ fn joins_windows_and_subqueries_keep_rows() {
         "window: 10m",
         "SELECT ja4, count(*) AS n FROM events GROUP BY ja4
          HAVING count(*) >= 10 AND count(*) * 2 > (SELECT count(*) FROM events)",
-        expect![[r#"
+        &expect![[r#"
             state    rows: the rows of the window are kept, up to 64 MiB
             fires    when a window closes, every 20s; not earlier because of `count(1) * 2 > (SELECT count(1) AS "count(*)" FROM events)`: a calculation on aggregates can rise and fall
             panes    possible
@@ -279,7 +279,7 @@ fn drops_can_be_read() {
         "window: 5m",
         "SELECT client_ip, count(*) AS late FROM drops WHERE reason = 'late'
          GROUP BY client_ip HAVING count(*) > 50",
-        expect![[r#"
+        &expect![[r#"
             state    rows: the rows of the window are kept, up to 64 MiB
             fires    when a window closes, every 10s; HAVING stays true once it is, so panes can fire at the event that crosses
             panes    possible
@@ -296,13 +296,14 @@ fn drops_can_be_read() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "most of them are messages")]
 fn unknown_names_are_all_named_with_the_nearest() {
     check_wrong(
         "window: 5m",
         "SELECT client_ip, cuont(*) AS n, count(DISTINCT acount) AS accounts
          FROM events WHERE stat = 401 AND regexp_lik(path, 'x')
          GROUP BY client_ip",
-        expect![[r#"
+        &expect![[r#"
             error: unknown function `cuont`
              --> x/rule.yml:5:21
               |
@@ -338,7 +339,7 @@ fn unknown_names_are_all_named_with_the_nearest() {
     check_wrong(
         "window: 5m",
         "SELECT ip, count(*) AS n FROM evens GROUP BY ip",
-        expect![[r#"
+        &expect![[r#"
         error: unknown table `evens`
          --> x/rule.yml:5:33
           |
@@ -350,7 +351,7 @@ fn unknown_names_are_all_named_with_the_nearest() {
     check_wrong(
         "key: a",
         "SELECT service AS a FROM deploys",
-        expect![[r#"
+        &expect![[r#"
         error: the table `deploys` cannot be read yet
          --> x/rule.yml:5:28
           |
@@ -362,7 +363,7 @@ fn unknown_names_are_all_named_with_the_nearest() {
     check_wrong(
         "window: 5m\nkey: a",
         "SELECT e.sensor AS a FROM events e JOIN drops d ON d.sensor = e.sensor",
-        expect![[r#"
+        &expect![[r#"
             error: a rule reads `events` or `drops`, not both
              --> x/rule.yml:6:43
               |
@@ -378,7 +379,7 @@ fn what_comes_later_says_so() {
     check_wrong(
         "key: principal",
         "SELECT principal FROM events WHERE first_seen('30d', principal, route)",
-        expect![[r#"
+        &expect![[r#"
             error: `first_seen` needs a memory of the past, which is not built yet
              --> x/rule.yml:5:38
               |
@@ -394,7 +395,7 @@ fn sql_that_is_not_sql_says_where() {
     check_wrong(
         "window: 5m",
         "SELECT client_ip, FROM events GROUP BY",
-        expect![[r#"
+        &expect![[r#"
         error: this is not SQL: expected an expression, found EOF
          --> x/rule.yml:5:3
           |
@@ -404,7 +405,7 @@ fn sql_that_is_not_sql_says_where() {
     check_wrong(
         "window: 5m",
         "DELETE FROM events",
-        expect![[r#"
+        &expect![[r#"
         error: a rule is a query and changes nothing
          --> x/rule.yml:5:3
           |
@@ -416,7 +417,7 @@ fn sql_that_is_not_sql_says_where() {
     check_wrong(
         "window: 5m",
         "SELECT 1; SELECT 2",
-        expect![[r#"
+        &expect![[r#"
         error: there is more than one statement
          --> x/rule.yml:5:3
           |
@@ -428,7 +429,7 @@ fn sql_that_is_not_sql_says_where() {
     check_wrong(
         "key: a",
         "SELECT 1 AS a",
-        expect![[r#"
+        &expect![[r#"
         error: the query reads no table
          --> x/rule.yml:5:3
           |
@@ -444,7 +445,7 @@ fn keys_are_named_and_selected() {
     check_wrong(
         "window: 5m",
         "SELECT count(*) AS n FROM events GROUP BY client_ip",
-        expect![[r#"
+        &expect![[r#"
             error: the GROUP BY column `client_ip` is not selected
              --> x/rule.yml:5:36
               |
@@ -456,7 +457,7 @@ fn keys_are_named_and_selected() {
     check_wrong(
         "",
         "SELECT client_ip FROM events WHERE status = 500",
-        expect![[r#"
+        &expect![[r#"
         error: the rule has no GROUP BY and no `key:`
          --> x/rule.yml:5:3
           |
@@ -468,7 +469,7 @@ fn keys_are_named_and_selected() {
     check_wrong(
         "window: 5m",
         "SELECT count(*) AS n FROM events",
-        expect![[r#"
+        &expect![[r#"
         error: the query has no GROUP BY, so all events are one key
          --> x/rule.yml:5:3
           |
@@ -480,7 +481,7 @@ fn keys_are_named_and_selected() {
     check_wrong(
         "key: [client_ip, acount]\nsubject: {ip: cliet_ip}",
         "SELECT client_ip, account FROM events",
-        expect![[r#"
+        &expect![[r#"
             error: the key `acount` is no output column of the query
              --> x/rule.yml:3:18
               |
@@ -500,7 +501,7 @@ fn keys_are_named_and_selected() {
     check_wrong(
         "window: 5m",
         "SELECT client_ip, path, count(*) AS n FROM events GROUP BY client_ip",
-        expect![[r#"
+        &expect![[r#"
             error: 'path' must appear in GROUP BY clause because it's not an aggregate expression
              --> x/rule.yml:5:21
               |
@@ -516,7 +517,7 @@ fn what_needs_a_window_says_so() {
     check_wrong(
         "key: client_ip",
         "SELECT client_ip, count(*) AS n FROM events GROUP BY client_ip",
-        expect![[r#"
+        &expect![[r#"
             error: an aggregate needs a window
              --> x/rule.yml:5:3
               |
@@ -528,7 +529,7 @@ fn what_needs_a_window_says_so() {
     check_wrong(
         "key: client_ip",
         "SELECT client_ip FROM events WHERE event_time > window_start()",
-        expect![[r#"
+        &expect![[r#"
             error: `window_start()` has no meaning without a window
              --> x/rule.yml:5:51
               |
@@ -540,7 +541,7 @@ fn what_needs_a_window_says_so() {
     check_wrong(
         "window: 48h",
         "SELECT client_ip, count(*) AS n FROM events GROUP BY client_ip",
-        expect![[r#"
+        &expect![[r#"
             error: the window 2d is longer than 1d, which rows are kept for
              --> x/rule.yml:3:9
               |
@@ -559,7 +560,7 @@ fn what_would_differ_between_runs_is_refused() {
            count(*) AS n
          FROM events WHERE event_time > now() AND random() < 0.5
          GROUP BY client_ip",
-        expect![[r#"
+        &expect![[r#"
             error: `first_value` depends on the order of rows, which is not given
              --> x/rule.yml:5:21
               |
@@ -595,7 +596,7 @@ fn what_would_differ_between_runs_is_refused() {
     check_wrong(
         "window: 5m\nkey: client_ip",
         "SELECT client_ip, row_number() OVER (PARTITION BY client_ip) AS n FROM events",
-        expect![[r#"
+        &expect![[r#"
             error: `row_number` depends on the order of rows, which is not given
              --> x/rule.yml:6:21
               |
@@ -608,7 +609,7 @@ fn what_would_differ_between_runs_is_refused() {
         "key: client_ip",
         "SELECT client_ip FROM events
          WHERE event_time - INTERVAL '1 month' > TIMESTAMP '2026-01-01T00:00:00Z'",
-        expect![[r#"
+        &expect![[r#"
             error: months and years differ in length
              --> x/rule.yml:6:22
               |
@@ -624,7 +625,7 @@ fn order_and_limit_need_a_meaning() {
     check_wrong(
         "key: path",
         "SELECT path FROM events ORDER BY path",
-        expect![[r#"
+        &expect![[r#"
         error: ORDER BY means nothing here: rows of a rule have no order
          --> x/rule.yml:5:36
           |
@@ -636,7 +637,7 @@ fn order_and_limit_need_a_meaning() {
     check_wrong(
         "window: 5m\nkey: path",
         "SELECT path FROM events LIMIT 5",
-        expect![[r#"
+        &expect![[r#"
         error: LIMIT without ORDER BY keeps rows by chance
          --> x/rule.yml:6:27
           |
@@ -664,7 +665,7 @@ fn types_lists_and_networks_are_checked() {
     check_wrong(
         "key: path",
         "SELECT path FROM events WHERE path + 1 > status",
-        expect![[r#"
+        &expect![[r#"
         error: expressions have incompatible types
          --> x/rule.yml:5:3
           |
@@ -674,7 +675,7 @@ fn types_lists_and_networks_are_checked() {
     check_wrong(
         "key: path",
         "SELECT path FROM events WHERE cidr_match(status, 4)",
-        expect![[r#"
+        &expect![[r#"
         error: function 'cidr_match' requires String, but received Int32 (DataType: Int32).. No function matches the given name and argument types 'cidr_match(Int32, Int64)'. You might need to add explicit type casts.
                    Candidate functions:
                    cidr_match(String, String)
@@ -688,7 +689,7 @@ fn types_lists_and_networks_are_checked() {
         "SELECT path FROM events
          WHERE cidr_match(client_ip, '10.0.0.0/33') OR in_list('offce', client_ip)
            OR in_list(path, client_ip)",
-        expect![[r#"
+        &expect![[r#"
             error: `10.0.0.0/33` is neither a network nor an address
              --> x/rule.yml:6:31
               |
@@ -721,7 +722,7 @@ fn output_columns_have_names_of_their_own() {
         "window: 5m\nkey: principal",
         "SELECT a.principal, b.principal, count(*) FROM events a JOIN events b ON a.path = b.path
          GROUP BY a.principal, b.principal",
-        expect![[r#"
+        &expect![[r#"
             warning: the output column `count(*)` has no name of its own
              --> x/rule.yml:6:3
               |

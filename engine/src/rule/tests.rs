@@ -59,7 +59,7 @@ fn example() -> Rule {
 
 /// Each line of `change` replaces the line of the example with the same key.
 #[track_caller]
-fn check(change: &str, expected: Expect) {
+fn check(change: &str, expected: &Expect) {
     let key = change.split(':').next().unwrap();
     let mut text = String::new();
     let mut skipping = false;
@@ -166,7 +166,7 @@ fn overrides_replace_values_and_change_the_version() {
 fn a_misspelt_key_names_the_nearest() {
     check(
         "tittle: x",
-        expect![[r#"
+        &expect![[r#"
         error: unknown key `tittle` in a rule file
           --> auth/x.yml:30:1
            |
@@ -181,7 +181,7 @@ fn a_misspelt_key_names_the_nearest() {
 fn all_mistakes_of_a_file_come_at_once() {
     check(
         "severity: hihg\nsevere: 1\nmode: canary\nrespond: [blok 30m, block, ticket now]",
-        expect![[r#"
+        &expect![[r#"
             error: `mode` stands here twice
               --> auth/x.yml:31:1
                |
@@ -196,7 +196,7 @@ fn all_mistakes_of_a_file_come_at_once() {
 fn a_slide_that_does_not_divide_names_those_that_do() {
     check(
         "slide: 7s",
-        expect![[r#"
+        &expect![[r#"
         error: the slide 7s does not divide the window 5m
           --> auth/x.yml:29:8
            |
@@ -207,7 +207,7 @@ fn a_slide_that_does_not_divide_names_those_that_do() {
     );
     check(
         "slide: 1s",
-        expect![[r#"
+        &expect![[r#"
         error: the slide 1s cuts the window 5m into 300 panes; at most 32
           --> auth/x.yml:29:8
            |
@@ -218,7 +218,7 @@ fn a_slide_that_does_not_divide_names_those_that_do() {
     );
     check(
         "slide: 10m",
-        expect![[r#"
+        &expect![[r#"
         error: the slide 10m is longer than the window 5m
           --> auth/x.yml:29:8
            |
@@ -229,7 +229,7 @@ fn a_slide_that_does_not_divide_names_those_that_do() {
     );
     check(
         "window: 7m13s\nslide: 1s",
-        expect![[r#"
+        &expect![[r#"
         error: `slide` stands here twice
           --> auth/x.yml:30:1
            |
@@ -244,7 +244,7 @@ fn a_slide_that_does_not_divide_names_those_that_do() {
 fn lengths_of_time_are_explained() {
     check(
         "rearm: 15",
-        expect![[r#"
+        &expect![[r#"
         error: `rearm`: `15` has no unit; write `15s`, `15m` or `15h`
           --> auth/x.yml:29:8
            |
@@ -253,7 +253,7 @@ fn lengths_of_time_are_explained() {
     );
     check(
         "rearm: 1 month",
-        expect![[r#"
+        &expect![[r#"
         error: `rearm`: months and years differ in length; write days, such as `30d`
           --> auth/x.yml:29:8
            |
@@ -262,7 +262,7 @@ fn lengths_of_time_are_explained() {
     );
     check(
         "window: 0s",
-        expect![[r#"
+        &expect![[r#"
         error: a window has a length
           --> auth/x.yml:29:9
            |
@@ -273,7 +273,7 @@ fn lengths_of_time_are_explained() {
     );
     check(
         "rearm: [5m]",
-        expect![[r#"
+        &expect![[r#"
         error: `rearm` is a length of time such as `5m`, found a list
           --> auth/x.yml:29:8
            |
@@ -286,7 +286,7 @@ fn lengths_of_time_are_explained() {
 fn parameters_have_values_and_are_used() {
     check(
         "with: {failure: 20, limit: 3}",
-        expect![[r#"
+        &expect![[r#"
         error: `$failures` has no value
           --> auth/x.yml:10:22
            |
@@ -313,7 +313,7 @@ fn parameters_have_values_and_are_used() {
     );
     check(
         "with: {failures: {a: 1}}",
-        expect![[r#"
+        &expect![[r#"
         error: `$failures` has no value
           --> auth/x.yml:10:22
            |
@@ -336,7 +336,7 @@ fn parameters_have_values_and_are_used() {
 fn subjects_modes_and_memory_are_known_words() {
     check(
         "subject: {adress: client_ip}",
-        expect![[r#"
+        &expect![[r#"
         error: unknown key `adress` in `subject`
           --> auth/x.yml:29:11
            |
@@ -347,7 +347,7 @@ fn subjects_modes_and_memory_are_known_words() {
     );
     check(
         "mode: liv",
-        expect![[r#"
+        &expect![[r#"
         error: unknown mode `liv`
           --> auth/x.yml:29:7
            |
@@ -358,7 +358,7 @@ fn subjects_modes_and_memory_are_known_words() {
     );
     check(
         "memory: 1TB",
-        expect![[r#"
+        &expect![[r#"
         error: `1TB` is not an amount of memory
           --> auth/x.yml:30:9
            |
@@ -369,7 +369,7 @@ fn subjects_modes_and_memory_are_known_words() {
     );
     check(
         "subject: none\nmemory: 128 MiB\nmode: off",
-        expect![[r#"
+        &expect![[r#"
         error: `mode` stands here twice
           --> auth/x.yml:31:1
            |
@@ -384,7 +384,7 @@ fn subjects_modes_and_memory_are_known_words() {
 fn what_is_not_yaml_says_where() {
     check(
         "why: a: b",
-        expect![[r#"
+        &expect![[r#"
         error: this is not YAML: mapping values are not allowed in this context
           --> auth/x.yml:29:7
            |
@@ -395,7 +395,7 @@ fn what_is_not_yaml_says_where() {
     );
     check(
         "title: again\ntitle: twice",
-        expect![[r#"
+        &expect![[r#"
         error: `title` stands here twice
           --> auth/x.yml:30:1
            |
@@ -406,7 +406,7 @@ fn what_is_not_yaml_says_where() {
     );
     check(
         "why: x\n---\ntitle: y",
-        expect![[r#"
+        &expect![[r#"
         error: a second document begins here
           --> auth/x.yml:31:1
            |
@@ -437,7 +437,7 @@ fn what_is_not_yaml_says_where() {
 fn sql_with_an_open_quote_says_so() {
     check(
         "sql: SELECT 'a FROM events WHERE $failures > 1",
-        expect![[r#"
+        &expect![[r#"
         error: the SQL cannot be read: Unterminated string literal
           --> auth/x.yml:24:13
            |
@@ -471,16 +471,17 @@ fn changed(tests: &str) -> String {
 }
 
 #[track_caller]
-fn check_tests(tests: &str, expected: Expect) {
+fn check_tests(tests: &str, expected: &Expect) {
     let (_, problems) = load_one(&changed(&format!("tests:\n{tests}")));
     expected.assert_eq(&problems);
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "most of them are messages")]
 fn mistakes_in_tests_name_the_value() {
     check_tests(
         "  - {name: a, events: [{statsu: 401, status: many}], episodes: []}",
-        expect![[r#"
+        &expect![[r#"
         error: unknown column `statsu`
           --> auth/x.yml:22:25
            |
@@ -497,7 +498,7 @@ fn mistakes_in_tests_name_the_value() {
     );
     check_tests(
         "  - {name: a, events: [{account: \"a{i%}\"}], episodes: []}",
-        expect![[r#"
+        &expect![[r#"
         error: `account`: `{i%}` lacks a number
           --> auth/x.yml:22:34
            |
@@ -506,7 +507,7 @@ fn mistakes_in_tests_name_the_value() {
     );
     check_tests(
         "  - {name: a, events: [{response_bytes: -1, each: 3}], episodes: []}",
-        expect![[r#"
+        &expect![[r#"
         error: `response_bytes`: is a number of at least 0, found -1
           --> auth/x.yml:22:41
            |
@@ -515,7 +516,7 @@ fn mistakes_in_tests_name_the_value() {
     );
     check_tests(
         "  - {name: a, events: [{each: 0}, {from: -1s}, 7], episodes: []}",
-        expect![[r#"
+        &expect![[r#"
         error: `each` is at least 1
           --> auth/x.yml:22:31
            |
@@ -538,7 +539,7 @@ fn mistakes_in_tests_name_the_value() {
     );
     check_tests(
         "  - {name: a, events: [{each: 200000}], episodes: []}",
-        expect![[r#"
+        &expect![[r#"
         error: the test has more than 100000 events
           --> auth/x.yml:22:24
            |
@@ -549,7 +550,7 @@ fn mistakes_in_tests_name_the_value() {
     );
     check_tests(
         "  - {events: [], episodes: []}\n  - {name: b}\n  - {name: c, events: []}",
-        expect![[r#"
+        &expect![[r#"
         error: the test has no `name:`
           --> auth/x.yml:22:5
            |
@@ -584,7 +585,7 @@ fn mistakes_in_tests_name_the_value() {
     );
     check_tests(
         "  - {name: a, lines: [x], episodes: [{open: 5s, span: [1s], key: [a]}]}",
-        expect![[r#"
+        &expect![[r#"
             error: unknown key `open` in an episode
               --> auth/x.yml:22:39
                |
@@ -653,7 +654,7 @@ fn context_and_times_of_tests_are_read() {
 fn mistakes_in_context_are_named() {
     check_tests(
         "  - {name: a, events: [], episodes: [], deploys: [{servce: shop}], identities: [{roles: []}]}",
-        expect![[r#"
+        &expect![[r#"
             error: not a deploy: unknown field `servce`, expected one of `service`, `environment`, `deploy_id`, `deployed_at`, `version`, `commit`, `change_id`, `repository`, `pipeline_run`, `owner`, `action`
               --> auth/x.yml:22:51
                |
@@ -668,7 +669,7 @@ fn mistakes_in_context_are_named() {
     );
     check_tests(
         "  - {name: a, events: [], episodes: [], deploys: [{service: a, deployed_at: noon}]}",
-        expect![[r#"
+        &expect![[r#"
             error: `deployed_at`: `noon` is not a length of time; write such as `30s`, `5m`, `1h`
               --> auth/x.yml:22:77
                |

@@ -49,7 +49,7 @@ fn sorted(verdicts: &[Verdict]) -> Vec<Verdict> {
 
 /// The verdicts of one rule over one partition, in order.
 #[track_caller]
-fn check(rule: Text, events: Vec<Seen>, expected: Expect) {
+fn check(rule: Text, events: Vec<Seen>, expected: &Expect) {
     let fed = run(&ruleset(&[rule]), &numbered(events), 4_096);
     expected.assert_eq(&(rendered(&fed.verdicts).join("\n") + "\n"));
 }
@@ -60,7 +60,7 @@ fn a_threshold_opens_at_the_event_that_crossed_it_and_closes_once() {
     check(
         COUNT,
         events,
-        expect![[r#"
+        &expect![[r#"
         opened count r1 client_ip="192.0.2.1" [10000, 70000) at 69000: n=3
         closed count r2 client_ip="192.0.2.1" [10000, 120000) at 69000: n=5
     "#]],
@@ -73,7 +73,7 @@ fn silence_longer_than_the_reach_is_another_episode() {
     check(
         COUNT,
         burst(0).chain(burst(300_000)).collect(),
-        expect![[r#"
+        &expect![[r#"
         opened count r1 client_ip="192.0.2.1" [-50000, 10000) at 2000: n=3
         closed count r2 client_ip="192.0.2.1" [-50000, 60000) at 2000: n=3
         opened count r1 client_ip="192.0.2.1" [250000, 310000) at 302000: n=3
@@ -88,7 +88,7 @@ fn a_ratio_fires_at_the_close_of_its_window() {
     check(
         RATIO,
         vec![failure(1_000, 1), failure(2_000, 1), ok(3_000)],
-        expect![[r#"
+        &expect![[r#"
         opened ratio r1 client_ip="192.0.2.1" [-40000, 20000) at 20000: last_path="/p0" share=0.6666666666666666
         closed ratio r2 client_ip="192.0.2.1" [-40000, 60000) at 20000: last_path="/p0" share=0.6666666666666666
     "#]],
@@ -101,7 +101,7 @@ fn a_rule_without_state_fires_at_each_event_and_links_them() {
     check(
         NONE,
         vec![broken(0), broken(15_000), broken(16_000), broken(31_001)],
-        expect![[r#"
+        &expect![[r#"
         opened none r1 client_ip="192.0.2.2" [0, 0] at 0: path="/p0" status=500
         updated none r2 client_ip="192.0.2.2" [0, 15000] at 15000: path="/p0" status=500
         opened none r1 client_ip="192.0.2.2" [31001, 31001] at 31001: path="/p0" status=500
@@ -117,7 +117,7 @@ fn rows_of_all_keys_are_judged_together_where_the_query_compares_them() {
     check(
         SHARE,
         events,
-        expect![[r#"
+        &expect![[r#"
         opened share r1 client_ip="192.0.2.1" [-30000, 30000) at 30000: n=3
         closed share r2 client_ip="192.0.2.1" [-30000, 60000) at 30000: n=3
     "#]],

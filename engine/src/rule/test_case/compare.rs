@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(expected: &[ExpectedEpisode], in_order: bool, answer: Expect) {
+    fn check(expected: &[ExpectedEpisode], in_order: bool, answer: &Expect) {
         let mismatches = compare(expected, &run(), Comparison { base: BASE, in_order });
         let lines: Vec<String> = mismatches.iter().map(ToString::to_string).collect();
         answer.assert_eq(&lines.join("\n"));
@@ -310,11 +310,11 @@ mod tests {
 
     #[test]
     fn what_was_expected_gives_no_difference() {
-        check(&[want("a", 57, 20), want("b", 70, 21)], true, expect![[""]]);
+        check(&[want("a", 57, 20), want("b", 70, 21)], true, &expect![[""]]);
         let mut spanned = want("b", 1, 1);
         spanned.span_ms = Some((0, 130_000));
         spanned.totals = serde_json::Map::from_iter([("ratio".to_owned(), json!(0.500_000_1))]);
-        check(&[spanned, want("a", 1, 1)], false, expect![[""]]);
+        check(&[spanned, want("a", 1, 1)], false, &expect![[""]]);
     }
 
     #[test]
@@ -322,7 +322,7 @@ mod tests {
         check(
             &[want("a", 54, 19), want("c", 1, 1)],
             true,
-            expect![[r#"
+            &expect![[r#"
                 episode 1 {ip: a}: opens at 57s, expected 54s
                 episode 1 {ip: a}: `n` is 20, expected 19
                 episode 2 {ip: c}: expected, but none closed
@@ -334,7 +334,7 @@ mod tests {
         check(
             &[spanned, want("b", 70, 21)],
             false,
-            expect![[r#"
+            &expect![[r#"
                 episode 1 {ip: a}: spans 0s..1m57s, expected 0s..1m
                 episode 1 {ip: a}: at the close `m` is absent, expected 1"#]],
         );
@@ -343,8 +343,8 @@ mod tests {
     #[test]
     fn order_counts_in_the_plain_run_only() {
         let swapped = [want("b", 70, 21), want("a", 57, 20)];
-        check(&swapped, true, expect!["the episodes open in another order: {ip: a}, {ip: b}"]);
-        check(&swapped, false, expect![""]);
+        check(&swapped, true, &expect!["the episodes open in another order: {ip: a}, {ip: b}"]);
+        check(&swapped, false, &expect![""]);
     }
 
     #[test]
