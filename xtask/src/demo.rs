@@ -85,7 +85,7 @@ fn prepare() -> Result<bool, Trouble> {
 fn build() -> Result<PathBuf, Trouble> {
     println!("building tidegate (the first time takes minutes, later ones seconds)");
     let watch = Stopwatch::start();
-    if !succeeds(place::cargo().args(["build", "--package", "tidegate"]))? {
+    if !succeeds(&mut place::build())? {
         return Err(Trouble::no("the build failed; the errors stand above"));
     }
     println!("built in {}\n", spoken(watch.elapsed()));

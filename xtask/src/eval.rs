@@ -37,8 +37,7 @@ pub(crate) fn run(args: &mut Args) -> Result<(), Trouble> {
     let corpora = args.option("--corpora")?.map(PathBuf::from);
     let write = args.flag("--write");
     args.finish()?;
-    let mut build = place::cargo();
-    if !succeeds(build.args(["build", "--package", "tidegate"]))? {
+    if !succeeds(&mut place::build())? {
         return Err(Trouble::no("the build failed; the errors stand above"));
     }
     let page = write.then(|| place::root().join("docs/eval.md"));

@@ -60,6 +60,14 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// The cargo command that builds the binary. Examples ask for the features that tests ask for, so
+/// that DataFusion, which takes minutes, is built once for the demo, the tests and this.
+pub(crate) fn build() -> Command {
+    let mut command = cargo();
+    command.args(["build", "--workspace", "--bins", "--examples"]);
+    command
+}
+
 /// Makes a folder and those above it.
 pub(crate) fn folder(path: &Path) -> Result<PathBuf, Trouble> {
     std::fs::create_dir_all(path).map_err(|e| Trouble::io("make folder", path, &e))?;

@@ -3,6 +3,7 @@
 //! Owns: which of our fields stands for which of theirs, and the score. Never: parsing.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde_json::Value;
 
@@ -163,6 +164,8 @@ fn wanted(field: &str, value: &Value) -> Option<String> {
     match field {
         "referrer" => host_and_path(&plain),
         "query" => Some(keys(&plain)),
+        // One address in any spelling; ours is the shortest.
+        "client_ip" => Some(plain.parse::<IpAddr>().map_or(plain, |ip| ip.to_string())),
         _ => Some(plain),
     }
 }
@@ -267,6 +270,13 @@ mod tests {
             3,
             4,
         );
+    }
+
+    #[test]
+    fn an_address_is_compared_in_its_shortest_spelling() {
+        let event = json!({"client_ip": "2001:db8::1"});
+        check(&json!({"client_ip": "2001:0DB8:0000::0:1"}), &event, 1, 1);
+        check(&json!({"client_ip": "2001:0DB8:0000::0:2"}), &event, 0, 1);
     }
 
     #[test]
