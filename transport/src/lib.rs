@@ -10,6 +10,7 @@
 //! | append to, read, trim one topic | [`Log`], [`Reader`] |
 //! | write so that nothing is skipped | [`Output`], [`Receipt`] |
 //! | share partitions among processes | [`Group`], [`GroupEvent`] |
+//! | read the partitions that a group gives, a task each | [`Share`] |
 //! | turn records of one topic into records of another, exactly once | [`hop`] |
 //! | read what a hop wrote | [`OriginGate`] |
 //! | keep small state that survives a crash | [`embedded::Table`] |
@@ -28,10 +29,12 @@ pub mod memory;
 mod origin;
 mod output;
 mod record;
+mod share;
 
 pub use error::LogError;
 pub use group::{Group, GroupEvent, RevokeAck};
 pub use log::{Bounds, Fetched, Log, ReadLimits, Reader};
-pub use origin::{Admission, GateError, Kind, Origin, OriginGate, Stamp};
+pub use origin::{Admission, DROP_HEADER, GateError, Kind, Origin, OriginGate, Stamp};
 pub use output::{Output, Receipt};
 pub use record::{NewRecord, NextOffset, Offset, OffsetRange, Partition, Record, TopicId};
+pub use share::{Attempt, Given, Share};

@@ -7,7 +7,8 @@
 //! Header `tidegate-origin`, big-endian: version 1 (1 byte), topic id of the input (16), offset
 //! (8), index (4), flags (1: bit 0 *last*, bit 1 *has upstream*), and with bit 1 the origin that
 //! the input itself carried: offset (8), index (4). Header `tidegate-void` holds the reason of a
-//! record without content, `tidegate-time` the time (8) of a time mark.
+//! record without content, `tidegate-drop` the dead letter that went with it, `tidegate-time` the
+//! time (8) of a time mark.
 
 use bytes::Bytes;
 use runtime::error::{Class, Classified};
@@ -18,6 +19,8 @@ use crate::record::{NewRecord, Offset, Partition, Record, TopicId};
 pub(crate) const ORIGIN_HEADER: &str = "tidegate-origin";
 /// The header with the reason of a void record.
 pub(crate) const VOID_HEADER: &str = "tidegate-void";
+/// The header with the dead letter of a void record, for rules over what was dropped.
+pub const DROP_HEADER: &str = "tidegate-drop";
 /// The header with the time of a time mark.
 pub(crate) const TIME_HEADER: &str = "tidegate-time";
 

@@ -8,10 +8,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::HopError;
 use crate::error::LogError;
 use crate::log::{Bounds, Log};
-use crate::origin::{Admission, GateError, Kind, Origin, OriginGate, Stamp};
+use crate::origin::{Admission, DROP_HEADER, GateError, Kind, Origin, OriginGate, Stamp};
 use crate::record::{NewRecord, NextOffset, Offset, Partition, Record, TopicId};
 
 /// The index of a time mark, which is not one of its input's records.
@@ -43,6 +45,8 @@ pub struct Produced {
     pub dead_letters: Vec<NewRecord>,
     /// Why there are no records, when there are none.
     pub void_reason: Cow<'static, str>,
+    /// Goes along with the void, in a header, to whoever judges what was dropped.
+    pub dropped: Option<Bytes>,
 }
 
 impl Produced {
@@ -125,7 +129,7 @@ struct Plan {
 enum Fate {
     /// The transform answers for it.
     Answer,
-    Void(String),
+    Void(String, Option<Bytes>),
     Mark(i64),
 }
 
@@ -235,7 +239,7 @@ impl Hop {
         for mut plan in plans {
             let produced = match std::mem::replace(&mut plan.fate, Fate::Answer) {
                 Fate::Answer => answers.next().unwrap_or_default(),
-                Fate::Void(reason) => Produced::nothing(reason),
+                Fate::Void(reason, dropped) => Produced { dropped, ..Produced::nothing(reason) },
                 Fate::Mark(time_ms) => {
                     written.records.push(self.marked(time_ms, plan.upstream));
                     continue;
@@ -267,9 +271,11 @@ impl Hop {
         let fate = match gate.admit(record) {
             Ok(Admission::Repeat) => return Ok(None),
             Ok(Admission::Payload(_)) => Fate::Answer,
-            Ok(Admission::Void(_, reason)) => Fate::Void(reason),
+            Ok(Admission::Void(_, reason)) => {
+                Fate::Void(reason, record.header(DROP_HEADER).cloned())
+            }
             Ok(Admission::Mark(time_ms)) => Fate::Mark(time_ms),
-            Err(GateError::Foreign { .. }) => Fate::Void(FOREIGN.to_owned()),
+            Err(GateError::Foreign { .. }) => Fate::Void(FOREIGN.to_owned(), None),
             Err(source) => {
                 return Err(HopError::Gate { topic: Arc::clone(&self.input), source });
             }
@@ -300,6 +306,8 @@ impl Hop {
             };
             let timestamp_ms = plan.timestamp_ms;
             let mut void = NewRecord { timestamp_ms, ..NewRecord::default() };
+            let dropped = produced.dropped.map(|dropped| (DROP_HEADER.to_owned(), dropped));
+            void.headers.extend(dropped);
             *written.voids.entry(reason.clone()).or_default() += 1;
             stamp(first, true).write(&Kind::Void(reason.into_owned()), &mut void);
             written.records.push(void);
