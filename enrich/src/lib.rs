@@ -13,6 +13,7 @@ mod context;
 mod deploys;
 mod facts;
 mod folder;
+mod hop;
 mod identities;
 mod joiner;
 mod metrics;
@@ -31,6 +32,7 @@ pub use deploys::{
     deploys_router, parse_deploys,
 };
 pub use folder::{Watch, load_folder};
+pub use hop::EventsToEnriched;
 pub use identities::{ApiKey, Identities, Identity, PrincipalKind};
 pub use joiner::{JoinOptions, Joiner};
 pub use metrics::EnrichMetrics;

@@ -15,6 +15,7 @@ mod dead;
 mod detect;
 mod envelope;
 mod format;
+mod hop;
 pub mod input;
 mod keys;
 mod mask;
@@ -30,6 +31,7 @@ mod watch;
 
 pub use detect::{Guess, LINES_LOOKED_AT};
 pub use format::{Format, FormatError, Mapping, MappingError};
+pub use hop::LinesToEvents;
 pub use keys::Keys;
 pub use parser::{Fed, LINE_BYTES_MAX, Parsed, Parser, Place, detect};
 pub use settings::{Choice, Settings, Zone, ZoneError};

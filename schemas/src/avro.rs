@@ -254,6 +254,92 @@ impl EventDecoder {
     }
 }
 
+/// Records of a topic, read.
+#[derive(Debug, Default)]
+pub struct EventsRead {
+    /// The events of the records that could be read, in their order, in one batch or several.
+    pub batches: Vec<RecordBatch>,
+    /// By record: what stood in the way of reading it.
+    pub failures: Vec<Option<CodecError>>,
+}
+
+/// Reads records of a topic, some of which may be torn or foreign.
+#[derive(Debug)]
+pub struct EventReader {
+    kind: RecordKind,
+    /// By id, in the Confluent wire format; absent: single-object encoding.
+    writers: Option<Vec<(u32, String)>>,
+    decoder: Option<EventDecoder>,
+}
+
+impl EventReader {
+    /// Reads single-object encoding.
+    #[must_use]
+    pub fn single_object(kind: RecordKind) -> Self {
+        Self { kind, writers: None, decoder: None }
+    }
+
+    /// Reads the Confluent wire format of writers with these schemas.
+    #[must_use]
+    pub fn confluent(kind: RecordKind, writers: Vec<(u32, String)>) -> Self {
+        Self { kind, writers: Some(writers), decoder: None }
+    }
+
+    /// Reads these records.
+    pub fn read<'r>(&mut self, records: impl Iterator<Item = &'r [u8]>) -> EventsRead {
+        let mut read = EventsRead::default();
+        let mut held = 0;
+        for record in records {
+            let failure = self.decoder().and_then(|decoder| decoder.push(record)).err();
+            if failure.is_none() {
+                held += 1;
+            }
+            let is_bad = failure.is_some();
+            read.failures.push(failure);
+            if is_bad || held == BATCH_ROWS_MAX {
+                self.flush(&mut read, &mut held);
+            }
+            if is_bad {
+                self.decoder = None;
+            }
+        }
+        self.flush(&mut read, &mut held);
+        read
+    }
+
+    fn decoder(&mut self) -> Result<&mut EventDecoder, CodecError> {
+        let decoder = match self.decoder.take() {
+            Some(decoder) => decoder,
+            None => match &self.writers {
+                None => EventDecoder::single_object(self.kind, &[])?,
+                Some(writers) => {
+                    let writers: Vec<(u32, &str)> =
+                        writers.iter().map(|(id, text)| (*id, text.as_str())).collect();
+                    EventDecoder::confluent(self.kind, &writers)?
+                }
+            },
+        };
+        Ok(self.decoder.insert(decoder))
+    }
+
+    /// Gives out what the decoder holds: the last `held` records that could be read.
+    fn flush(&mut self, read: &mut EventsRead, held: &mut usize) {
+        let flushed = self.decoder.as_mut().map_or(Ok(None), EventDecoder::flush);
+        match flushed {
+            Ok(batch) => read.batches.extend(batch),
+            Err(error) => {
+                let reason = error.to_string();
+                let good = read.failures.iter_mut().rev().filter(|failure| failure.is_none());
+                for failure in good.take(*held) {
+                    *failure = Some(CodecError::Malformed { reason: reason.clone() });
+                }
+                self.decoder = None;
+            }
+        }
+        *held = 0;
+    }
+}
+
 fn explained(text: &str) -> CodecError {
     if text.contains("fingerprint") {
         CodecError::UnknownSchema { name: text.to_owned() }

@@ -85,3 +85,16 @@ pub struct DeadLetter {
     #[serde(default)]
     pub line: String,
 }
+
+impl DeadLetter {
+    /// Key and value of its record: the origin, and JSON. The same letter twice is one.
+    #[must_use]
+    pub fn record(&self) -> (Option<String>, Vec<u8>) {
+        let key = self.origin.as_ref().map(|origin| {
+            let Origin { topic, partition, offset, index } = origin;
+            format!("{topic}/{partition}/{offset}/{index}")
+        });
+        // A letter has only texts and numbers, so that it always can be written.
+        (key, serde_json::to_vec(self).unwrap_or_default())
+    }
+}

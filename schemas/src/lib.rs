@@ -16,7 +16,9 @@ mod order;
 mod time;
 mod verdict;
 
-pub use avro::{CodecError, EventDecoder, EventEncoder, Framing, RecordKind};
+pub use avro::{
+    CodecError, EventDecoder, EventEncoder, EventReader, EventsRead, Framing, RecordKind,
+};
 pub use batch::{BATCH_ROWS_MAX, BatchBuilder, arrow_schema, arrow_type, event_at};
 pub use dead_letter::{DeadLetter, Reason};
 pub use deploy::{Deploy, DeployAction};

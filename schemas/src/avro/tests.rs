@@ -1,7 +1,7 @@
 use expect_test::expect_file;
 use proptest::prelude::{Strategy, any, proptest};
 
-use super::{CodecError, EventDecoder, EventEncoder, Framing, RecordKind};
+use super::{CodecError, EventDecoder, EventEncoder, EventReader, Framing, RecordKind};
 use crate::batch::{BatchBuilder, event_at};
 use crate::field::{Event, Section};
 use crate::time::EventTime;
@@ -165,5 +165,26 @@ proptest! {
         let event = Event { path: Some(path.into()), status, ..Event::default() };
         let crossed = round_trip(RecordKind::Access, Framing::SingleObject, std::slice::from_ref(&event));
         assert_eq!(crossed, [event]);
+    }
+}
+
+#[test]
+fn a_torn_record_costs_nobody_else() {
+    let mut builder = BatchBuilder::default();
+    for status in [200, 201, 202] {
+        builder.push(&Event { status: Some(status), ..Event::default() });
+    }
+    let mut encoder = EventEncoder::new(RecordKind::Access, Framing::SingleObject).unwrap();
+    let mut records = encoder.encode(&builder.finish().unwrap()).unwrap();
+    records.insert(1, bytes::Bytes::from_static(b"\xc3\x01torn"));
+    records.insert(3, bytes::Bytes::new());
+    let mut reader = EventReader::single_object(RecordKind::Access);
+    for _ in 0..2 {
+        let read = reader.read(records.iter().map(|record| &**record));
+        let bad: Vec<bool> = read.failures.iter().map(Option::is_some).collect();
+        assert_eq!(bad, [false, true, false, true, false]);
+        let rows = read.batches.iter().flat_map(|b| (0..b.num_rows()).map(move |row| (b, row)));
+        let statuses: Vec<_> = rows.map(|(batch, row)| event_at(batch, row).status).collect();
+        assert_eq!(statuses, [Some(200), Some(201), Some(202)]);
     }
 }

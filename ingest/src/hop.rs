@@ -1,0 +1,104 @@
+//! Raw records to access events, for one partition of a topic.
+//!
+//! Owns: which records a raw record gives, and the dead letter of one that gives none.
+//! Never: reading or writing logs; `transport::hop` does.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use runtime::clock::Clock;
+use schemas::{BATCH_ROWS_MAX, BatchBuilder, CodecError, DeadLetter, EventEncoder, EventTime};
+use transport::hop::{Produced, Transform};
+use transport::{NewRecord, Record};
+
+use crate::parser::{Fed, Parser, Place};
+
+/// The transform of one partition.
+#[derive(Debug)]
+pub struct LinesToEvents {
+    topic: Arc<str>,
+    parser: Parser,
+    encoder: EventEncoder,
+    clock: Clock,
+}
+
+/// What became of a record, before its events are encoded.
+enum Gave {
+    Events(usize),
+    Dead(Box<DeadLetter>),
+    Directive,
+}
+
+impl LinesToEvents {
+    /// Reads records of `topic` with this parser.
+    #[must_use]
+    pub fn new(topic: &Arc<str>, parser: Parser, encoder: EventEncoder, clock: Clock) -> Self {
+        Self { topic: Arc::clone(topic), parser, encoder, clock }
+    }
+
+    fn encode(&mut self, builder: &mut BatchBuilder, to: &mut Vec<Bytes>) -> Result<(), String> {
+        let batch = builder.finish().map_err(|error| error.to_string())?;
+        let encoded = self.encoder.encode(&batch);
+        to.extend(encoded.map_err(|error: CodecError| error.to_string())?);
+        Ok(())
+    }
+}
+
+impl Transform for LinesToEvents {
+    fn apply(&mut self, batch: &[Record]) -> Vec<Produced> {
+        let now = self.clock.unix_ms();
+        let mut builder = BatchBuilder::default();
+        let mut encoded = Vec::with_capacity(batch.len());
+        let mut gave = Vec::with_capacity(batch.len());
+        let mut failure = None;
+        for record in batch {
+            let taken = record.timestamp_ms.unwrap_or(now);
+            let partition = record.partition.0;
+            let place = Place { topic: &self.topic, partition, offset: record.offset.0 };
+            let fed = self.parser.feed(&record.value, place, EventTime(taken), &mut builder);
+            let fed = match fed {
+                Fed::Events(events) => Gave::Events(events),
+                Fed::DeadLetter(letter) => Gave::Dead(letter),
+                Fed::Directive(_) => Gave::Directive,
+            };
+            gave.push((fed, taken));
+            if builder.len() >= BATCH_ROWS_MAX {
+                failure = failure.or(self.encode(&mut builder, &mut encoded).err());
+            }
+        }
+        failure = failure.or(self.encode(&mut builder, &mut encoded).err());
+        let mut encoded = encoded.into_iter();
+        gave.into_iter()
+            .map(|(gave, taken)| produced(gave, taken, &mut encoded, failure.as_deref()))
+            .collect()
+    }
+}
+
+fn produced(
+    gave: Gave,
+    taken: i64,
+    encoded: &mut impl Iterator<Item = Bytes>,
+    failure: Option<&str>,
+) -> Produced {
+    match gave {
+        Gave::Events(_) if failure.is_some() => {
+            // Our own columns did not fit our own schema.
+            let why = format!("not-encoded: {}", failure.unwrap_or_default());
+            Produced::nothing(why)
+        }
+        Gave::Events(events) => {
+            let record = |value| NewRecord { timestamp_ms: Some(taken), ..NewRecord::new(value) };
+            Produced { records: encoded.take(events).map(record).collect(), ..Produced::default() }
+        }
+        Gave::Directive => Produced::nothing("directive"),
+        Gave::Dead(letter) => {
+            let (key, value) = letter.record();
+            let record = NewRecord { key: key.map(Bytes::from), ..NewRecord::new(value.clone()) };
+            let dead = Produced::dead(letter.reason.name(), vec![record]);
+            Produced { dropped: Some(Bytes::from(value)), ..dead }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

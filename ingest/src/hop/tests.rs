@@ -1,0 +1,54 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use runtime::clock::Clock;
+use schemas::{EventDecoder, EventEncoder, Framing, RecordKind, event_at};
+use transport::hop::{Produced, Transform};
+use transport::{Offset, Partition, Record};
+
+use super::LinesToEvents;
+use crate::{Keys, Parser, Settings};
+
+const LINE: &str = r#"203.0.113.9 - - [20/Nov/2026:08:00:00 +0000] "GET /v1/a?b=c HTTP/1.1" 200 5"#;
+
+fn apply(lines: &[&str]) -> Vec<Produced> {
+    let encoder = EventEncoder::new(RecordKind::Access, Framing::SingleObject).unwrap();
+    let parser = Parser::new(Settings::default(), Keys::new([7; 16]));
+    let topic = Arc::from("access.raw");
+    let mut stage = LinesToEvents::new(&topic, parser, encoder, Clock::system());
+    let record = |(offset, line): (i64, &&str)| Record {
+        partition: Partition(2),
+        offset: Offset(offset),
+        timestamp_ms: Some(5),
+        key: None,
+        value: Bytes::copy_from_slice(line.as_bytes()),
+        headers: Vec::new(),
+    };
+    stage.apply(&(10..).zip(lines).map(record).collect::<Vec<_>>())
+}
+
+#[test]
+fn each_record_gives_its_own_events_stamped_with_the_time_of_the_raw_log() {
+    let produced = apply(&[LINE, "neither this", LINE]);
+    let counts: Vec<usize> = produced.iter().map(|produced| produced.records.len()).collect();
+    assert_eq!(counts, [1, 0, 1]);
+    assert_eq!(produced[0].records[0].timestamp_ms, Some(5));
+    let mut decoder = EventDecoder::single_object(RecordKind::Access, &[]).unwrap();
+    decoder.push(&produced[2].records[0].value).unwrap();
+    let batch = decoder.flush().unwrap().unwrap();
+    let event = event_at(&batch, 0);
+    assert_eq!(event.path.as_deref(), Some("/v1/a"));
+    let id = schemas::event_id_of("access.raw", 2, 12, 0);
+    assert_eq!(event.event_id.as_deref(), Some(id.as_str()));
+}
+
+#[test]
+fn what_cannot_be_used_goes_to_the_dead_letters_and_along_with_the_void() {
+    let produced = apply(&[LINE, "neither this"]);
+    let dead = &produced[1];
+    assert_eq!(dead.void_reason, "unknown_format");
+    assert_eq!(dead.dead_letters.len(), 1);
+    assert_eq!(dead.dropped.as_ref(), Some(&dead.dead_letters[0].value));
+    let key = dead.dead_letters[0].key.as_deref().unwrap();
+    assert_eq!(std::str::from_utf8(key).unwrap(), "access.raw/2/11/0");
+}
