@@ -58,6 +58,20 @@ pub enum CodecError {
         /// What the decoder said.
         reason: String,
     },
+    /// A schema that is not Avro, or of a kind that is not read here.
+    #[error("schema cannot be used: {reason}")]
+    Schema {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A record of our own that its schema has no place for.
+    #[error("`{place}` does not fit its schema, which takes {wanted}; this is a bug of Tidegate")]
+    Unfit {
+        /// Record and field.
+        place: String,
+        /// What the schema takes there.
+        wanted: String,
+    },
     /// Arrow or Avro refused a batch or a schema of our own.
     #[error("encode records")]
     Arrow(#[from] ArrowError),

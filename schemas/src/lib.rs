@@ -15,6 +15,7 @@ mod json;
 mod order;
 mod time;
 mod verdict;
+mod wire;
 
 pub use avro::{
     CodecError, EventDecoder, EventEncoder, EventReader, EventsRead, Framing, RecordKind,
@@ -29,3 +30,7 @@ pub use json::ValueError;
 pub use order::{Action, GuardNote, Order, Outcome, OutcomeState, Subject};
 pub use time::{EventTime, TimeError};
 pub use verdict::{Exemplar, Mode, Severity, Verdict, VerdictDeploy, VerdictKind, WindowSpan};
+pub use wire::{
+    DeadLetterCodec, OrderCodec, OutcomeCodec, RecordCodec, RecordForm, VerdictCodec, WireKind,
+    WireRecord, confluent_schema_id, records_page,
+};
