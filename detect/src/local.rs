@@ -26,6 +26,13 @@ pub struct Source {
     pub guard: Guard,
 }
 
+impl Default for Source {
+    /// Live, ten seconds.
+    fn default() -> Self {
+        Self { lateness_ms: 10_000, guard: Guard::LIVE }
+    }
+}
+
 /// What detection is told when it is made.
 #[derive(Debug, Clone)]
 pub struct LocalSettings {

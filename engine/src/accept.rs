@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use schemas::{EventTime, Origin};
 
 use crate::frame::{Frame, Open, Owner};
-use crate::wire::wire_struct;
+use crate::wire::{self, Kind, Reader, WireError, Writer, wire_struct};
+
+const SOURCES: Kind = Kind { name: "sources", tag: b's', version: 1 };
 
 /// What to do with a frame that is in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +114,26 @@ impl Sources {
             Progress { owner: None, applied: None, origin: None, watermark: EventTime::MIN };
         let partitions = partitions.into_iter().map(|p| (p, closed.clone())).collect();
         Self { partitions }
+    }
+
+    /// Its bytes, for a marker.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.put(self);
+        wire::seal(SOURCES, &out.bytes)
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    ///
+    /// # Errors
+    /// Where the bytes are torn, foreign or of another version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let body = wire::unseal(SOURCES, bytes)?;
+        let mut from = Reader::new(&body);
+        let sources = from.get()?;
+        from.end("sources")?;
+        Ok(sources)
     }
 
     /// How far each has come, by partition.
@@ -242,6 +264,13 @@ mod tests {
         let overlap = AcceptError::Overlap { partition: 0, applied: 110, from: 105, to: 120 };
         assert_eq!(sources.accept(&frame(3, 105, 120)), Err(overlap));
         assert_eq!(sources.accept(&frame(3, 110, 120)), Ok(Acceptance::Apply));
+    }
+
+    #[test]
+    fn sources_read_back_as_written() {
+        let sources = opened();
+        assert_eq!(Sources::decode(&sources.encode()), Ok(sources));
+        assert!(Sources::decode(b"something else").is_err());
     }
 
     #[test]

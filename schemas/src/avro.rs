@@ -286,6 +286,13 @@ pub struct EventReader {
     decoder: Option<EventDecoder>,
 }
 
+impl Clone for EventReader {
+    /// One that has read nothing.
+    fn clone(&self) -> Self {
+        Self { kind: self.kind, writers: self.writers.clone(), decoder: None }
+    }
+}
+
 impl EventReader {
     /// Reads single-object encoding.
     #[must_use]

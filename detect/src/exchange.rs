@@ -1,0 +1,135 @@
+//! Map and reduce in several processes, with a topic between them.
+//!
+//! Owns: delivery rules 6 to 11: who speaks for a source partition, which frames it still has to
+//! send, and how far each exchange partition has been used. Never: the meaning of a rule.
+//!
+//! | | [`MapStage`] | [`ReduceStage`] |
+//! |---|---|---|
+//! | reads | `access.enriched` | `detect.exchange` |
+//! | writes | `detect.exchange`, to each of its partitions | `verdicts`, `detect.markers` |
+//! | goes on after a crash from | what each exchange partition has applied | a checkpoint in its folder, or the beginning of the exchange |
+//!
+//! A marker is the last record of a partition of `detect.markers`: how far the exchange partition
+//! was used, and by it each source partition. It is a function of the exchange, so that anyone's
+//! marker is right.
+
+mod map;
+mod marker;
+mod reduce;
+mod takeover;
+
+use std::sync::Arc;
+
+use arrow::error::ArrowError;
+use engine::WireError;
+use engine::accept::AcceptError;
+use engine::map::MapError;
+use engine::reduce::{ReduceError, RestoreError};
+use engine::ruleset::Ruleset;
+use runtime::error::{Class, Classified};
+use transport::{GateError, Log, LogError};
+
+pub use map::{MapStage, MapperMetrics};
+pub use reduce::{ReduceStage, ReducerMetrics};
+
+/// The topics between map and reduce.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    /// Frames and opens.
+    pub frames: Log,
+    /// How far each partition of `frames` was used; as many partitions.
+    pub markers: Log,
+    /// The rules that run.
+    pub ruleset: Arc<Ruleset>,
+    /// How many source partitions there are.
+    pub sources: u32,
+}
+
+/// Why map or reduce cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// A log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A record of the input is not a hop's.
+    #[error("`{topic}`: {source}")]
+    Gate {
+        /// Which topic.
+        topic: Arc<str>,
+        /// What is wrong with the record.
+        source: GateError,
+    },
+    /// The mapper refused its input.
+    #[error("map a batch")]
+    Map(#[from] MapError),
+    /// The reducer refused an entry.
+    #[error("reduce a frame")]
+    Reduce(#[from] ReduceError),
+    /// What stands on the exchange cannot be read.
+    #[error("`{topic}` partition {partition} at offset {offset}")]
+    Entry {
+        /// Which topic.
+        topic: Arc<str>,
+        /// Which partition.
+        partition: u32,
+        /// Where.
+        offset: i64,
+        /// What is wrong.
+        source: WireError,
+    },
+    /// What stands on the exchange contradicts itself, or its beginning is gone.
+    #[error(
+        "`{topic}` partition {partition} at offset {offset}: acknowledged frames are gone; start \
+         over with an empty exchange topic, and keep it for the longest window and the longest \
+         outage together"
+    )]
+    Accept {
+        /// Which topic.
+        topic: Arc<str>,
+        /// Which partition.
+        partition: u32,
+        /// Where.
+        offset: i64,
+        /// What is wrong.
+        source: AcceptError,
+    },
+    /// A checkpoint cannot be made.
+    #[error("write a checkpoint")]
+    Snapshot(#[source] ArrowError),
+    /// A checkpoint cannot be used.
+    #[error("read a checkpoint")]
+    Restore(#[from] RestoreError),
+    /// A file failed.
+    #[error("{doing} {path}")]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// With which file.
+        path: String,
+        /// What happened.
+        source: std::io::Error,
+    },
+}
+
+impl Classified for ExchangeError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Log(error) => error.class(),
+            Self::Gate { source, .. } => source.class(),
+            Self::File { .. } => Class::Dependency,
+            Self::Map(_)
+            | Self::Reduce(_)
+            | Self::Entry { .. }
+            | Self::Accept { .. }
+            | Self::Snapshot(_)
+            | Self::Restore(_) => Class::Bug,
+        }
+    }
+}
+
+impl Exchange {
+    /// How many exchange partitions there are.
+    fn partitions(&self) -> u32 {
+        self.frames.partitions()
+    }
+}

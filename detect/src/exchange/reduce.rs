@@ -1,0 +1,369 @@
+//! Frames to verdicts.
+//!
+//! Owns: the order of verdicts, markers and checkpoints. Never: windows and episodes.
+//!
+//! Verdicts carry the offset of the exchange that they came from. After a crash the exchange is
+//! folded again from a checkpoint; what the last verdict on the topic shows to be there is not sent
+//! again, but for those of that very offset, whose ids and revisions tell them to be the same.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::future::Future;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::frame::Entry;
+use engine::reduce::{EPISODES_OPEN_MAX, ReduceSettings, Reducer};
+use runtime::CancellationToken;
+use runtime::metrics::{Counters, Metrics, Unit};
+use runtime::ready::Condition;
+use schemas::{Origin, Verdict, VerdictKind};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+use transport::{
+    Attempt, Given, Log, NewRecord, NextOffset, Output, Partition, ReadLimits, Receipt, Record,
+    Share,
+};
+
+use super::marker::{self, Checkpoint, entry};
+use super::{Exchange, ExchangeError};
+
+/// Batches of verdicts that were sent and are not acknowledged yet.
+const BATCHES_IN_FLIGHT_MAX: usize = 64;
+/// Between two markers.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+/// Between two checkpoints; so much of the exchange is folded again after a crash.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+/// The header with the offset of the exchange, big-endian.
+const AT_HEADER: &str = "tidegate-exchange-offset";
+
+/// What reduce counts.
+#[derive(Debug, Clone)]
+pub struct ReducerMetrics {
+    verdicts: Counters<2>,
+    failures: Counters<1>,
+    stragglers: Counters<1>,
+}
+
+/// Reduces the exchange partitions that the group gives to this process.
+#[derive(Debug)]
+pub struct ReduceStage {
+    /// Between map and reduce.
+    pub exchange: Exchange,
+    /// Where verdicts go; as many partitions as the exchange.
+    pub verdicts: Log,
+    /// The bytes of a verdict.
+    pub encode: fn(&Verdict) -> Vec<u8>,
+    /// Where checkpoints are kept.
+    pub folder: PathBuf,
+    /// The group that shares the exchange partitions.
+    pub group: String,
+    /// What is counted.
+    pub metrics: ReducerMetrics,
+    /// Told when the stage runs and what it waits for.
+    pub condition: Option<Condition>,
+}
+
+/// The sessions of all partitions.
+struct Sessions<'s> {
+    stage: &'s ReduceStage,
+    verdicts: Output,
+    markers: Output,
+}
+
+/// One exchange partition.
+struct Task {
+    exchange: Exchange,
+    partition: Partition,
+    verdicts: Log,
+    verdicts_session: Output,
+    markers: Output,
+    encode: fn(&Verdict) -> Vec<u8>,
+    checkpoint: PathBuf,
+    metrics: ReducerMetrics,
+}
+
+/// A partition while it is reduced.
+struct Reducing {
+    task: Task,
+    reducer: Reducer,
+    /// The next offset of the exchange.
+    next: NextOffset,
+    /// Up to here verdicts are on the topic.
+    said: i64,
+    in_flight: VecDeque<Receipt>,
+    marked: Option<(NextOffset, Instant)>,
+    kept: Instant,
+    progress: watch::Sender<NextOffset>,
+}
+
+impl ReducerMetrics {
+    /// Declares them.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            verdicts: metrics.counters(
+                "said",
+                Unit::Of("verdicts"),
+                "Verdicts by rule and kind",
+                ["rule", "kind"],
+            ),
+            failures: metrics.counters(
+                "reduce_failed",
+                Unit::Of("judgements"),
+                "Windows that a rule could not judge",
+                ["rule"],
+            ),
+            stragglers: metrics.counters(
+                "stragglers",
+                Unit::Of("partitions"),
+                "Times that a source partition fell too far behind",
+                ["partition"],
+            ),
+        }
+    }
+}
+
+impl ReduceStage {
+    /// Runs until `stop` is cancelled and everything sent is acknowledged.
+    ///
+    /// # Errors
+    /// What trying again does not help against.
+    pub async fn run(&self, stop: &CancellationToken) -> Result<(), ExchangeError> {
+        fs::create_dir_all(&self.folder).map_err(|source| ExchangeError::File {
+            doing: "make the folder",
+            path: self.folder.display().to_string(),
+            source,
+        })?;
+        let (log, group) = (self.exchange.frames.clone(), self.group.clone());
+        let share = Share { log, group, condition: self.condition.clone() };
+        let attempt = || {
+            Ok(Sessions {
+                stage: self,
+                verdicts: self.verdicts.output()?,
+                markers: self.exchange.markers.output()?,
+            })
+        };
+        share.run(attempt, |reason, wait| warn!(reason, ?wait, "reduce begins anew"), stop).await
+    }
+}
+
+impl Attempt for Sessions<'_> {
+    type Error = ExchangeError;
+
+    fn begin(
+        &mut self,
+        given: Given,
+    ) -> impl Future<Output = Result<(), ExchangeError>> + Send + 'static {
+        let stage = self.stage;
+        let task = Task {
+            exchange: stage.exchange.clone(),
+            partition: given.partition,
+            verdicts: stage.verdicts.clone(),
+            verdicts_session: self.verdicts.clone(),
+            markers: self.markers.clone(),
+            encode: stage.encode,
+            checkpoint: stage.folder.join(format!("exchange-{}", given.partition)),
+            metrics: stage.metrics.clone(),
+        };
+        async move {
+            let reducing = Reducing::begin(task, given.progress).await?;
+            reducing.run(&given.stop).await
+        }
+    }
+}
+
+impl Reducing {
+    async fn begin(task: Task, progress: watch::Sender<NextOffset>) -> Result<Self, ExchangeError> {
+        let bounds = task.exchange.frames.bounds(task.partition).await?;
+        let (reducer, next) = restored(&task, bounds.start)?;
+        let last = task.verdicts.last(task.partition).await?;
+        let said = last.as_ref().and_then(at).unwrap_or(-1);
+        let partition = task.partition;
+        info!(%partition, from = %next, end = %bounds.end, said, "reducing an exchange partition");
+        let in_flight = VecDeque::new();
+        let kept = Instant::now();
+        Ok(Self { task, reducer, next, said, in_flight, marked: None, kept, progress })
+    }
+
+    async fn run(mut self, stop: &CancellationToken) -> Result<(), ExchangeError> {
+        let frames = self.task.exchange.frames.clone();
+        let mut reader = frames.reader(self.task.partition, self.next).await?;
+        loop {
+            let fetched = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                fetched = reader.next(ReadLimits::default()) => fetched?,
+            };
+            for record in &fetched.records {
+                self.take(record).await?;
+                self.next = record.next();
+            }
+            self.keep().await?;
+        }
+        self.settle(0).await?;
+        self.mark().await?;
+        self.checkpoint().await
+    }
+
+    async fn take(&mut self, record: &Record) -> Result<(), ExchangeError> {
+        let (verdicts, failures) = match entry(&self.task.exchange, record)? {
+            Entry::Open(open) => {
+                self.reducer.open(&open)?;
+                return Ok(());
+            }
+            Entry::Frame(frame) => {
+                let source = frame.partition;
+                let reduced = self.reducer.reduce(frame)?;
+                if reduced.straggler.is_some() {
+                    self.task.metrics.stragglers.with([&source.to_string()]).inc();
+                    warn!(
+                        source,
+                        "a source partition fell too far behind; its watermark is raised"
+                    );
+                }
+                (reduced.verdicts, reduced.failures)
+            }
+        };
+        for failure in failures {
+            self.task.metrics.failures.with([&failure.rule]).inc_by(failure.count);
+            warn!(rule = %failure.rule, detail = %failure.detail, "a rule could not judge");
+        }
+        if verdicts.is_empty() || record.offset.0 < self.said {
+            return Ok(());
+        }
+        let records = verdicts.into_iter().map(|verdict| self.record(verdict, record)).collect();
+        let receipt = self.task.verdicts_session.send(self.task.partition, records).await?;
+        self.in_flight.push_back(receipt);
+        self.settle(BATCHES_IN_FLIGHT_MAX).await
+    }
+
+    fn record(&self, mut verdict: Verdict, from: &Record) -> NewRecord {
+        self.task.metrics.verdicts.with([&verdict.rule, verdict.kind.name()]).inc();
+        if verdict.kind == VerdictKind::Opened {
+            let key = serde_json::to_string(&verdict.key).unwrap_or_default();
+            info!(rule = %verdict.rule, key, fired_at = %verdict.fired_at, id = %verdict.id, "verdict");
+        }
+        verdict.origin = Some(Origin {
+            topic: self.task.exchange.frames.topic().to_string(),
+            partition: from.partition.0,
+            offset: from.offset.0,
+            index: 0,
+        });
+        let at = Bytes::copy_from_slice(&from.offset.0.to_be_bytes());
+        NewRecord {
+            key: Some(Bytes::from(verdict.id.clone().into_bytes())),
+            headers: vec![(AT_HEADER.to_owned(), at)],
+            ..NewRecord::new((self.task.encode)(&verdict))
+        }
+    }
+
+    /// Writes what is due: first verdicts, then the word that they are there.
+    async fn keep(&mut self) -> Result<(), ExchangeError> {
+        let due = self
+            .marked
+            .is_none_or(|(next, since)| next < self.next && since.elapsed() >= MARK_EVERY);
+        if due {
+            self.settle(0).await?;
+            self.mark().await?;
+        }
+        if self.kept.elapsed() >= CHECKPOINT_EVERY {
+            self.kept = Instant::now();
+            self.settle(0).await?;
+            self.checkpoint().await?;
+        }
+        Ok(())
+    }
+
+    async fn mark(&mut self) -> Result<(), ExchangeError> {
+        let marker = marker::record(self.next, self.reducer.sources());
+        self.task.markers.append(self.task.partition, vec![marker]).await?;
+        self.marked = Some((self.next, Instant::now()));
+        self.progress.send_replace(self.next);
+        Ok(())
+    }
+
+    async fn checkpoint(&self) -> Result<(), ExchangeError> {
+        let checkpoint = Checkpoint {
+            topic: self.task.exchange.frames.topic_id().to_string(),
+            next: self.next,
+            state: self.reducer.snapshot().map_err(ExchangeError::Snapshot)?,
+        };
+        let path = self.task.checkpoint.clone();
+        let shown = path.display().to_string();
+        let write = move || replace(&path, &checkpoint.to_bytes());
+        let written = tokio::task::spawn_blocking(write).await;
+        if let Err(error) = written.unwrap_or_else(|gone| Err(io::Error::other(gone))) {
+            // The older one holds; more of the exchange is folded again after a crash.
+            warn!(path = shown, %error, "cannot write the checkpoint");
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self, most: usize) -> Result<(), ExchangeError> {
+        while self.in_flight.len() > most {
+            let Some(receipt) = self.in_flight.pop_front() else { break };
+            receipt.durable().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The offset of the exchange that a verdict on the topic came from.
+fn at(verdict: &Record) -> Option<i64> {
+    let bytes = <[u8; 8]>::try_from(verdict.header(AT_HEADER)?.as_ref()).ok()?;
+    Some(i64::from_be_bytes(bytes))
+}
+
+/// The reducer as of the last checkpoint, or before the first frame.
+fn restored(task: &Task, start: NextOffset) -> Result<(Reducer, NextOffset), ExchangeError> {
+    let settings = ReduceSettings {
+        partitions: (0..task.exchange.sources).collect(),
+        exchange_partition: task.partition.0,
+        exchange_partitions: task.exchange.partitions(),
+        episodes_open_max: EPISODES_OPEN_MAX,
+    };
+    let ruleset = &task.exchange.ruleset;
+    let bytes = match fs::read(&task.checkpoint) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        bytes => Some(bytes.map_err(|source| file_error("read", &task.checkpoint, source))?),
+    };
+    let topic = task.exchange.frames.topic_id().to_string();
+    let path = task.checkpoint.display();
+    match bytes.map(|bytes| Checkpoint::of_bytes(&bytes)) {
+        None => {}
+        Some(Err(error)) => warn!(%path, %error, "the checkpoint cannot be used"),
+        Some(Ok(checkpoint)) if checkpoint.topic != topic => {
+            warn!(%path, "the checkpoint is of another incarnation of the exchange topic");
+        }
+        Some(Ok(checkpoint)) if checkpoint.next < start => {
+            warn!(%path, "the exchange begins after the checkpoint");
+        }
+        Some(Ok(checkpoint)) => {
+            let state = &checkpoint.state;
+            match Reducer::restore(Arc::clone(ruleset), settings.clone(), state) {
+                Ok(restored) => return Ok((restored.reducer, checkpoint.next)),
+                Err(error) => warn!(%path, %error, "the checkpoint cannot be used"),
+            }
+        }
+    }
+    Ok((Reducer::new(Arc::clone(ruleset), settings), start))
+}
+
+fn file_error(doing: &'static str, path: &Path, source: io::Error) -> ExchangeError {
+    ExchangeError::File { doing, path: path.display().to_string(), source }
+}
+
+/// Replaces a file, so that a crash leaves the old one or the new one.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = File::create(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
