@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use schemas::{CodecError, DeadLetter, EventEncoder, EventReader, Origin, Reason};
+use schemas::{
+    CodecError, DeadLetter, EventReader, Framing, LazyEncoder, Origin, Reason, RecordKind,
+};
 use transport::hop::{Produced, Transform};
 use transport::{NewRecord, Record};
 
@@ -18,18 +20,19 @@ pub struct EventsToEnriched {
     topic: Arc<str>,
     joiner: Arc<Joiner>,
     reader: EventReader,
-    encoder: EventEncoder,
+    encoder: LazyEncoder,
 }
 
 impl EventsToEnriched {
-    /// Enriches records of `topic`.
+    /// Enriches records of `topic`, and writes them in this framing.
     #[must_use]
     pub fn new(
         topic: &Arc<str>,
         joiner: &Arc<Joiner>,
         reader: EventReader,
-        encoder: EventEncoder,
+        framing: Framing,
     ) -> Self {
+        let encoder = LazyEncoder::new(RecordKind::Enriched, framing);
         Self { topic: Arc::clone(topic), joiner: Arc::clone(joiner), reader, encoder }
     }
 

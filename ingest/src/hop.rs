@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use runtime::clock::Clock;
-use schemas::{BATCH_ROWS_MAX, BatchBuilder, CodecError, DeadLetter, EventEncoder, EventTime};
+use schemas::{
+    BATCH_ROWS_MAX, BatchBuilder, CodecError, DeadLetter, EventTime, Framing, LazyEncoder,
+    RecordKind,
+};
 use transport::hop::{Produced, Transform};
 use transport::{NewRecord, Record};
 
@@ -18,7 +21,7 @@ use crate::parser::{Fed, Parser, Place};
 pub struct LinesToEvents {
     topic: Arc<str>,
     parser: Parser,
-    encoder: EventEncoder,
+    encoder: LazyEncoder,
     clock: Clock,
 }
 
@@ -30,9 +33,10 @@ enum Gave {
 }
 
 impl LinesToEvents {
-    /// Reads records of `topic` with this parser.
+    /// Reads records of `topic` with this parser, and writes events in this framing.
     #[must_use]
-    pub fn new(topic: &Arc<str>, parser: Parser, encoder: EventEncoder, clock: Clock) -> Self {
+    pub fn new(topic: &Arc<str>, parser: Parser, framing: Framing, clock: Clock) -> Self {
+        let encoder = LazyEncoder::new(RecordKind::Access, framing);
         Self { topic: Arc::clone(topic), parser, encoder, clock }
     }
 

@@ -194,6 +194,34 @@ impl EventEncoder {
     }
 }
 
+/// An encoder that is made when it is first needed.
+#[derive(Debug)]
+pub struct LazyEncoder {
+    kind: RecordKind,
+    framing: Framing,
+    made: Option<EventEncoder>,
+}
+
+impl LazyEncoder {
+    /// An encoder of this record under this framing.
+    #[must_use]
+    pub fn new(kind: RecordKind, framing: Framing) -> Self {
+        Self { kind, framing, made: None }
+    }
+
+    /// As [`EventEncoder::encode`].
+    ///
+    /// # Errors
+    /// As [`EventEncoder::new`] and [`EventEncoder::encode`].
+    pub fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<bytes::Bytes>, CodecError> {
+        let encoder = match self.made.take() {
+            Some(encoder) => encoder,
+            None => EventEncoder::new(self.kind, self.framing)?,
+        };
+        self.made.insert(encoder).encode(batch)
+    }
+}
+
 /// Reads the records of a topic, of the current schema and of every one that was registered, into batches of
 /// [`arrow_schema`]. Columns that a writer did not know are absent.
 #[derive(Debug)]

@@ -18,7 +18,8 @@ mod verdict;
 mod wire;
 
 pub use avro::{
-    CodecError, EventDecoder, EventEncoder, EventReader, EventsRead, Framing, RecordKind,
+    CodecError, EventDecoder, EventEncoder, EventReader, EventsRead, Framing, LazyEncoder,
+    RecordKind,
 };
 pub use batch::{BATCH_ROWS_MAX, BatchBuilder, arrow_schema, arrow_type, event_at};
 pub use dead_letter::{DeadLetter, Reason};

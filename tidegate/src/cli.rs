@@ -24,6 +24,14 @@ Exit codes: 0 done; 1 the answer is no; 2 wrong usage or configuration; 70 a bug
 pub(crate) enum Command {
     /// Run everything in this process: inputs, detection, responses
     Up(Configured),
+    /// Read raw topics and write access events: one stage, over Kafka
+    Ingest(Configured),
+    /// Join deploys, identities and routes to access events: one stage, over Kafka
+    Enrich(Configured),
+    /// Run the rules over enriched events and write verdicts: one stage, over Kafka
+    Detect(Configured),
+    /// Turn verdicts into blocks and tickets: one stage, over Kafka
+    Respond(Configured),
     /// Read log files and print the verdicts that the rules would have given
     Replay(Replay),
     /// Read log lines and print each as an event or a dead letter

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ingest::input::InputConfig;
+use ingest::input::{InputConfig, InputType};
 use respond::{RespondConfig, TargetConfig};
 use runtime::config::{ByteSize, InForce, Layers, Loaded, Problems, Secret, Span};
 use serde::Deserialize;
@@ -17,6 +17,7 @@ use crate::fault::Fault;
 use crate::pack::counted;
 use crate::parse::stdout;
 use crate::terminal;
+use crate::up::KafkaTable;
 
 /// The lowest layer: every table that has a default.
 const DEFAULTS: &str = include_str!("config/defaults.toml");
@@ -36,6 +37,9 @@ pub(crate) struct Config {
     pub(crate) target: Vec<TargetConfig>,
     pub(crate) storage: StorageConfig,
     pub(crate) admin: AdminConfig,
+    /// Present: edges between stages are topics.
+    #[serde(default)]
+    pub(crate) kafka: Option<KafkaTable>,
 }
 
 /// `[context]`
@@ -88,12 +92,21 @@ pub(crate) fn load(configured: &Configured) -> Result<Loaded<Config>, Problems> 
 
 /// What no single key shows.
 fn checked(loaded: Loaded<Config>) -> Result<Loaded<Config>, Problems> {
-    let Config { input, .. } = &loaded.settings;
+    let Config { input, kafka, .. } = &loaded.settings;
     let refuse = |in_force: &InForce, setting: &str, why: &str| Err(in_force.refuse(setting, why));
     let mut names = std::collections::BTreeSet::new();
     for (place, input) in input.iter().enumerate() {
         if let Some((key, why)) = input.check() {
             return refuse(&loaded.in_force, &format!("input.{place}.{key}"), why);
+        }
+        let is_topic = input.r#type == InputType::Kafka;
+        if is_topic != kafka.is_some() {
+            let why = if is_topic {
+                "an input of type `kafka` needs a table [kafka] with `brokers`"
+            } else {
+                "with [kafka] every input is a topic: let a shipper write to it, or remove [kafka]"
+            };
+            return refuse(&loaded.in_force, &format!("input.{place}.type"), why);
         }
         if !names.insert(input.sensor()) {
             let why = "two inputs have this name; give each a `name` of its own";

@@ -47,6 +47,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Fault> {
     match command {
         Command::Up(configured) => up::run(&configured),
+        Command::Ingest(configured) => up::run_stage(&configured, up::Stage::Ingest),
+        Command::Enrich(configured) => up::run_stage(&configured, up::Stage::Enrich),
+        Command::Detect(configured) => up::run_stage(&configured, up::Stage::Detect),
+        Command::Respond(configured) => up::run_stage(&configured, up::Stage::Respond),
         Command::Replay(replay) => replay::run(&replay),
         Command::Parse(parse) => parse::run(&parse),
         Command::Rules(command) => match command {

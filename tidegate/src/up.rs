@@ -4,8 +4,10 @@
 
 mod marker;
 mod pipeline;
+mod services;
 mod silence;
 mod storage;
+mod topics;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +25,7 @@ use runtime::ready::Ready;
 use runtime::shutdown::{DRAIN_MAX, Shutdown};
 use runtime::tasks::Tasks;
 use runtime::telemetry;
+use schemas::Deploy;
 use tracing::info;
 use transport::embedded::{Store, StoreOptions};
 
@@ -31,10 +34,23 @@ use crate::config::{self, Config};
 use crate::fault::Fault;
 use crate::pack::Pack;
 use pipeline::{Pipeline, Wiring};
+pub(crate) use services::Stage;
+use services::{Enriching, Starting};
 use storage::Deploys;
+pub(crate) use topics::KafkaTable;
+use topics::Topics;
 
-/// Runs until told to stop.
+/// Runs all stages until told to stop.
 pub(crate) fn run(configured: &Configured) -> Result<(), Fault> {
+    run_stages(configured, None)
+}
+
+/// Runs one stage over Kafka topics until told to stop.
+pub(crate) fn run_stage(configured: &Configured, stage: Stage) -> Result<(), Fault> {
+    run_stages(configured, Some(stage))
+}
+
+fn run_stages(configured: &Configured, stage: Option<Stage>) -> Result<(), Fault> {
     let loaded =
         config::load(configured).map_err(|problems| Fault::Usage(problems.render(false)))?;
     let base = configured.config.parent().map(Path::to_owned).unwrap_or_default();
@@ -47,7 +63,8 @@ pub(crate) fn run(configured: &Configured) -> Result<(), Fault> {
     telemetry::init(telemetry::Format::Auto, &configured.log).map_err(|error| Fault::of(&error))?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Fault::bug(&error))?;
     let shown = loaded.in_force.show();
-    runtime.block_on(Box::pin(Process { config: loaded.settings, base, shown }.run()))
+    let process = Process { config: loaded.settings, base, shown, stage };
+    runtime.block_on(Box::pin(process.run()))
 }
 
 struct Process {
@@ -56,6 +73,8 @@ struct Process {
     base: PathBuf,
     /// The configuration in force, masked.
     shown: String,
+    /// The only stage that runs here; absent: all.
+    stage: Option<Stage>,
 }
 
 /// What all parts share.
@@ -77,7 +96,11 @@ impl Process {
             ready: Ready::new(),
             clock: Clock::system(),
         };
-        let started = Box::pin(self.start(&shared)).await;
+        let started = match (&self.config.kafka, self.stage) {
+            (None, None) => Box::pin(self.start(&shared)).await,
+            (Some(_), None) => Box::pin(self.start_services(&shared, &Stage::ALL)).await,
+            (_, Some(stage)) => Box::pin(self.start_services(&shared, &[stage])).await,
+        };
         if let Err(fault) = &started {
             shared.tasks.shutdown().request(&fault.to_string());
         }
@@ -99,7 +122,8 @@ impl Process {
         let ruleset = Pack::load(rules.as_deref())?.ruleset()?;
         info!(rules = ruleset.len(), inputs = self.config.input.len(), "starting");
         let responder = self.responder(&folder, key, shared)?;
-        let (context, enrich_metrics) = self.context(&deploys, shared).await?;
+        let stored = deploys.all().await.map_err(|error| Fault::of(&error))?;
+        let (context, enrich_metrics) = self.context(stored, shared);
         let joiner = Joiner::new(
             context.clone(),
             JoinOptions { object_key: key, learn_routes: true },
@@ -165,14 +189,42 @@ impl Process {
         Responder::new(settings, parts).map_err(|error| fault(&error))
     }
 
-    async fn context(
-        &self,
-        deploys: &Deploys,
-        shared: &Shared,
-    ) -> Result<(ContextCell, EnrichMetrics), Fault> {
+    /// Starts stages over topics. The admin endpoint is there before the brokers are.
+    async fn start_services(&self, shared: &Shared, stages: &[Stage]) -> Result<(), Fault> {
+        let table = self.config.over_topics()?;
+        let folder = self.base.join(&self.config.storage.folder);
+        let key = storage::installation_key(&folder)?;
+        let mut routes = axum::Router::new();
+        let mut enriching = None;
+        if stages.contains(&Stage::Enrich) {
+            let (context, metrics) = self.context(Vec::new(), shared);
+            let (router, accepted) =
+                deploys_router(context.clone(), shared.clock.clone(), metrics.clone());
+            routes = routes.merge(router);
+            enriching = Some(Enriching { context, metrics, accepted });
+        }
+        let mut responder = None;
+        if stages.contains(&Stage::Respond) {
+            let made = self.responder(&folder, key, shared)?;
+            routes = routes.merge(made.api_router());
+            responder = Some(made);
+        }
+        self.admin(routes, shared).await?;
+        let condition = shared.ready.condition("kafka", "is being reached");
+        let stop = shared.tasks.shutdown().token();
+        let topics = Topics::new(table, &self.config.input, shared, condition.clone())?;
+        let starting = Starting { process: self, shared, topics: &topics, key };
+        let started = starting.start(stages, enriching, responder);
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            started = Box::pin(started) => started.map(|()| condition.ready()),
+        }
+    }
+
+    fn context(&self, deploys: Vec<Deploy>, shared: &Shared) -> (ContextCell, EnrichMetrics) {
         let metrics = EnrichMetrics::new(&shared.metrics);
         let context = ContextCell::default();
-        context.add_deploys(deploys.all().await.map_err(|error| Fault::of(&error))?, None);
+        context.add_deploys(deploys, None);
         if let Some(folder) = &self.config.context.folder {
             let folder = self.base.join(folder);
             let clock = shared.clock.clone();
@@ -181,7 +233,7 @@ impl Process {
             let stop = shared.tasks.shutdown().token();
             shared.tasks.spawn("context", watch.run(stop));
         }
-        Ok((context, metrics))
+        (context, metrics)
     }
 
     async fn admin(&self, routes: axum::Router, shared: &Shared) -> Result<(), Fault> {
@@ -214,6 +266,8 @@ impl Process {
                 let file = FileInput::open(&input, raw).await.map_err(|error| Fault::of(&error))?;
                 shared.tasks.spawn(&name, file.run(stop));
             }
+            // The configuration was checked: these come with [kafka].
+            InputType::Kafka => {}
             InputType::Stdin => {
                 shared.tasks.spawn(&name, StdinInput::new(&input.sensor(), raw).run(stop));
             }

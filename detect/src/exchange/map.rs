@@ -12,6 +12,7 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use engine::frame::{Frame, Owner};
 use engine::map::{Input, MapSettings, Mapped, Mapper, Start};
+use engine::watermark::Guard;
 use runtime::CancellationToken;
 use runtime::metrics::{Counters, Metrics, Unit};
 use runtime::ready::Condition;
@@ -248,7 +249,7 @@ impl Mapping {
             let is_other = match &admitted {
                 Admission::Payload(_) => !run.letters.is_empty(),
                 Admission::Void(..) => letter.is_some() && !run.rows.is_empty(),
-                Admission::Mark(_) => true,
+                Admission::Mark(_) => self.is_live(),
                 Admission::Repeat => false,
             };
             if is_other {
@@ -266,14 +267,19 @@ impl Mapping {
                     run.letters.push(letter);
                     run.next = record.next().0;
                 }
-                (Admission::Mark(now_ms), _) => {
+                (Admission::Mark(now_ms), _) if self.is_live() => {
                     let mapped = self.mapper.quiet(EventTime(now_ms))?;
                     self.send(mapped).await?;
                 }
-                (Admission::Void(_, _), None) | (Admission::Repeat, _) => {}
+                (Admission::Mark(_) | Admission::Void(..) | Admission::Repeat, _) => {}
             }
         }
         self.flush(&mut run).await
+    }
+
+    /// Whether time passes with the clock, and not with a recording's events.
+    fn is_live(&self) -> bool {
+        self.task.source.guard != Guard::Off
     }
 
     async fn flush(&mut self, run: &mut Run) -> Result<(), ExchangeError> {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use runtime::clock::Clock;
-use schemas::{EventDecoder, EventEncoder, Framing, RecordKind, event_at};
+use schemas::{EventDecoder, Framing, RecordKind, event_at};
 use transport::hop::{Produced, Transform};
 use transport::{Offset, Partition, Record};
 
@@ -12,10 +12,9 @@ use crate::{Keys, Parser, Settings};
 const LINE: &str = r#"203.0.113.9 - - [20/Nov/2026:08:00:00 +0000] "GET /v1/a?b=c HTTP/1.1" 200 5"#;
 
 fn apply(lines: &[&str]) -> Vec<Produced> {
-    let encoder = EventEncoder::new(RecordKind::Access, Framing::SingleObject).unwrap();
     let parser = Parser::new(Settings::default(), Keys::new([7; 16]));
     let topic = Arc::from("access.raw");
-    let mut stage = LinesToEvents::new(&topic, parser, encoder, Clock::system());
+    let mut stage = LinesToEvents::new(&topic, parser, Framing::SingleObject, Clock::system());
     let record = |(offset, line): (i64, &&str)| Record {
         partition: Partition(2),
         offset: Offset(offset),

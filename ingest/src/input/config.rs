@@ -18,6 +18,8 @@ pub enum InputType {
     Stdin,
     /// Lines posted over HTTP.
     Http,
+    /// A Kafka topic that a shipper writes to; needs `[kafka]`.
+    Kafka,
 }
 
 /// An input as configured. Keys that a type does not use are refused by [`InputConfig::check`].
@@ -35,10 +37,13 @@ pub struct InputConfig {
     /// `file`: whether to begin at the end of files that are there at the very first start.
     #[serde(default)]
     pub from_end: bool,
-    /// `file`: whether the file is written now. Otherwise it is a recording: time passes with its
+    /// `file`, `kafka`: whether it is written now. Otherwise it is a recording: time passes with its
     /// lines, not with the clock.
     #[serde(default = "yes")]
     pub live: bool,
+    /// `kafka`: the topic.
+    #[serde(default)]
+    pub topic: Option<String>,
     /// `http`: address to listen on.
     #[serde(default)]
     pub listen: Option<SocketAddr>,
@@ -93,6 +98,7 @@ impl InputConfig {
         }
         match self.r#type {
             InputType::File => self.path.clone().unwrap_or_else(|| "file".to_owned()),
+            InputType::Kafka => self.topic.clone().unwrap_or_else(|| "kafka".to_owned()),
             InputType::Stdin => "stdin".to_owned(),
             InputType::Http => {
                 self.listen.map_or_else(|| "http".to_owned(), |at| format!("http:{at}"))
@@ -108,6 +114,9 @@ impl InputConfig {
                 "path",
                 "an input of type `file` needs `path`, such as \"/var/log/nginx/access.log\"",
             )),
+            InputType::Kafka if self.topic.is_none() => {
+                Some(("topic", "an input of type `kafka` needs `topic`, such as \"access.raw\""))
+            }
             InputType::Http if self.listen.is_none() => Some((
                 "listen",
                 "an input of type `http` needs `listen`, such as \"127.0.0.1:7071\"",
@@ -119,7 +128,7 @@ impl InputConfig {
                     "an input that listens beyond this machine needs a `token`",
                 ))
             }
-            InputType::File | InputType::Stdin => None,
+            InputType::File | InputType::Stdin | InputType::Kafka => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Owns: the installation's key and the posted deploys. Never: what they mean.
 
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -25,24 +25,35 @@ pub(super) fn installation_key(folder: &Path) -> Result<[u8; 16], Fault> {
         ))
     };
     fs::create_dir_all(folder).map_err(|error| fault("make the folder of", &error))?;
-    if path.exists() {
-        let text = fs::read_to_string(&path).map_err(|error| fault("read", &error))?;
-        let digits = u128::from_str_radix(text.trim(), 16);
-        return digits.map(u128::to_be_bytes).map_err(|error| fault("understand", &error));
+    if !path.exists() {
+        make_key(folder, &path).map_err(|error| fault("make", &error))?;
     }
+    let text = fs::read_to_string(&path).map_err(|error| fault("read", &error))?;
+    let digits = u128::from_str_radix(text.trim(), 16);
+    digits.map(u128::to_be_bytes).map_err(|error| fault("understand", &error))
+}
+
+/// Several processes may start at once: the first key to stand there is everybody's.
+fn make_key(folder: &Path, path: &Path) -> io::Result<()> {
     let mut key = [0; 16];
-    let random = fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut key));
-    random.map_err(|error| fault("make", &error))?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| fault("write", &error))?;
-    let written =
-        writeln!(file, "{:032x}", u128::from_be_bytes(key)).and_then(|()| file.sync_all());
-    written.map_err(|error| fault("write", &error))?;
-    Ok(key)
+    fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut key))?;
+    let beside = folder.join(format!("key.{}", std::process::id()));
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    writeln!(file, "{:032x}", u128::from_be_bytes(key))?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&beside, path);
+    fs::remove_file(&beside)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    }
+}
+
+/// What tells one deploy from another.
+pub(super) fn deploy_key(deploy: &Deploy) -> Vec<u8> {
+    let environment = deploy.environment.as_deref().unwrap_or_default();
+    format!("{}\0{environment}\0{}", deploy.service, deploy.deploy_id).into_bytes()
 }
 
 /// Deploys that were posted.
@@ -83,9 +94,7 @@ impl Deploys {
     ) -> Result<(), LogError> {
         while let Some(request) = accepted.recv().await {
             let rows = request.deploys.iter().filter_map(|deploy| {
-                let environment = deploy.environment.as_deref().unwrap_or_default();
-                let key = format!("{}\0{environment}\0{}", deploy.service, deploy.deploy_id);
-                Some(Change::Put(key.into_bytes(), serde_json::to_vec(deploy).ok()?))
+                Some(Change::Put(deploy_key(deploy), serde_json::to_vec(deploy).ok()?))
             });
             match self.0.apply(rows.collect()).await {
                 Ok(()) => request.stored(),

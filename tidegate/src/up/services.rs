@@ -1,0 +1,320 @@
+//! Stages over Kafka topics: one a process, or all in one.
+//!
+//! Owns: which topics a stage gets. Never: what a stage does.
+
+mod blocks;
+mod publish;
+mod verdicts;
+
+use std::sync::Arc;
+
+use detect::Source;
+use detect::exchange::{Exchange, MapStage, MapperMetrics, ReduceStage, ReducerMetrics};
+use engine::watermark::Guard;
+use enrich::{AcceptedDeploys, ContextCell, EnrichMetrics, EventsToEnriched, JoinOptions, Joiner};
+use ingest::{Keys, LinesToEvents, Parser};
+use respond::Responder;
+use runtime::ready::Condition;
+use schemas::{Deploy, EventReader, Framing, RecordKind, Verdict};
+use tokio::sync::mpsc::Receiver;
+use tracing::{info, warn};
+use transport::hop::{HopInput, HopMetrics, HopStage};
+use transport::{Log, LogError, NewRecord, Partition, ReadLimits, Record};
+
+use super::topics::Topics;
+use super::{Process, Shared, parser_settings, storage};
+use crate::config::Config;
+use crate::fault::Fault;
+use crate::pack::Pack;
+use blocks::Standing;
+use publish::Published;
+use verdicts::VerdictStage;
+
+/// A stage that can be a process of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Ingest,
+    Enrich,
+    Detect,
+    Respond,
+}
+
+impl Stage {
+    pub(crate) const ALL: [Self; 4] = [Self::Ingest, Self::Enrich, Self::Detect, Self::Respond];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Enrich => "enrich",
+            Self::Detect => "detect",
+            Self::Respond => "respond",
+        }
+    }
+}
+
+/// What enriching begins with.
+pub(super) struct Enriching {
+    pub(super) context: ContextCell,
+    pub(super) metrics: EnrichMetrics,
+    pub(super) accepted: Receiver<AcceptedDeploys>,
+}
+
+/// Stages being started.
+pub(super) struct Starting<'p> {
+    pub(super) process: &'p Process,
+    pub(super) shared: &'p Shared,
+    pub(super) topics: &'p Topics,
+    pub(super) key: [u8; 16],
+}
+
+impl Starting<'_> {
+    /// Starts these stages.
+    pub(super) async fn start(
+        &self,
+        stages: &[Stage],
+        enriching: Option<Enriching>,
+        responder: Option<Responder>,
+    ) -> Result<(), Fault> {
+        let condition =
+            |stage: Stage| self.shared.ready.condition(stage.name(), "waits for its partitions");
+        // All are there from the start, so that a process is not ready while one is missing.
+        let conditions: Vec<Condition> = stages.iter().map(|stage| condition(*stage)).collect();
+        if let Some(responder) = responder {
+            self.respond(responder, condition(Stage::Respond)).await?;
+        }
+        if stages.contains(&Stage::Detect) {
+            self.detect(&condition(Stage::Detect)).await?;
+        }
+        if let Some(enriching) = enriching {
+            self.enrich(enriching, condition(Stage::Enrich)).await?;
+        }
+        if stages.contains(&Stage::Ingest) {
+            self.ingest(&condition(Stage::Ingest)).await?;
+        }
+        info!(stages = conditions.len(), "started");
+        Ok(())
+    }
+
+    async fn ingest(&self, condition: &Condition) -> Result<(), Fault> {
+        let output = self.topics.events("access.events").await?;
+        let dead_letters = self.topics.single("dead-letter").await?;
+        let metrics = HopMetrics::new(&self.shared.metrics.component("ingest"));
+        for raw in self.topics.raw().await? {
+            let settings = parser_settings(&raw.input)
+                .map_err(|why| Fault::Usage(format!("input `{}`: {why}", raw.input.sensor())))?;
+            let stage = HopStage {
+                input: raw.log.clone(),
+                kind: HopInput::Raw,
+                output: output.clone(),
+                output_base: raw.base,
+                dead_letters: dead_letters.clone(),
+                group: self.topics.group(&format!("ingest.{}", raw.log.topic())),
+                limits: ReadLimits::default(),
+                metrics: metrics.clone(),
+                condition: Some(condition.clone()),
+            };
+            let (topic, clock) = (Arc::clone(raw.log.topic()), self.shared.clock.clone());
+            let keys = Keys::new(self.key);
+            let make = move |_partition| {
+                let parser = Parser::new(settings.clone(), keys.clone());
+                LinesToEvents::new(&topic, parser, Framing::SingleObject, clock.clone())
+            };
+            let stop = self.shared.tasks.shutdown().token();
+            let name = format!("ingest {}", raw.log.topic());
+            self.shared.tasks.spawn(&name, async move { stage.run(make, &stop).await });
+        }
+        Ok(())
+    }
+
+    async fn enrich(&self, enriching: Enriching, condition: Condition) -> Result<(), Fault> {
+        let Enriching { context, metrics, accepted } = enriching;
+        let input = self.topics.events("access.events").await?;
+        let posted = self.topics.compacted("context.deploys").await?;
+        self.follow_deploys(&posted, &context).await?;
+        self.follow_blocks(&context).await?;
+        self.shared.tasks.spawn("deploys", keep_deploys(posted, accepted));
+        let options = JoinOptions { object_key: self.key, learn_routes: true };
+        let joiner = Arc::new(Joiner::new(context, options, metrics));
+        let stage = HopStage {
+            kind: HopInput::Stamped,
+            output: self.topics.events("access.enriched").await?,
+            output_base: 0,
+            dead_letters: self.topics.single("dead-letter").await?,
+            group: self.topics.group("enrich"),
+            limits: ReadLimits::default(),
+            metrics: HopMetrics::new(&self.shared.metrics.component("enrich")),
+            condition: Some(condition),
+            input,
+        };
+        let topic = Arc::clone(stage.input.topic());
+        let make = move |_partition| {
+            let reader = EventReader::single_object(RecordKind::Access);
+            EventsToEnriched::new(&topic, &joiner, reader, Framing::SingleObject)
+        };
+        let stop = self.shared.tasks.shutdown().token();
+        self.shared.tasks.spawn("enrich", async move { stage.run(make, &stop).await });
+        Ok(())
+    }
+
+    /// Takes what was posted anywhere; what was posted before this start is there when it returns.
+    async fn follow_deploys(&self, log: &Log, context: &ContextCell) -> Result<(), Fault> {
+        let context = context.clone();
+        let take = move |records: &[Record]| {
+            let read = |record: &Record| serde_json::from_slice::<Deploy>(&record.value);
+            let (deploys, wrong): (Vec<_>, Vec<_>) =
+                records.iter().map(read).partition(Result::is_ok);
+            if !wrong.is_empty() {
+                warn!(records = wrong.len(), "stored deploys cannot be read; they do not join");
+            }
+            context.add_deploys(deploys.into_iter().flatten().collect(), None);
+        };
+        self.follow(log.clone(), "posted deploys", take).await
+    }
+
+    /// Lets events say that our own block answered them.
+    async fn follow_blocks(&self, context: &ContextCell) -> Result<(), Fault> {
+        let standing = Standing::new(context.clone());
+        for name in ["orders", "outcomes"] {
+            let standing = standing.clone();
+            let log = self.topics.single(name).await?;
+            self.follow(log, name, move |records| standing.take(records)).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives every record of a topic of one partition to `take`; those that are there, before it
+    /// returns.
+    async fn follow(
+        &self,
+        log: Log,
+        name: &str,
+        mut take: impl FnMut(&[Record]) + Send + 'static,
+    ) -> Result<(), Fault> {
+        let bounds = log.bounds(Partition(0)).await.map_err(|error| Fault::of(&error))?;
+        let reader = log.reader(Partition(0), bounds.start).await;
+        let mut reader = reader.map_err(|error| Fault::of(&error))?;
+        while reader.next_offset() < bounds.end {
+            let fetched = reader.next(ReadLimits::default()).await;
+            take(&fetched.map_err(|error| Fault::of(&error))?.records);
+        }
+        let stop = self.shared.tasks.shutdown().token();
+        self.shared.tasks.spawn(name, async move {
+            loop {
+                let fetched = tokio::select! {
+                    () = stop.cancelled() => return Ok::<(), LogError>(()),
+                    fetched = reader.next(ReadLimits::default()) => fetched?,
+                };
+                take(&fetched.records);
+            }
+        });
+        Ok(())
+    }
+
+    async fn detect(&self, condition: &Condition) -> Result<(), Fault> {
+        let config = &self.process.config;
+        let rules = config.rules.folder.as_ref().map(|rules| self.process.base.join(rules));
+        let ruleset = Pack::load(rules.as_deref())?.ruleset()?;
+        info!(rules = ruleset.len(), "rules are ready");
+        let exchange = Exchange {
+            frames: self.topics.exchange("detect.exchange").await?,
+            markers: self.topics.exchange("detect.markers").await?,
+            ruleset,
+            sources: self.topics.sources().await?,
+        };
+        let metrics = self.shared.metrics.component("detect");
+        let map = MapStage {
+            input: self.topics.events("access.enriched").await?,
+            exchange: exchange.clone(),
+            settings: self.sources().await?,
+            reader: EventReader::single_object(RecordKind::Enriched),
+            dead_letters: self.topics.single("dead-letter").await?,
+            group: self.topics.group("map"),
+            metrics: MapperMetrics::new(&metrics),
+            condition: Some(condition.clone()),
+        };
+        let reduce = ReduceStage {
+            exchange,
+            verdicts: self.topics.exchange("verdicts").await?,
+            encode: verdict_json,
+            folder: self.process.base.join(&config.storage.folder).join("detect"),
+            group: self.topics.group("reduce"),
+            metrics: ReducerMetrics::new(&metrics),
+            condition: Some(self.shared.ready.condition("reduce", "waits for its partitions")),
+        };
+        let stop = self.shared.tasks.shutdown().token();
+        let map_stop = stop.clone();
+        self.shared.tasks.spawn("map", async move { map.run(&map_stop).await });
+        self.shared.tasks.spawn("reduce", async move { reduce.run(&stop).await });
+        Ok(())
+    }
+
+    /// Of every source partition, in order.
+    async fn sources(&self) -> Result<Vec<Source>, Fault> {
+        let raw = self.topics.raw().await?.iter();
+        let sources = raw.flat_map(|topic| {
+            let guard = if topic.input.live { Guard::LIVE } else { Guard::Off };
+            let source = Source { lateness_ms: topic.input.lateness.as_ms_i64(), guard };
+            (0..topic.log.partitions()).map(move |_partition| source)
+        });
+        Ok(sources.collect())
+    }
+
+    async fn respond(&self, responder: Responder, condition: Condition) -> Result<(), Fault> {
+        let folder = self.process.base.join(&self.process.config.storage.folder);
+        let listening = responder.start(&self.shared.tasks).await;
+        listening.map_err(|error| Fault::of(&error))?;
+        let published = Published {
+            responder: responder.clone(),
+            orders: self.topics.single("orders").await?,
+            outcomes: self.topics.single("outcomes").await?,
+            place: folder.join("published"),
+        };
+        let stop = self.shared.tasks.shutdown().token();
+        self.shared.tasks.spawn("publish", published.run(stop.clone()));
+        let stage = VerdictStage {
+            input: self.topics.exchange("verdicts").await?,
+            responder,
+            group: self.topics.group("respond"),
+            condition,
+        };
+        self.shared.tasks.spawn("respond", async move { stage.run(&stop).await });
+        Ok(())
+    }
+}
+
+fn verdict_json(verdict: &Verdict) -> Vec<u8> {
+    // A verdict has only texts, numbers and maps of them, so that it always can be written.
+    serde_json::to_vec(verdict).unwrap_or_default()
+}
+
+/// Stores what is accepted, before the sender hears so.
+async fn keep_deploys(log: Log, mut accepted: Receiver<AcceptedDeploys>) -> Result<(), LogError> {
+    while let Some(request) = accepted.recv().await {
+        let records = request.deploys.iter().filter_map(|deploy| {
+            let key = Some(storage::deploy_key(deploy).into());
+            Some(NewRecord { key, ..NewRecord::new(serde_json::to_vec(deploy).ok()?) })
+        });
+        match log.append(Partition(0), records.collect()).await {
+            Ok(_offsets) => request.stored(),
+            Err(error) => {
+                warn!(%error, "deploys could not be stored");
+                request.failed(&error.to_string());
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Config {
+    /// What this configuration lacks to run over topics.
+    pub(super) fn over_topics(&self) -> Result<&super::topics::KafkaTable, Fault> {
+        self.kafka.as_ref().ok_or_else(|| {
+            Fault::Usage(
+                "a stage on its own reads and writes Kafka topics, and the configuration has no \
+                 [kafka]: add\n\n[kafka]\nbrokers = \"127.0.0.1:9092\"\n\nor run all stages in \
+                 one process, without a broker: tidegate up"
+                    .to_owned(),
+            )
+        })
+    }
+}
