@@ -15,6 +15,7 @@
 //! | read what a hop wrote | [`OriginGate`] |
 //! | keep small state that survives a crash | [`embedded::Table`] |
 //! | connect to Kafka, create and check topics | [`kafka::Kafka`] |
+//! | register schemas and ask for them by id | [`registry::Registry`] |
 //!
 //! A log is one topic: partitions of records, each with an offset that only grows. The three kinds
 //! behave alike; [`memory::MemoryLog`] is for tests.
@@ -29,6 +30,7 @@ pub mod memory;
 mod origin;
 mod output;
 mod record;
+pub mod registry;
 mod share;
 
 pub use error::LogError;
