@@ -104,6 +104,16 @@ impl Log {
         }
     }
 
+    /// The same topic for readers of its own: a Kafka log has one reader a partition at a time, so
+    /// that a second one of the same partition, such as for a look back, needs another log.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        match self {
+            Self::Memory(_) | Self::Embedded(_) => self.clone(),
+            Self::Kafka(log) => Self::Kafka(log.apart()),
+        }
+    }
+
     /// Appends the records, all or (with an error) perhaps some of the first; waits until they are
     /// durable. An empty append is done at once.
     ///

@@ -60,7 +60,7 @@ impl Folded {
         if self.next >= end {
             return Ok(());
         }
-        let mut reader = exchange.frames.reader(self.partition, self.next).await?;
+        let mut reader = exchange.frames.apart().reader(self.partition, self.next).await?;
         while reader.next_offset() < end {
             for record in reader.next(ReadLimits::default()).await?.records {
                 if record.offset.0 < end.0 {

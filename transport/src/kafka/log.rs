@@ -39,6 +39,12 @@ impl KafkaLog {
         Self(Arc::new(Topic { kafka, name, identity, fetch, appending }))
     }
 
+    /// The same topic with clients of its own.
+    pub(crate) fn apart(&self) -> Self {
+        let topic = &self.0;
+        Self::new(topic.kafka.clone(), Arc::clone(&topic.name), topic.identity)
+    }
+
     pub(super) fn settings(&self) -> &Settings {
         &self.0.kafka.0.settings
     }
