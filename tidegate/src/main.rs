@@ -6,6 +6,7 @@ mod blocks;
 mod cli;
 mod config;
 mod fault;
+mod init;
 mod lines;
 mod pack;
 mod parse;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Fault> {
     match command {
+        Command::Init(command) => init::run(&command),
         Command::Up(configured) => up::run(&configured),
         Command::Replay(replay) => replay::run(&replay),
         Command::Parse(parse) => parse::run(&parse),
