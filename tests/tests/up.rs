@@ -5,7 +5,8 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test fails by panicking")]
+    reason = "a test fails by panicking"
+)]
 
 #[path = "up/running.rs"]
 mod running;
