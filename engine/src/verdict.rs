@@ -117,12 +117,21 @@ impl Profile {
         subjects.filter_map(|(kind, column)| Some((kind.clone(), value(column)?))).collect()
     }
 
+    /// The one that all events agree on, else the one that the rule groups by, with what its query
+    /// says of it.
     fn deploy(&self, episode: &Episode) -> Option<VerdictDeploy> {
         if let Some(deploy) = episode.evidence.deploy() {
             return Some(rendered(deploy, episode.evidence.first()));
         }
         let id = episode.key.columns.get("deploy_id")?.as_str()?;
-        Some(VerdictDeploy { id: id.to_owned(), ..VerdictDeploy::default() })
+        let said = |column| episode.opening.get(column).and_then(Value::as_str).map(str::to_owned);
+        Some(VerdictDeploy {
+            id: id.to_owned(),
+            commit: said("commit"),
+            change: said("change_id"),
+            owner: said("owner"),
+            age_s: None,
+        })
     }
 }
 

@@ -11,6 +11,7 @@
 mod config;
 mod file;
 mod http;
+mod pulse;
 mod raw;
 mod stdin;
 mod tail;
@@ -18,6 +19,7 @@ mod tail;
 pub use config::{InputConfig, InputType};
 pub use file::{FileInput, FileInputError};
 pub use http::{HttpInput, LineReply, lines_router};
+pub use pulse::keep_time;
 pub use raw::{RawKind, RawLog, RawRecord};
 pub use stdin::StdinInput;
 pub use tail::{Chunk, Follow, Place, Tail};

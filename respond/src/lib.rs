@@ -35,5 +35,10 @@ pub use policy::{DEFAULT_POLICY, Line, Policy, PolicyError, Then, When};
 pub use responder::{Parts, Responder, Shown, StartError, Took, Which};
 pub use target::{Fingerprint, SIGNATURE_HEADER, TargetParts, Targets, signature};
 
+/// Declares the metrics of this crate without anything that counts, for the documentation.
+pub fn declare_metrics(registry: &runtime::metrics::Metrics) {
+    drop(metrics::RespondMetrics::new(registry));
+}
+
 #[cfg(test)]
 mod fixture;

@@ -60,19 +60,42 @@ fn table(blocks: &[Value]) -> Table {
 /// Ends blocks, and says whether their end is confirmed.
 pub(crate) fn release(command: &BlocksRelease) -> Result<(), Fault> {
     let mut request = json!({ "by": "command line", "reason": command.reason });
-    let which = match (&command.subject, &command.rule) {
-        (Some(subject), _) => ("subject", subject_of(subject)),
-        (None, Some(rule)) => ("rule", Value::from(rule.as_str())),
-        (None, None) => ("all", Value::from(true)),
+    let which = match (&command.subject, &command.order, &command.rule) {
+        (Some(subject), ..) => ("subject", subject_of(subject)),
+        (None, Some(order), _) => ("order", Value::from(order.as_str())),
+        (None, None, Some(rule)) => ("rule", Value::from(rule.as_str())),
+        (None, None, None) => ("all", Value::from(true)),
     };
     if let Some(request) = request.as_object_mut() {
         request.insert(which.0.to_owned(), which.1);
     }
     let answer = ask(&command.configured, "v1/blocks/release", Some(&request))?;
-    let count = |name: &str| answer.get(name).and_then(Value::as_array).map_or(0, Vec::len);
-    let (released, pending) = (count("released"), count("pending"));
-    terminal::say(&format!("{released} released, {pending} not confirmed yet"));
-    if released + pending == 0 { Err(Fault::No) } else { Ok(()) }
+    let mut out = io::stdout().lock();
+    let mut any = false;
+    for (list, word) in [("released", "released"), ("pending", "not confirmed yet:")] {
+        for order in answer.get(list).and_then(Value::as_array).into_iter().flatten() {
+            any = true;
+            writeln!(out, "{word} {}", line(order)).map_err(|error| stdout(&error))?;
+        }
+    }
+    if any {
+        return Ok(());
+    }
+    terminal::say("nothing to release; `tidegate blocks list` shows what is in force");
+    Err(Fault::No)
+}
+
+/// `ip:203.0.113.9 at nginx (order 0a1b, rule auth/x)`
+fn line(order: &Value) -> String {
+    let text = |path: &str| order.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    format!(
+        "{}:{} at {} (order {}, rule {})",
+        text("/order/subject/kind"),
+        text("/order/subject/value"),
+        text("/order/target"),
+        text("/order/id"),
+        text("/order/rule")
+    )
 }
 
 /// `203.0.113.9` is an address; `principal:ann` says its kind.
@@ -103,6 +126,8 @@ async fn asked(admin: &AdminConfig, path: &str, body: Option<&Value>) -> Result<
             admin.listen
         ))
     };
+    // The client wants a provider even for plain HTTP. One that is installed already is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build().map_err(away)?;
     let mut request = match body {
         Some(body) => client.post(&url).json(body),
@@ -126,7 +151,7 @@ async fn asked(admin: &AdminConfig, path: &str, body: Option<&Value>) -> Result<
 mod tests {
     use serde_json::json;
 
-    use super::subject_of;
+    use super::{line, subject_of};
 
     #[test]
     fn a_bare_address_or_network_needs_no_kind() {
@@ -134,5 +159,14 @@ mod tests {
         assert_eq!(subject_of("2001:db8::1"), json!({"kind": "ip", "value": "2001:db8::1"}));
         assert_eq!(subject_of("10.0.0.0/8"), json!({"kind": "network", "value": "10.0.0.0/8"}));
         assert_eq!(subject_of("principal:ann"), json!({"kind": "principal", "value": "ann"}));
+    }
+
+    #[test]
+    fn a_release_says_whom_where_and_by_which_order() {
+        let order = json!({"state": "released", "order": {
+            "id": "0a1b", "rule": "auth/x", "target": "nginx",
+            "subject": {"kind": "ip", "value": "203.0.113.9"},
+        }});
+        assert_eq!(line(&order), "ip:203.0.113.9 at nginx (order 0a1b, rule auth/x)");
     }
 }

@@ -16,12 +16,14 @@ pub(crate) struct Cli {
 
 const AFTER: &str = "\
 Try it on a log you have:  tidegate replay /var/log/nginx/access.log
-Run it:                    tidegate up --config tidegate.toml
+Run it:                    tidegate init && tidegate up
 Exit codes: 0 done; 1 the answer is no; 2 wrong usage or configuration; 70 a bug; \
 75 a dependency stayed away.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write a first configuration for what is found on this machine
+    Init(Init),
     /// Run everything in this process: inputs, detection, responses
     Up(Configured),
     /// Read raw topics and write access events: one stage, over Kafka
@@ -45,6 +47,16 @@ pub(crate) enum Command {
     /// List or release blocks
     #[command(subcommand)]
     Blocks(BlocksCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// File to write; one that is there is left as it is
+    #[arg(long, value_name = "FILE", default_value = "tidegate.toml")]
+    pub(crate) config: PathBuf,
+    /// Folder below which to look, such as a mounted image
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub(crate) root: PathBuf,
 }
 
 /// Where the configuration is.
@@ -204,6 +216,9 @@ pub(crate) struct BlocksRelease {
     /// Subject, such as `203.0.113.9` or `ip:203.0.113.9`
     #[arg(group = "which")]
     pub(crate) subject: Option<String>,
+    /// One block, by the order's id, as tickets and deny files name it
+    #[arg(long, value_name = "ID", group = "which")]
+    pub(crate) order: Option<String>,
     /// Every block that this rule asked for
     #[arg(long, group = "which")]
     pub(crate) rule: Option<String>,

@@ -6,6 +6,7 @@ mod blocks;
 mod cli;
 mod config;
 mod fault;
+mod init;
 mod lines;
 mod pack;
 mod parse;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Fault> {
     match command {
+        Command::Init(command) => init::run(&command),
         Command::Up(configured) => up::run(&configured),
         Command::Ingest(configured) => up::run_stage(&configured, up::Stage::Ingest),
         Command::Enrich(configured) => up::run_stage(&configured, up::Stage::Enrich),

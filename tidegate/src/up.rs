@@ -3,6 +3,8 @@
 //! Owns: which parts there are and what each is given. Never: what a part does.
 
 mod marker;
+#[cfg(test)]
+mod metrics_page;
 mod pipeline;
 mod services;
 mod silence;
@@ -13,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use enrich::{ContextCell, EnrichMetrics, JoinOptions, Joiner, Watch, deploys_router};
 use ingest::input::{
-    FileInput, HttpInput, InputConfig, InputType, RawLog, StdinInput, lines_router,
+    FileInput, HttpInput, InputConfig, InputType, RawLog, StdinInput, keep_time, lines_router,
 };
 use ingest::{Keys, Settings};
 use respond::{Fingerprint, KnownGood, Ledger, Options, Parts, Responder, TargetParts, Targets};
@@ -113,6 +115,7 @@ impl Process {
     }
 
     async fn start(&self, shared: &Shared) -> Result<(), Fault> {
+        let taking = shared.ready.condition("inputs", "are being opened");
         let folder = self.base.join(&self.config.storage.folder);
         let key = storage::installation_key(&folder)?;
         let store = self.store(&folder, shared)?;
@@ -154,6 +157,7 @@ impl Process {
         for input in &self.config.input {
             self.input(input, raw.clone(), shared).await?;
         }
+        taking.ready();
         Ok(())
     }
 
@@ -258,6 +262,10 @@ impl Process {
     async fn input(&self, input: &InputConfig, raw: RawLog, shared: &Shared) -> Result<(), Fault> {
         let name = format!("input {}", input.sensor());
         let stop = shared.tasks.shutdown().token();
+        if input.live && input.r#type != InputType::File {
+            let time = keep_time(input.sensor(), raw.clone(), stop.clone());
+            shared.tasks.spawn(&format!("{name} time"), time);
+        }
         match input.r#type {
             InputType::File => {
                 let path =

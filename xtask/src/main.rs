@@ -33,7 +33,7 @@ use crate::trouble::Trouble;
 const USAGE: &str = "\
 cargo xtask COMMAND
 
-  demo [--speed 30] [--seed 7] [--keep]
+  demo [--speed 30] [--seed 7] [--binary FILE]
                               the whole way in a minute: traffic in, blocks and tickets out
   test [--only STEP…] [--list]
                               what CI runs, in its order; installs what it needs

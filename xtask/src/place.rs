@@ -94,6 +94,11 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Trouble> {
     std::fs::write(path, text).map_err(|e| Trouble::io("write", path, &e))
 }
 
+/// A program that is named by its path.
+pub(crate) fn program_at(path: &Path) -> Result<PathBuf, Trouble> {
+    path.canonicalize().map_err(|e| Trouble::io("find program", path, &e))
+}
+
 /// Finds a program as a shell would, and in the folders of root's programs too.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = variable("PATH").unwrap_or_default();

@@ -3,6 +3,8 @@
 //! Owns: one physical plan per rule, its input slot, polling it to the end on the caller's thread.
 //! Never: tasks, a runtime, planning.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -17,6 +19,7 @@ use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
+use tokio::task::unconstrained;
 
 /// Times a stream may say "not yet" in a row. Nothing waits for anything here, so more than a few
 /// mean an operator that wants a task, which is a bug.
@@ -222,12 +225,17 @@ fn keeps_state(plan: &dyn ExecutionPlan) -> bool {
 }
 
 /// All batches of a stream that waits for nothing.
+///
+/// DataFusion's operators draw on the budget of the Tokio task that polls them, and once it is
+/// spent say "not yet" until that task has yielded. This never yields, so it takes no part in it;
+/// whoever calls from a task should know that it keeps the thread busy.
 pub(super) fn drain(mut stream: SendableRecordBatchStream) -> Result<Vec<RecordBatch>, RunError> {
     let mut context = Context::from_waker(Waker::noop());
     let mut batches = Vec::new();
     let mut pending = 0;
     loop {
-        match stream.as_mut().poll_next(&mut context) {
+        let next = pin!(unconstrained(poll_fn(|context| stream.as_mut().poll_next(context))));
+        match next.poll(&mut context) {
             Poll::Ready(None) => return Ok(batches),
             Poll::Ready(Some(batch)) => {
                 let batch = batch?;

@@ -1060,3 +1060,16 @@ fn a_filter_that_nothing_passes_selects_nothing() {
     let rule = compiled("key: path", "SELECT path FROM events WHERE status = 1 AND status = 2");
     assert_eq!(rule.select(&events(&[json!({"status": 1})])).unwrap().num_rows(), 0);
 }
+
+/// A task of Tokio has a budget of polls until it must yield; the engine never yields.
+#[tokio::test]
+async fn a_query_answers_within_a_task_as_often_as_it_is_asked() {
+    let compiled = compiled("window: 5m", STUFFING);
+    let failure = json!({"route_login": true, "status": 401, "client_ip": "192.0.2.1"});
+    let Program::Rows(query) = &compiled.program else { panic!("it has a window") };
+    let rows = compiled.select(&events(&vec![failure; 10])).unwrap();
+    for turn in 0..500 {
+        let answer = query.run(std::slice::from_ref(&rows), (0, 300_000));
+        assert!(answer.is_ok(), "turn {turn}: {answer:?}");
+    }
+}

@@ -83,6 +83,7 @@ impl FileInput {
         info!(input = %self.name, "following files");
         let mut marked = tokio::time::Instant::now();
         let mut remembered = marked;
+        let mut said = false;
         while !stop.is_cancelled() {
             let (records, at_end) = self.poll();
             let busy = !records.is_empty();
@@ -90,8 +91,10 @@ impl FileInput {
             if busy && !at_end {
                 continue;
             }
-            let quiet = at_end && !self.tail.is_empty();
-            if self.live && quiet && marked.elapsed() >= MARK {
+            if at_end && self.tail.is_empty() && !std::mem::replace(&mut said, true) {
+                warn!(input = %self.name, path = %self.tail.pattern(), "no file matches yet");
+            }
+            if self.live && at_end && marked.elapsed() >= MARK {
                 marked = tokio::time::Instant::now();
                 self.append(vec![self.raw.mark(&self.sensor)], &stop).await?;
             }

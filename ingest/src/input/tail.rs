@@ -6,13 +6,15 @@
 //! A file is its device and inode, so a rename changes nothing. A file that became shorter, or
 //! whose beginning changed, was truncated and is read anew. A file that no longer matches (renamed
 //! away, deleted) is kept open until it gave nothing for [`GONE_POLLS`] polls: its writer may hold
-//! it still. A line is given once its end is there.
+//! it still. A line is given once its end is there. Files are read in the order in which they were
+//! last written, and one that was rotated away is read to its end before those that came after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 
@@ -22,6 +24,8 @@ pub(super) const LINE_BYTES_MAX: usize = 1 << 20;
 const READ_BYTES_MAX: usize = 1 << 20;
 /// Polls without a byte after which a file that no longer matches is closed: 10 s at 4 a second.
 const GONE_POLLS: u32 = 40;
+/// A file that was last written so long before another one was rotated away.
+const RESTS_AFTER: Duration = Duration::from_secs(10);
 /// Bytes at the beginning that tell one content from another after a truncation.
 const HEAD_BYTES: usize = 64;
 
@@ -82,7 +86,13 @@ impl Tail {
         Self { follow, open: BTreeMap::new(), first: true }
     }
 
-    /// Whether any file matches now.
+    /// What is followed.
+    #[must_use]
+    pub fn pattern(&self) -> std::path::Display<'_> {
+        self.follow.pattern.display()
+    }
+
+    /// Whether no file matches now.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
@@ -98,7 +108,8 @@ impl Tail {
         let mut chunks = Vec::new();
         let mut at_end = true;
         let mut gone = Vec::new();
-        for (id, followed) in &mut self.open {
+        for (id, rests) in self.oldest_first()? {
+            let Some(followed) = self.open.get_mut(&id) else { continue };
             let more = followed.read()?;
             at_end &= !more;
             let lines = followed.lines();
@@ -106,8 +117,11 @@ impl Tail {
             if !lines.is_empty() {
                 chunks.push(Chunk { file: id.clone(), lines });
             }
-            if !seen.contains(id) && followed.quiet_polls >= GONE_POLLS {
-                gone.push(id.clone());
+            if !seen.contains(&id) && followed.quiet_polls >= GONE_POLLS {
+                gone.push(id);
+            }
+            if more && rests {
+                break; // what comes after it is newer, and would make its lines late
             }
         }
         for id in gone {
@@ -115,6 +129,21 @@ impl Tail {
             self.follow.places.remove(&id);
         }
         Ok((chunks, at_end))
+    }
+
+    /// The files by the time at which they were last written, and whether others have been written
+    /// since: such a file was rotated away, and its lines are before theirs.
+    fn oldest_first(&self) -> io::Result<Vec<(String, bool)>> {
+        let mut written = Vec::with_capacity(self.open.len());
+        for (id, followed) in &self.open {
+            written.push((followed.file.metadata()?.modified()?, id.clone()));
+        }
+        written.sort();
+        let newest = written.last().map(|(at, _)| *at);
+        let rests = |at: SystemTime| {
+            newest.and_then(|newest| newest.duration_since(at).ok()) > Some(RESTS_AFTER)
+        };
+        Ok(written.into_iter().map(|(at, id)| (id, rests(at))).collect())
     }
 
     fn discover(&mut self) -> io::Result<BTreeSet<String>> {
@@ -259,11 +288,11 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::fs::{self, OpenOptions};
+    use std::fs::{self, File, OpenOptions};
     use std::io::Write;
     use std::path::Path;
 
-    use super::{Follow, LINE_BYTES_MAX, Tail, fits};
+    use super::{Follow, LINE_BYTES_MAX, RESTS_AFTER, Tail, fits};
 
     fn tail(pattern: &Path, places: BTreeMap<String, u64>) -> Tail {
         Tail::new(Follow { pattern: pattern.to_owned(), places, from_end: false })
@@ -321,6 +350,24 @@ mod tests {
         let mut lines = poll(&mut tail).0;
         lines.sort();
         assert_eq!(lines, ["late", "new"]);
+    }
+
+    #[test]
+    fn a_backlog_in_a_rotated_file_comes_before_what_was_written_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("access.log.1"), folder.path().join("access.log"));
+        write(&new, "new\n");
+        let long = "x".repeat(LINE_BYTES_MAX / 2 - 1) + "\n";
+        write(&old, &(long.repeat(3) + "last\n"));
+        let long_ago = fs::metadata(&new).unwrap().modified().unwrap() - RESTS_AFTER * 2;
+        File::options().append(true).open(&old).unwrap().set_modified(long_ago).unwrap();
+        let mut tail = tail(&folder.path().join("access.log*"), BTreeMap::new());
+        let mut lines = Vec::new();
+        for _ in 0..4 {
+            lines.extend(poll(&mut tail).0);
+        }
+        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[3..], ["last", "new"]);
     }
 
     #[test]

@@ -102,7 +102,7 @@ struct Run {
     next: i64,
 }
 
-struct Counts {
+pub(super) struct Counts {
     lines: Counters<1>,
     events: Counters<1>,
     dropped: Counters<2>,
@@ -434,7 +434,7 @@ fn turned(turn: Turn, input: &str, counts: &Counts) {
 }
 
 impl Counts {
-    fn new(metrics: &Metrics) -> Self {
+    pub(super) fn new(metrics: &Metrics) -> Self {
         let part = metrics.component("pipeline");
         let lines = Unit::Of("lines");
         Self {

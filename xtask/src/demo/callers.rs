@@ -4,7 +4,7 @@
 
 use serde_json::json;
 
-use super::traffic::{LENGTH_MS, Request};
+use super::traffic::{CALM_MS, LENGTH_MS, Request};
 use crate::random::Random;
 
 const CUSTOMERS: i64 = 140;
@@ -45,7 +45,6 @@ pub(super) fn play(random: &mut Random, requests: &mut Vec<Request>) -> String {
         caller.shop(random, start, requests);
     }
     share_an_office(random, &mut directory, requests);
-    probe_health(requests);
     crawl_politely(random, requests);
     sync_orders(random, &mut directory, requests);
     support_customers(random, &mut directory, requests);
@@ -142,8 +141,9 @@ fn share_an_office(random: &mut Random, directory: &mut String, requests: &mut V
     }
 }
 
-fn probe_health(requests: &mut Vec<Request>) {
-    for probe in 0..LENGTH_MS / 5_000 {
+/// A health check, which goes on when everybody has gone.
+pub(super) fn probe_health(requests: &mut Vec<Request>) {
+    for probe in 0..(LENGTH_MS + CALM_MS) / 5_000 {
         requests.push(Request {
             at_ms: probe * 5_000,
             address: "198.18.0.10".to_owned(),

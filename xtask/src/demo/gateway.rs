@@ -38,23 +38,40 @@ impl Gateway {
         Ok(Self { address, _process: process })
     }
 
-    /// What a caller with this address gets.
-    pub(super) fn status_for(&self, client: &str) -> Result<u16, Trouble> {
-        let headers = [("X-Forwarded-For", client)];
+    /// What a caller gets.
+    pub(super) fn status_for(&self, caller: &Caller<'_>) -> Result<u16, Trouble> {
+        let headers = [("X-Forwarded-For", caller.address), ("X-User", caller.user)];
         let ask = Request { method: "GET", path: "/v1/products", headers: &headers, body: "" };
         Ok(ask.send(self.address)?.status)
     }
+}
 
-    /// Asks as each attacker and as some others, and prints what they get.
-    pub(super) fn show(&self, traffic: &Traffic) -> Result<(), Trouble> {
-        let attackers = traffic.labels.iter().filter_map(|label| label.address.as_deref());
-        for (who, client) in attackers
-            .map(|address| ("attacker", address))
-            .chain([("office", "198.18.200.1"), ("customer", "198.18.20.10")])
-        {
-            let status = self.status_for(client)?;
-            println!("nginx answers {status} to {who:<9} {client}");
-        }
-        Ok(())
-    }
+/// Somebody who asks the gateway.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller<'a> {
+    /// What to call them.
+    pub(super) who: &'a str,
+    /// Address.
+    pub(super) address: &'a str,
+    /// Who they are logged in as, or `-`.
+    pub(super) user: &'a str,
+    /// What they should get.
+    pub(super) expected: u16,
+}
+
+/// Every attacker, and some who did nothing.
+pub(super) fn callers(traffic: &Traffic) -> Vec<Caller<'_>> {
+    let attackers = traffic.labels.iter().filter_map(|label| {
+        let address = label.address.as_deref()?;
+        let user = label.principal.as_deref().unwrap_or("-");
+        Some(Caller { who: label.attack, address, user, expected: 403 })
+    });
+    let innocent = |who, address, user| Caller { who, address, user, expected: 200 };
+    attackers
+        .chain([
+            innocent("an office of twelve", "198.18.200.1", "office01"),
+            innocent("a customer", "198.18.20.10", "cust000"),
+            innocent("the search engine", "198.18.7.7", "-"),
+        ])
+        .collect()
 }

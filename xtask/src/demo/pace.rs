@@ -12,10 +12,21 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::scene::Scene;
-use super::traffic::{DEPLOY_MS, LENGTH_MS, Request, Traffic};
+use super::traffic::{CALM_MS, DEPLOY_MS, LENGTH_MS, Request, Traffic};
 use crate::clock::{Moment, Stopwatch};
 use crate::http;
 use crate::trouble::Trouble;
+
+/// How far the scene is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beat {
+    /// It goes on.
+    On,
+    /// The deploy went live at this time.
+    Deployed(Moment),
+    /// Everything has happened.
+    Over,
+}
 
 /// A scene being written.
 pub(super) struct Pace<'a> {
@@ -43,7 +54,7 @@ impl<'a> Pace<'a> {
         Ok(Self {
             rest: traffic.requests.iter().peekable(),
             scene,
-            start: Moment::now().plus_ms(LENGTH_MS / speed - LENGTH_MS),
+            start: Moment::now().plus_ms((LENGTH_MS + CALM_MS) / speed - LENGTH_MS - CALM_MS),
             speed,
             watch: Stopwatch::start(),
             file,
@@ -52,17 +63,22 @@ impl<'a> Pace<'a> {
         })
     }
 
-    /// Writes what has happened by now; false once everything has.
-    pub(super) fn step(&mut self) -> Result<bool, Trouble> {
+    /// Writes what has happened by now.
+    pub(super) fn step(&mut self) -> Result<Beat, Trouble> {
         let real_ms = i64::try_from(self.watch.elapsed().as_millis()).unwrap_or(i64::MAX);
         let now_ms = real_ms.saturating_mul(self.speed);
-        if !self.deployed && now_ms >= DEPLOY_MS {
+        let deploys = !self.deployed && now_ms >= DEPLOY_MS;
+        if deploys {
             self.deployed = true;
             self.deploy()?;
         }
         let (text, done) = due(&mut self.rest, self.start, now_ms);
         self.file.write_all(text.as_bytes()).map_err(|e| Trouble::io("write", &self.path, &e))?;
-        Ok(!done)
+        Ok(match (deploys, done) {
+            (true, _) => Beat::Deployed(self.start.plus_ms(DEPLOY_MS)),
+            (false, true) => Beat::Over,
+            (false, false) => Beat::On,
+        })
     }
 
     /// Tells the pipeline of the deploy, as a release job would.
@@ -73,7 +89,6 @@ impl<'a> Pace<'a> {
             "change_id": "481", "owner": "team-shop",
         })
         .to_string();
-        println!("--- shop is deployed: d2, commit bbb222, change 481, by team-shop");
         let post = http::Request {
             method: "POST",
             path: "/v1/deploys",
@@ -104,7 +119,7 @@ fn due(
 
 #[cfg(test)]
 mod tests {
-    use super::super::traffic::{LENGTH_MS, Traffic};
+    use super::super::traffic::{CALM_MS, LENGTH_MS, Traffic};
     use super::due;
     use crate::clock::Moment;
 
@@ -115,7 +130,7 @@ mod tests {
         let (first, done) = due(&mut rest, Moment(0), 60_000);
         assert!(!done && first.contains("[01/Jan/1970:00:00:"));
         assert!(!first.contains("[01/Jan/1970:00:02:"));
-        let (second, done) = due(&mut rest, Moment(0), LENGTH_MS);
+        let (second, done) = due(&mut rest, Moment(0), LENGTH_MS + CALM_MS);
         assert!(done);
         assert_eq!(first.lines().count() + second.lines().count(), traffic.requests.len());
     }

@@ -38,6 +38,7 @@ impl Scene {
         put("context/deploys.jsonl", &earlier_deploy())?;
         put("context/openapi/shop.yml", include_str!("shop.yml"))?;
         put("deny/ip.map", "")?;
+        put("deny/principal.map", "")?;
         put("nginx.conf", &scene.gateway_configuration())?;
         put("tidegate.toml", &scene.configuration(&place::root().join("rules"), gateway))?;
         Ok(scene)
@@ -65,6 +66,7 @@ format = \"auto\"
 service = \"shop\"
 environment = \"production\"
 lateness = \"10s\"
+live = false                   # time goes with the recording, not with this machine's clock
 
 [context]
 folder = \"context\"
@@ -96,6 +98,7 @@ listen = \"{admin}\"
 [[target]]
 type = \"nginx\"
 ip_map = \"deny/ip.map\"
+principal_map = \"deny/principal.map\"
 test = [\"nginx\", \"-t\", \"-q\", \"-c\", \"{conf}\"]
 reload = [\"nginx\", \"-s\", \"reload\", \"-c\", \"{conf}\"]
 "
@@ -104,8 +107,8 @@ reload = [\"nginx\", \"-s\", \"reload\", \"-c\", \"{conf}\"]
         text
     }
 
-    /// A gateway that answers 403 to whom the deny file names. It takes the client's address from
-    /// a header, so that everybody can be played from this machine.
+    /// A gateway that answers 403 to whom the deny files name. It takes the client's address and
+    /// name from headers, so that everybody can be played from this machine.
     fn gateway_configuration(&self) -> String {
         let (folder, listen) = (self.folder.display(), self.gateway);
         format!(
@@ -123,12 +126,14 @@ http {{
   scgi_temp_path {folder}/nginx-tmp;
   set_real_ip_from 127.0.0.0/8;
   real_ip_header X-Forwarded-For;
-  geo $blocked {{ default 0; include {folder}/deny/ip.map; }}
+  geo $ip_blocked {{ default 0; include {folder}/deny/ip.map; }}
+  map $http_x_user $user_blocked {{ default 0; include {folder}/deny/principal.map; }}
   server {{
     listen {listen};
     default_type application/json;
     location / {{
-      if ($blocked) {{ return 403 '{{\"error\":\"blocked\"}}'; }}
+      if ($ip_blocked) {{ return 403 '{{\"error\":\"blocked\"}}'; }}
+      if ($user_blocked) {{ return 403 '{{\"error\":\"blocked\"}}'; }}
       return 200 '{{\"shop\":\"open\"}}';
     }}
   }}

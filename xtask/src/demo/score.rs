@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::paint::{Ink, Paint};
 use super::traffic::Label;
 
 /// What a verdict says it is about.
@@ -95,19 +96,21 @@ impl Score {
     }
 
     /// The summary for a person.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self, paint: Paint) -> Vec<String> {
         let mut lines = Vec::new();
         for (label, rules) in &self.caught {
-            lines.push(format!("caught   {:<20} {}", label.attack, rules.join(", ")));
+            let word = paint.on(Ink::Green, "caught");
+            lines.push(format!("{word}  {:<20} {}", label.attack, rules.join(", ")));
         }
         for label in &self.missed {
-            lines.push(format!("MISSED   {:<20} {}", label.attack, label.about));
+            let word = paint.on(Ink::Red, "MISSED");
+            lines.push(format!("{word}  {:<20} {}", label.attack, label.about));
         }
         for finding in &self.wrong {
-            lines.push(format!("WRONG    {}", finding.describe()));
+            lines.push(format!("{}   {}", paint.on(Ink::Red, "WRONG"), finding.describe()));
         }
         let (caught, missed, wrong) = (self.caught.len(), self.missed.len(), self.wrong.len());
-        lines.push(format!("{caught} caught, {missed} missed, {wrong} wrongly flagged"));
+        lines.push(format!("\n{caught} caught, {missed} missed, {wrong} wrongly flagged"));
         lines
     }
 }

@@ -11,6 +11,8 @@ use crate::random::Random;
 
 /// Length of the scene in milliseconds of event time.
 pub(crate) const LENGTH_MS: i64 = 600_000;
+/// For so long only health checks follow, so that event time goes on and windows close.
+pub(crate) const CALM_MS: i64 = 180_000;
 /// When the deploy that opens the admin route goes live.
 pub(crate) const DEPLOY_MS: i64 = 300_000;
 
@@ -101,6 +103,7 @@ impl Traffic {
         let identities = callers::play(&mut random, &mut requests);
         let labels = attacks::play(&mut random, &mut requests);
         requests.retain(|request| (0..LENGTH_MS).contains(&request.at_ms));
+        callers::probe_health(&mut requests);
         requests.sort_by_key(|request| request.at_ms); // stable, so equal times keep their order
         Self { requests, labels, identities }
     }
@@ -148,6 +151,8 @@ mod tests {
         let traffic = Traffic::make(7);
         assert!(traffic.requests.is_sorted_by_key(|request| request.at_ms));
         let first = traffic.requests.first().unwrap().at_ms;
+        let calm = traffic.requests.iter().filter(|request| request.at_ms >= LENGTH_MS);
+        assert!(calm.clone().count() > 30 && calm.into_iter().all(|r| r.path == "/healthz"));
         let last = traffic.requests.last().unwrap().at_ms;
         assert!(first < 10_000 && last > LENGTH_MS - 10_000, "{first} to {last}");
         let count = traffic.requests.len();

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::session::{Session, TARGETS};
 use super::{Ending, Step};
+use crate::demo;
 use crate::eval::{self, Score};
 use crate::packages::{self, CC, JAVA, KCAT, MAKE, MAVEN, NGINX, Need, RSYSLOG, RSYSLOG_KAFKA};
 use crate::process::succeeds;
@@ -27,6 +28,7 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "rustdoc", about: "documentation, warnings denied", run: rustdoc },
     Step { name: "rules-check", about: "the rule pack is sound", run: rules_check },
     Step { name: "rules-test", about: "the rule pack's tests, four ways", run: rules_test },
+    Step { name: "demo", about: "the whole way, with a real nginx", run: demonstrate },
     Step { name: "eval", about: "scores on data that others labelled", run: evaluate },
 ];
 
@@ -94,6 +96,15 @@ fn rules_test(session: &mut Session) -> Result<Ending, Trouble> {
 fn rules(session: &mut Session, verb: &str) -> Result<Ending, Trouble> {
     let mut command = Command::new(session.binary()?);
     judge(command.args(["rules", verb, "rules"]).current_dir(place::root()), "see above")
+}
+
+fn demonstrate(session: &mut Session) -> Result<Ending, Trouble> {
+    demo::prove(&session.binary()?)?;
+    let absent = packages::missing(&[NGINX]);
+    if absent.is_empty() {
+        return Ok(Ending::Passed);
+    }
+    Ok(Ending::Skipped(format!("blocks at a gateway; {}", packages::plea(&absent))))
 }
 
 fn evaluate(session: &mut Session) -> Result<Ending, Trouble> {

@@ -1,0 +1,278 @@
+//! `tidegate up` as a user runs it: lines in, verdicts, orders and tickets out, and what happens
+//! when it is killed, when files rotate, and when something is set wrong.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "up/running.rs"]
+mod running;
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+
+use serde_json::Value;
+
+use running::{Up, ask, free_port, until};
+
+const FOLLOWED: &str = r#"
+[[input]]
+type = "file"
+path = "access*.log"
+service = "shop"
+live = false
+"#;
+
+/// Fires at twenty failures. Its window holds all that a test plays, so the numbers of the closed
+/// verdict, the highest of all windows, count every failure.
+const STUFFING: &str = "
+title: Many accounts fail to log in from one address
+severity: high
+mode: live
+window: 10m
+slide: 1m
+rearm: 5m
+sql: |
+  SELECT client_ip, count(*) AS failures, count(DISTINCT path) AS paths
+  FROM events
+  WHERE status = 401 AND blocked_by IS NULL
+  GROUP BY client_ip
+  HAVING count(*) >= 20
+subject: {ip: client_ip}
+respond: [block 30m, ticket]
+tests:
+  - name: it fires
+    events: [{each: 20, every: 1s, status: 401, client_ip: 203.0.113.9}]
+    episodes: [{key: {client_ip: 203.0.113.9}}]
+  - {name: it stays quiet, events: [{each: 3, every: 1s, status: 401, client_ip: 203.0.113.9}], episodes: []}
+";
+
+/// Failed logins, one a second, each at a path of its own.
+fn failures(seconds: std::ops::Range<u32>) -> String {
+    seconds
+        .map(|second| {
+            let (minute, second) = (second / 60, second % 60);
+            format!(
+                "203.0.113.9 - - [20/Nov/2026:08:{minute:02}:{second:02} +0000] \
+                 \"POST /login/{minute}-{second} HTTP/1.1\" 401 120 \"-\" \"python-requests/2.32\"\n"
+            )
+        })
+        .collect()
+}
+
+/// Somebody else, much later: all windows and episodes before are over.
+fn later() -> String {
+    "198.51.100.7 - - [20/Nov/2026:09:30:00 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"curl/8\"\n"
+        .into()
+}
+
+#[track_caller]
+fn counted(verdict: &Value, failures: u32) {
+    assert_eq!(verdict["values"]["failures"], failures, "{verdict}");
+    assert_eq!(verdict["values"]["paths"], failures, "each line counts once: {verdict}");
+}
+
+/// Every verdict and every order is there once.
+#[track_caller]
+fn nothing_twice(up: &Up) {
+    let verdicts = up.said("verdict");
+    let revisions: BTreeSet<String> =
+        verdicts.iter().map(|v| format!("{} {}", v["id"], v["revision"])).collect();
+    assert_eq!(revisions.len(), verdicts.len(), "{verdicts:?}");
+    let orders = up.said("order");
+    let ids: BTreeSet<String> = orders.iter().map(|order| order["id"].to_string()).collect();
+    assert_eq!(ids.len(), orders.len(), "{orders:?}");
+    let done = up.said("outcome").into_iter().filter(|outcome| outcome["state"] == "done");
+    let done: Vec<String> = done.map(|outcome| outcome["order_id"].to_string()).collect();
+    assert_eq!(done.iter().collect::<BTreeSet<_>>().len(), done.len(), "{done:?}");
+}
+
+#[test]
+fn killed_at_any_moment_it_loses_nothing_and_acts_nothing_twice() {
+    let mut up = Up::prepare(FOLLOWED, STUFFING);
+    up.start();
+    up.write("access.log", &failures(0..90));
+    until("the block", || up.read("deny.map").contains("203.0.113.9").then_some(()));
+    up.kill();
+    up.write("access.log", &failures(90..140));
+    up.start();
+    up.write("access.log", &failures(140..200));
+    up.kill(); // in the middle of reading, more often than not
+    up.start();
+    up.write("access.log", &later());
+    counted(&up.verdict("closed"), 200);
+    let opened = up.said("verdict").into_iter().filter(|v| v["kind"] == "opened").count();
+    assert_eq!(opened, 1, "one episode, however often it was killed");
+    until("the last outcome", || {
+        let done = up.said("outcome").into_iter().filter(|outcome| outcome["state"] == "done");
+        (done.count() == up.said("order").len()).then_some(())
+    });
+    nothing_twice(&up);
+    assert_eq!(up.read("deny.map").matches("203.0.113.9 1;").count(), 1);
+    let tickets = std::fs::read_dir(up.path("tickets")).unwrap();
+    let tickets: Vec<_> = tickets.map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(tickets.len(), 1, "{tickets:?}");
+    assert!(up.stop().success());
+}
+
+#[test]
+fn it_says_the_same_as_replay() {
+    let mut up = Up::prepare(FOLLOWED, STUFFING);
+    let text = failures(0..45) + &failures(1500..1560) + &later();
+    up.write("access.log", &text);
+    up.start();
+    until("both episodes", || {
+        let closed = up.said("verdict").into_iter().filter(|v| v["kind"] == "closed");
+        (closed.count() == 2).then_some(())
+    });
+    let path = up.path("access.log").display().to_string();
+    let replay = std::process::Command::new(running::binary())
+        .args(["replay", "-o", "json", "--service", "shop", "--rules", "rules", &path])
+        .current_dir(up.folder.path())
+        .output()
+        .unwrap();
+    let replayed: Vec<Value> = String::from_utf8(replay.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let told = |verdicts: Vec<Value>| -> Vec<String> {
+        let closed = verdicts.into_iter().filter(|v| v["kind"] == "closed");
+        closed.map(|v| format!("{} {} {}", v["id"], v["key"], v["values"])).collect()
+    };
+    assert_eq!(told(up.said("verdict")), told(replayed));
+}
+
+#[test]
+fn rotation_truncation_and_a_restart_lose_no_line_and_repeat_none() {
+    let mut up = Up::prepare(FOLLOWED, STUFFING);
+    up.write("access.log", &failures(0..30));
+    up.start();
+    until_read(&up, 30);
+    std::fs::rename(up.path("access.log"), up.path("old-access.log")).unwrap();
+    up.write("old-access.log", &failures(30..40)); // its writer holds it still
+    up.write("access.log", &failures(40..60));
+    until_read(&up, 60);
+    assert!(up.stop().success());
+    up.write("access.log", &failures(60..70));
+    up.start();
+    until_read(&up, 10);
+    std::fs::write(up.path("access.log"), failures(70..75)).unwrap(); // copytruncate
+    until_read(&up, 15);
+    up.write("access.log", &later());
+    counted(&up.verdict("closed"), 75);
+    nothing_twice(&up);
+}
+
+/// Waits until this process has read so many lines.
+#[track_caller]
+fn until_read(up: &Up, lines: u64) {
+    until(&format!("{lines} lines"), || {
+        let (_, text) = ask(up.admin, "GET", "/metrics", "", "").ok()?;
+        let read: u64 = text
+            .lines()
+            .filter(|line| line.starts_with("tidegate_pipeline_read_lines"))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum();
+        (read >= lines).then_some(())
+    });
+}
+
+#[test]
+fn lines_posted_over_http_are_judged_and_an_input_that_is_silent_holds_nobody_back() {
+    let port = free_port();
+    let inputs = format!(
+        r#"
+[[input]]
+type = "http"
+listen = "127.0.0.1:{port}"
+token = "let-me-in"
+service = "shop"
+live = false
+
+[[input]]
+type = "file"
+path = "never-there.log"
+"#
+    );
+    let mut up = Up::prepare(&inputs, STUFFING);
+    up.start();
+    let (status, body) = ask(port, "POST", "/", "", &failures(0..30)).unwrap();
+    assert_eq!(status, 401, "{body}");
+    let token = "Authorization: Bearer let-me-in\r\n";
+    let (status, body) = ask(port, "POST", "/", token, &failures(0..30)).unwrap();
+    assert_eq!((status, body.as_str()), (200, "{\"accepted\":30}"));
+    let (status, _) = ask(port, "POST", "/", token, &later()).unwrap();
+    assert_eq!(status, 200);
+    counted(&up.verdict("closed"), 30);
+}
+
+#[test]
+fn a_block_is_listed_and_released_by_the_order_that_its_ticket_names() {
+    let mut up = Up::prepare(FOLLOWED, STUFFING);
+    up.start();
+    up.write("access.log", &failures(0..40));
+    up.write("access.log", &later());
+    until("the block", || up.read("deny.map").contains("203.0.113.9").then_some(()));
+    let listed = up.run(&["blocks", "list", "-o", "json"]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let block: Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    assert_eq!(block["order"]["subject"]["value"], "203.0.113.9");
+    let order = block["order"]["id"].as_str().unwrap();
+    let command = format!("tidegate blocks release --order {order}");
+    until("the ticket", || {
+        let tickets = std::fs::read_dir(up.path("tickets")).ok()?;
+        let mut texts = tickets.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+        texts.any(|text| text.contains(&command)).then_some(())
+    });
+    let released = up.run(&["blocks", "release", "--order", order, "--reason", "false positive"]);
+    let said = String::from_utf8(released.stdout).unwrap();
+    assert!(said.starts_with("released ip:203.0.113.9 at nginx"), "{said}");
+    assert!(!up.read("deny.map").contains("203.0.113.9"));
+    let again = up.run(&["blocks", "release", "--order", order]);
+    assert_eq!(again.status.code(), Some(1), "nothing is left to release");
+    let unknown = up.run(&["blocks", "release", "--order", "no-such-order"]);
+    assert_eq!(unknown.status.code(), Some(1));
+}
+
+/// Starts what cannot start and returns its exit code and words.
+#[track_caller]
+fn refused(up: &Up) -> (Option<i32>, String) {
+    let output = up.run(&["up"]);
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_port_in_use_is_named_with_its_setting() {
+    let up = Up::prepare(FOLLOWED, STUFFING);
+    let _holder = TcpListener::bind(("127.0.0.1", up.admin)).unwrap();
+    let (code, said) = refused(&up);
+    assert!(matches!(code, Some(2 | 75)), "{code:?}: {said}");
+    let address = format!("127.0.0.1:{}", up.admin);
+    assert!(said.contains(&address) && said.contains("admin.listen"), "{said}");
+}
+
+#[test]
+fn a_misspelt_key_stops_the_start_with_place_and_nearest_name() {
+    let up = Up::prepare(&FOLLOWED.replace("service", "servcie"), STUFFING);
+    let (code, said) = refused(&up);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("servcie") && said.contains("`service`"), "{said}");
+    assert!(said.contains("tidegate.toml:6"), "{said}");
+}
+
+#[test]
+fn a_rule_that_does_not_parse_and_a_second_process_are_told_apart_and_named() {
+    let up = Up::prepare(FOLLOWED, &STUFFING.replace("GROUP BY", "GRUOP BY"));
+    let (code, said) = refused(&up);
+    assert!(matches!(code, Some(1 | 2)), "{code:?}: {said}");
+    assert!(said.contains("rule.yml"), "{said}");
+    let mut running = Up::prepare(FOLLOWED, STUFFING);
+    running.start();
+    let (code, said) = refused(&running);
+    assert!(matches!(code, Some(2 | 75)), "{code:?}: {said}");
+    assert!(said.contains("data"), "{said}");
+}

@@ -1,0 +1,196 @@
+//! `tidegate up` in a folder of its own, started, killed and asked as a user would.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Longer than anything here takes on a machine that is busy.
+const PATIENCE_TURNS: u32 = 1_200;
+const TURN: Duration = Duration::from_millis(50);
+
+/// The binary beside this test's own, or the one that `TIDEGATE_BIN` names.
+pub(crate) fn binary() -> PathBuf {
+    let beside = std::env::current_exe().unwrap();
+    let beside = beside.parent().and_then(Path::parent).unwrap().join("tidegate");
+    std::env::var_os("TIDEGATE_BIN").map_or(beside, Into::into)
+}
+
+/// Asks until there is an answer; fails with `what` when none comes.
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "no runtime here that this could block")]
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..PATIENCE_TURNS {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        std::thread::sleep(TURN);
+    }
+    panic!("never came: {what}");
+}
+
+/// A port that nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// A folder with a configuration, and the process that runs on it.
+pub(crate) struct Up {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) admin: u16,
+    child: Option<Child>,
+}
+
+impl Up {
+    /// Writes the configuration; `inputs` holds the `[[input]]` tables.
+    pub(crate) fn prepare(inputs: &str, rule: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let admin = free_port();
+        std::fs::create_dir(folder.path().join("rules")).unwrap();
+        std::fs::write(folder.path().join("rules/rule.yml"), rule).unwrap();
+        let text = format!(
+            r#"
+{inputs}
+
+[rules]
+folder = "rules"
+
+[respond]
+dry_run = false
+
+[[target]]
+type = "file"
+path = "out.jsonl"
+
+[[target]]
+type = "tickets"
+folder = "tickets"
+
+[[target]]
+type = "nginx"
+ip_map = "deny.map"
+test = ["true"]
+reload = ["true"]
+
+[storage]
+folder = "data"
+free_min = "1MiB"
+
+[admin]
+listen = "127.0.0.1:{admin}"
+"#
+        );
+        std::fs::write(folder.path().join("tidegate.toml"), text).unwrap();
+        Self { folder, admin, child: None }
+    }
+
+    /// Starts the process and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn start(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap();
+        let mut child = self.command(&["up"]).stderr(log).spawn().unwrap();
+        until("readiness", || {
+            let ended = child.try_wait().unwrap();
+            assert_eq!(ended, None, "it ended at its start: {}", self.read("log"));
+            (ask(self.admin, "GET", "/ready", "", "").ok()?.0 == 200).then_some(())
+        });
+        self.child = Some(child);
+    }
+
+    /// Ends it without a word: kill -9.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Asks it to stop, and waits.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        let mut child = self.child.take().unwrap();
+        Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        child.wait().unwrap()
+    }
+
+    /// Runs another command on the same configuration, to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        self.command(args).stderr(Stdio::piped()).output().unwrap()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(args).args(["--config", "tidegate.toml"]).current_dir(self.folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A file's text; empty where there is none.
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// Appends to a file.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// All records of one kind in the file target's journal: `verdict`, `order`, `outcome`.
+    pub(crate) fn said(&self, kind: &str) -> Vec<Value> {
+        let text = self.read("out.jsonl");
+        let whole = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        whole.filter_map(|record| record.get(kind).cloned()).collect()
+    }
+
+    /// The first verdict of a kind, once it is there.
+    #[track_caller]
+    pub(crate) fn verdict(&self, kind: &str) -> Value {
+        until(&format!("a verdict that is {kind}; the log: {}", self.path("log").display()), || {
+            self.said("verdict").into_iter().find(|verdict| verdict["kind"] == kind)
+        })
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// One request to a server on this machine: status and body.
+pub(crate) fn ask(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
+    Ok((status.unwrap_or(0), body))
+}
