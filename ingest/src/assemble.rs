@@ -219,7 +219,11 @@ fn ask<'s>(sent: Sent<'s>, keys: &Keys) -> Asked<'s> {
     }
     let method = sent.method.or(line.method);
     asked.method = method.and_then(target::method);
-    asked.version = sent.version.or(line.version).and_then(target::version);
+    let version = sent.version.or(line.version);
+    asked.version = version.and_then(target::version);
+    if asked.version.is_none() && version.is_some_and(target::is_made_up_version) {
+        asked.classes.add(Class::Protocol);
+    }
     let Some(text) = sent.target.or(line.target).or(sent.path) else { return asked };
     let parted = target::target(text, asked.method.as_deref());
     let given = sent.query.map(|query| query.trim_start_matches('?'));

@@ -5,13 +5,15 @@
 //!
 //! A look at the bytes as sent decides whether anything could be there: ordinary traffic ends with
 //! that. The rest is decoded as a server would, twice for double encoding; one automaton finds
-//! candidates, and recognisers say whether a candidate is what it looks like.
+//! candidates, and recognisers say whether a candidate is what it looks like. Payloads without a word
+//! of their own are told by their shape.
 
 mod checks;
 mod decode;
 mod hosts;
 mod needles;
 mod quick;
+mod shapes;
 
 use std::sync::LazyLock;
 
@@ -145,6 +147,7 @@ fn in_text(text: &str, zone: Zone) -> Classes {
             }
         }
     }
+    shapes::find(&plain, zone, &mut found);
     if matches!(zone, Zone::Path | Zone::Parameter | Zone::Referer)
         && checks::command_after_separator(&plain)
     {

@@ -112,6 +112,15 @@ pub(crate) fn version(text: &str) -> Option<Cow<'static, str>> {
     Some(Cow::Borrowed(known))
 }
 
+/// Whether a version that is none of the above is written like one: `1.2`, `HTTP/2.1`.
+pub(crate) fn is_made_up_version(text: &str) -> bool {
+    let number = text.trim();
+    let number = number.strip_prefix("HTTP/").unwrap_or(number);
+    number.starts_with(|c: char| c.is_ascii_digit())
+        && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+        && version(number).is_none()
+}
+
 /// A target, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Target<'a> {

@@ -388,7 +388,17 @@ pub(super) fn line_breaks(decoded: &str, zone: Zone, found: &mut Classes) {
     while let Some(at) = rest.find(['\n', '\r']) {
         rest = rest.get(at + 1..).unwrap_or("");
         let line = rest.trim_start_matches(['\n', '\r', ' ', '\t']).to_ascii_lowercase();
-        let header = ["set-cookie:", "location:", "content-", "http/1", "x-", "host:", "transfer-"];
+        let header = [
+            "set-cookie:",
+            "location:",
+            "content-",
+            "http/1",
+            "x-",
+            "host:",
+            "transfer-",
+            "refresh:",
+            "remote-addr:",
+        ];
         let method = ["get /", "post /", "head /", "<html", "<script"];
         if header.iter().chain(&method).any(|start| line.starts_with(start)) {
             found.add(Class::Protocol);

@@ -96,6 +96,10 @@ const WORDS: &[&str] = &[
     "sqlite_master",
     "sysobjects",
     "waitfor+",
+    "=if+",
+    ",null,",
+    "xor+",
+    "/.",
 ];
 
 /// The search: by vectors where the machine has them and the text is plain small letters.

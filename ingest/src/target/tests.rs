@@ -1,6 +1,8 @@
 use expect_test::{Expect, expect};
 
-use super::{path, query_keys, referrer, request_line, target, url_param_kind, version};
+use super::{
+    is_made_up_version, path, query_keys, referrer, request_line, target, url_param_kind, version,
+};
 use crate::keys::{Keys, is_hash};
 
 fn keys() -> Keys {
@@ -41,6 +43,16 @@ fn what_is_no_request_is_foreign() {
     check("hello", &expect!["- -  - - foreign"]);
     check(r"\x16\x03\x01", &expect!["- -  - - foreign"]);
     check("a|b c d", &expect!["- -  - - foreign"]);
+}
+
+#[test]
+fn versions_that_nobody_speaks_are_told_from_unreadable_ones() {
+    for text in ["1.2", "HTTP/2.1", "9"] {
+        assert!(is_made_up_version(text), "{text}");
+    }
+    for text in ["1.1", "HTTP/2", "0.9", "HTTP/0.9", "h2c", "-", "", "TLSv1.2"] {
+        assert!(!is_made_up_version(text), "{text}");
+    }
 }
 
 #[test]
