@@ -1,0 +1,139 @@
+//! Four services over a real Kafka: lines from a shipper in, an attacker who gets 403 from a real
+//! nginx and a ticket out, whatever process is killed on the way.
+//!
+//! Needs a broker, named by `TIDEGATE_KAFKA_BROKERS`, `kcat` and `nginx`. Where one is absent, that
+//! is said and the suite passes; with `CI` set it fails instead.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "services/cluster.rs"]
+mod cluster;
+#[path = "up/running.rs"]
+#[expect(dead_code, reason = "the other suite starts `tidegate up` with it")]
+mod running;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+use cluster::{Cluster, brokers};
+use running::{binary, until};
+
+const ATTACKER: &str = "203.0.113.9";
+const OTHER: &str = "198.51.100.7";
+
+/// One failed login a second, each at a path of its own, somebody who behaves beside it, and now
+/// and then a line that is none.
+fn traffic(seconds: std::ops::Range<u32>) -> Vec<String> {
+    let line = |address: &str, second: u32, path: &str, status: u32| {
+        let (minute, second) = (second / 60, second % 60);
+        format!(
+            "{address} - - [20/Nov/2026:08:{minute:02}:{second:02} +0000] \
+             \"POST {path} HTTP/1.1\" {status} 120 \"-\" \"curl/8\""
+        )
+    };
+    let both = |second: u32| {
+        let mut lines = vec![line(ATTACKER, second, &format!("/login/{second}"), 401)];
+        lines.push(line(OTHER, second, "/v1/orders", 201));
+        if second % 7 == 0 {
+            lines.push("neither this nor that".to_owned());
+        }
+        lines
+    };
+    seconds.flat_map(both).collect()
+}
+
+/// Much later, in every partition: all windows and episodes before are over.
+fn later() -> String {
+    format!("{OTHER} - - [20/Nov/2026:09:30:00 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"curl/8\"")
+}
+
+fn names(cluster: &Cluster, kind: &str, name: impl Fn(&Value) -> String) -> Vec<String> {
+    cluster.said(kind).iter().map(name).collect()
+}
+
+#[track_caller]
+fn all_different(names: &[String]) {
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
+}
+
+#[test]
+fn killed_one_by_one_four_services_lose_nothing_and_act_nothing_twice() {
+    let Some(brokers) = brokers("four services") else { return };
+    let mut cluster = Cluster::prepare(&brokers, 3, 2);
+    cluster.start(&["ingest", "enrich", "detect", "respond"]);
+    cluster.ship(&traffic(0..90));
+    until("403 for the attacker", || (cluster.nginx(ATTACKER) == 403).then_some(()));
+    assert_eq!(cluster.nginx(OTHER), 200);
+    let mut second = 90;
+    for stage in ["ingest", "enrich", "detect", "respond"] {
+        cluster.ship(&traffic(second..second + 20));
+        cluster.kill(stage);
+        cluster.ship(&traffic(second + 20..second + 40));
+        cluster.start(&[stage]);
+        second += 40;
+    }
+    cluster.ship_everywhere(&later());
+    let closed = cluster.verdict("closed");
+    assert_eq!(closed["values"]["failures"], 250, "{closed}");
+    assert_eq!(closed["values"]["paths"], 250, "each line counts once: {closed}");
+    let opened = cluster.said("verdict").into_iter().filter(|v| v["kind"] == "opened").count();
+    assert_eq!(opened, 1, "one episode, whatever was killed");
+    all_different(&names(&cluster, "verdict", |v| format!("{} {}", v["id"], v["revision"])));
+    all_different(&names(&cluster, "order", |order| order["id"].to_string()));
+    assert_eq!(cluster.nginx(ATTACKER), 403);
+    assert_eq!(cluster.nginx(OTHER), 200);
+    let tickets = std::fs::read_dir(cluster.path("tickets")).unwrap().count();
+    assert!(tickets >= 1, "a ticket says what to do");
+    cluster.stop();
+}
+
+/// Rule, key, first and last event, values.
+fn closed(verdicts: &[Value]) -> BTreeMap<String, String> {
+    let closed = verdicts.iter().filter(|verdict| verdict["kind"] == "closed");
+    closed
+        .map(|v| {
+            let span = format!("{} {}", v["first_event"], v["last_event"]);
+            (format!("{} {} {span}", v["rule"], v["key"]), v["values"].to_string())
+        })
+        .collect()
+}
+
+#[test]
+fn episodes_over_kafka_are_those_of_a_replay_for_any_number_of_partitions() {
+    let Some(brokers) = brokers("episodes over Kafka") else { return };
+    for (partitions, exchange) in [(1, 1), (4, 3)] {
+        let mut cluster = Cluster::prepare(&brokers, partitions, exchange);
+        let mut lines = traffic(0..200);
+        lines.push(later());
+        std::fs::write(cluster.path("all.log"), lines.join("\n") + "\n").unwrap();
+        let mut replay = Command::new(binary());
+        replay.args(["replay", "--rules", "rules", "-o", "json", "all.log"]);
+        let replayed = replay.current_dir(cluster.path("")).output().unwrap();
+        let replayed = String::from_utf8(replayed.stdout).unwrap();
+        let replayed: Vec<Value> =
+            replayed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        // All stages in one process.
+        cluster.start(&["up"]);
+        cluster.ship(&traffic(0..200));
+        cluster.ship_everywhere(&later());
+        cluster.verdict("closed");
+        let over_kafka = cluster.said("verdict");
+        assert_eq!(closed(&over_kafka), closed(&replayed), "{partitions} partitions");
+        cluster.stop();
+    }
+}
+
+#[test]
+fn a_stage_without_brokers_says_what_it_waits_for_and_stops_when_told() {
+    let mut cluster = Cluster::away();
+    let said = cluster.waiting("detect");
+    assert!(said.contains("\"ready\":false") && said.contains("kafka"), "{said}");
+    cluster.stop();
+}

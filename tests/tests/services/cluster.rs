@@ -1,0 +1,318 @@
+//! Services in a folder of their own, over topics of their own, with an nginx that obeys them.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use runtime::clock::Clock;
+use serde_json::Value;
+use transport::TopicId;
+use transport::kafka::{Kafka, KafkaConfig, TopicSpec};
+
+use crate::running::{ask, binary, free_port, until};
+
+const RULE: &str = "
+title: Many failed logins from one address
+severity: high
+mode: live
+window: 10m
+slide: 1m
+rearm: 5m
+sql: |
+  SELECT client_ip, count(*) AS failures, count(DISTINCT path) AS paths
+  FROM events
+  WHERE status = 401 AND blocked_by IS NULL
+  GROUP BY client_ip
+  HAVING count(*) >= 20
+subject: {ip: client_ip}
+respond: [block 30m, ticket]
+tests:
+  - name: it fires
+    events: [{each: 20, every: 1s, status: 401, client_ip: 203.0.113.9}]
+    episodes: [{key: {client_ip: 203.0.113.9}}]
+  - {name: it stays quiet, events: [{each: 3, every: 1s, status: 401, client_ip: 203.0.113.9}], episodes: []}
+";
+
+/// What a suite with real parts needs. What is absent is said; in CI it fails.
+pub(crate) fn brokers(test: &str) -> Option<String> {
+    let known = std::env::var_os("TIDEGATE_KAFKA_BROKERS");
+    let there = |program: &str, version: &str| {
+        let mut asked = Command::new(program);
+        asked.arg(version).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    };
+    let absent = if known.is_none() {
+        "TIDEGATE_KAFKA_BROKERS is not set"
+    } else if !there("kcat", "-V") {
+        "kcat is not installed"
+    } else if !there("nginx", "-v") {
+        "nginx is not installed"
+    } else {
+        return known.map(|brokers| brokers.into_string().unwrap());
+    };
+    assert!(std::env::var_os("CI").is_none(), "{absent}, and CI skips nothing");
+    // Not captured, so that it is seen.
+    std::io::stderr().write_all(format!("skipped {test}: {absent}\n").as_bytes()).unwrap();
+    None
+}
+
+/// A folder with configuration, data and logs, and the processes that run on it.
+pub(crate) struct Cluster {
+    folder: tempfile::TempDir,
+    brokers: String,
+    raw: String,
+    partitions: u32,
+    turn: std::cell::Cell<u32>,
+    running: BTreeMap<String, Running>,
+    nginx: Option<(Child, u16)>,
+}
+
+struct Running {
+    child: Child,
+    admin: u16,
+}
+
+impl Cluster {
+    /// Makes the raw topic, writes the configuration, starts nginx.
+    pub(crate) fn prepare(brokers: &str, partitions: u32, exchange: u32) -> Self {
+        let name = format!("test.{}.", TopicId::random());
+        let mut cluster = Self::configured(brokers, &name, exchange);
+        cluster.partitions = partitions;
+        let kafka = Kafka::new(KafkaConfig {
+            brokers: brokers.to_owned(),
+            client_id: "tidegate-test".to_owned(),
+            properties: BTreeMap::new(),
+            clock: Clock::system(),
+        });
+        let spec = TopicSpec::new(&cluster.raw, partitions);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(kafka.unwrap().ensure(&spec)).unwrap();
+        cluster.nginx = Some(cluster.start_nginx());
+        cluster
+    }
+
+    /// Nobody listens where the brokers should be.
+    pub(crate) fn away() -> Self {
+        Self::configured(&format!("127.0.0.1:{}", free_port()), "test.away.", 1)
+    }
+
+    fn configured(brokers: &str, prefix: &str, exchange: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let raw = format!("{prefix}access.raw");
+        let text = format!(
+            r#"
+[kafka]
+brokers = "{brokers}"
+group = "{prefix}group"
+topic_prefix = "{prefix}"
+exchange_partitions = {exchange}
+# So soon partitions of a killed process are given to another.
+properties = {{ "session.timeout.ms" = "6000" }}
+
+[[input]]
+type = "kafka"
+topic = "{raw}"
+service = "shop"
+live = false
+
+[rules]
+folder = "rules"
+
+[respond]
+dry_run = false
+
+[[target]]
+type = "file"
+path = "out.jsonl"
+
+[[target]]
+type = "tickets"
+folder = "tickets"
+
+[[target]]
+type = "nginx"
+ip_map = "deny.map"
+test = ["nginx", "-t", "-q", "-p", "{folder}", "-c", "nginx.conf"]
+reload = ["nginx", "-s", "reload", "-p", "{folder}", "-c", "nginx.conf"]
+
+[storage]
+folder = "data"
+"#,
+            folder = folder.path().display()
+        );
+        std::fs::write(folder.path().join("tidegate.toml"), text).unwrap();
+        std::fs::create_dir(folder.path().join("rules")).unwrap();
+        std::fs::write(folder.path().join("rules/rule.yml"), RULE).unwrap();
+        let (brokers, running) = (brokers.to_owned(), BTreeMap::new());
+        let turn = std::cell::Cell::new(0);
+        Self { folder, brokers, raw, partitions: 1, turn, running, nginx: None }
+    }
+
+    fn start_nginx(&self) -> (Child, u16) {
+        let port = free_port();
+        let user = if is_root() { "user root;" } else { "" };
+        let text = format!(
+            r#"{user} daemon off; worker_processes 1; pid nginx.pid; error_log error.log info;
+events {{ worker_connections 64; }}
+http {{
+  access_log off;
+  client_body_temp_path tmp; proxy_temp_path tmp; fastcgi_temp_path tmp; uwsgi_temp_path tmp;
+  scgi_temp_path tmp;
+  geo $arg_from $blocked {{ default 0; include deny.map; }}
+  server {{
+    listen 127.0.0.1:{port};
+    if ($blocked) {{ return 403; }}
+    location / {{ return 200 "ok"; }}
+  }}
+}}
+"#
+        );
+        std::fs::create_dir(self.path("tmp")).unwrap();
+        std::fs::write(self.path("deny.map"), "").unwrap();
+        std::fs::write(self.path("nginx.conf"), text).unwrap();
+        let mut nginx = Command::new("nginx");
+        nginx.arg("-p").arg(self.folder.path()).args(["-c", "nginx.conf"]).stderr(Stdio::null());
+        (nginx.spawn().unwrap(), port)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts processes and waits until all are ready.
+    #[track_caller]
+    pub(crate) fn start(&mut self, stages: &[&str]) {
+        for stage in stages {
+            self.spawn(stage);
+        }
+        for stage in stages {
+            let path = self.path(&format!("{stage}.log"));
+            let running = self.running.get_mut(*stage).unwrap();
+            until(&format!("readiness of {stage}"), || {
+                let ended = running.child.try_wait().unwrap();
+                assert_eq!(ended, None, "{stage} ended: {}", tail(&path));
+                (ask(running.admin, "GET", "/ready", "", "").ok()?.0 == 200).then_some(())
+            });
+        }
+    }
+
+    /// Starts a process and gives its first answer to `/ready`.
+    pub(crate) fn waiting(&mut self, stage: &str) -> String {
+        self.spawn(stage);
+        let admin = self.running[stage].admin;
+        until("an answer", || ask(admin, "GET", "/ready", "", "").ok().map(|(_, body)| body))
+    }
+
+    fn spawn(&mut self, stage: &str) {
+        let admin = free_port();
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path(&format!("{stage}.log")))
+            .unwrap();
+        let mut command = Command::new(binary());
+        command.arg(stage).args(["--config", "tidegate.toml"]).current_dir(self.folder.path());
+        command.env("TIDEGATE__ADMIN__LISTEN", format!("127.0.0.1:{admin}"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn().unwrap();
+        self.running.insert(stage.to_owned(), Running { child, admin });
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self, stage: &str) {
+        let mut running = self.running.remove(stage).unwrap();
+        running.child.kill().unwrap();
+        running.child.wait().unwrap();
+    }
+
+    /// Asks all to stop, and checks that they end well.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
+        for running in self.running.values() {
+            let pid = running.child.id().to_string();
+            Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        }
+        for (stage, mut running) in std::mem::take(&mut self.running) {
+            let ended = running.child.wait().unwrap();
+            let log = tail(&self.path(&format!("{stage}.log")));
+            assert_eq!(ended.code(), Some(0), "{stage}: {log}");
+        }
+    }
+
+    /// Writes lines to the raw topic as a shipper does, one partition after the other.
+    pub(crate) fn ship(&self, lines: &[String]) {
+        let turn = self.turn.get();
+        self.turn.set(turn + 1);
+        for partition in 0..self.partitions {
+            let own = (turn..).zip(lines).filter(|(at, _)| at % self.partitions == partition);
+            let own: Vec<&str> = own.map(|(_, line)| line.as_str()).collect();
+            self.produce(partition, &own.join("\n"));
+        }
+    }
+
+    /// Writes a line to every partition of the raw topic.
+    pub(crate) fn ship_everywhere(&self, line: &str) {
+        (0..self.partitions).for_each(|partition| self.produce(partition, line));
+    }
+
+    fn produce(&self, partition: u32, text: &str) {
+        let mut kcat = Command::new("kcat");
+        kcat.args(["-P", "-b", &self.brokers, "-t", &self.raw, "-p", &partition.to_string()]);
+        let mut kcat = kcat.stdin(Stdio::piped()).spawn().unwrap();
+        kcat.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(kcat.wait().unwrap().success());
+    }
+
+    /// What nginx answers to a caller.
+    pub(crate) fn nginx(&self, from: &str) -> u16 {
+        let port = self.nginx.as_ref().unwrap().1;
+        until("an answer of nginx", || {
+            ask(port, "GET", &format!("/?from={from}"), "", "").ok().map(|(status, _)| status)
+        })
+    }
+
+    /// All records of one kind in the file target's journal.
+    pub(crate) fn said(&self, kind: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.path("out.jsonl")).unwrap_or_default();
+        let whole = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        whole.filter_map(|record| record.get(kind).cloned()).collect()
+    }
+
+    /// The first verdict of a kind, once it is there.
+    #[track_caller]
+    pub(crate) fn verdict(&self, kind: &str) -> Value {
+        until(&format!("a verdict that is {kind}"), || {
+            self.said("verdict").into_iter().find(|verdict| verdict["kind"] == kind)
+        })
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for running in self.running.values_mut() {
+            drop(running.child.kill());
+            drop(running.child.wait());
+        }
+        if let Some((nginx, _)) = &mut self.nginx {
+            // Its workers end with the master, which TERM lets end well.
+            drop(Command::new("kill").arg(nginx.id().to_string()).status());
+            drop(nginx.wait());
+        }
+        if std::thread::panicking() {
+            for stage in ["ingest", "enrich", "detect", "respond", "up"] {
+                let log = tail(&self.path(&format!("{stage}.log")));
+                drop(writeln!(std::io::stderr(), "== {stage}\n{log}"));
+            }
+        }
+    }
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.starts_with(b"0\n"))
+}
+
+fn tail(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(12)..].join("\n")
+}
