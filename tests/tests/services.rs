@@ -41,7 +41,7 @@ fn traffic(seconds: std::ops::Range<u32>) -> Vec<String> {
     let both = |second: u32| {
         let mut lines = vec![line(ATTACKER, second, &format!("/login/{second}"), 401)];
         lines.push(line(OTHER, second, "/v1/orders", 201));
-        if second % 7 == 0 {
+        if second.is_multiple_of(7) {
             lines.push("neither this nor that".to_owned());
         }
         lines
