@@ -1,7 +1,7 @@
 //! Four services over a real Kafka: lines from a shipper in, an attacker who gets 403 from a real
 //! nginx and a ticket out, whatever process is killed on the way.
 //!
-//! Needs a broker, named by `TIDEGATE_KAFKA_BROKERS`, `kcat` and `nginx`. Where one is absent, that
+//! Needs a broker, named by `TIDEGATE_KAFKA_BROKERS`, `kcat`, `nginx` and `rsyslogd`. Where one is absent, that
 //! is said and the suite passes; with `CI` set it fails instead.
 
 #![expect(
@@ -128,6 +128,18 @@ fn episodes_over_kafka_are_those_of_a_replay_for_any_number_of_partitions() {
         assert_eq!(closed(&over_kafka), closed(&replayed), "{partitions} partitions");
         cluster.stop();
     }
+}
+
+#[test]
+fn what_rsyslog_ships_from_a_file_becomes_a_verdict() {
+    let Some(brokers) = brokers("rsyslog") else { return };
+    let mut cluster = Cluster::prepare(&brokers, 1, 1);
+    cluster.start(&["up"]);
+    cluster.start_rsyslog();
+    cluster.log(&traffic(0..200));
+    cluster.log(&[later()]);
+    assert_eq!(cluster.verdict("closed")["values"]["failures"], 200);
+    cluster.stop();
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub(crate) fn brokers(test: &str) -> Option<String> {
         "kcat is not installed"
     } else if !there("nginx", "-v") {
         "nginx is not installed"
+    } else if !there("rsyslogd", "-v") {
+        "rsyslogd is not installed"
     } else {
         return known.map(|brokers| brokers.into_string().unwrap());
     };
@@ -65,6 +67,7 @@ pub(crate) struct Cluster {
     turn: std::cell::Cell<u32>,
     running: BTreeMap<String, Running>,
     nginx: Option<(Child, u16)>,
+    rsyslog: Option<Child>,
 }
 
 struct Running {
@@ -145,7 +148,7 @@ folder = "data"
         std::fs::write(folder.path().join("rules/rule.yml"), RULE).unwrap();
         let (brokers, running) = (brokers.to_owned(), BTreeMap::new());
         let turn = std::cell::Cell::new(0);
-        Self { folder, brokers, raw, partitions: 1, turn, running, nginx: None }
+        Self { folder, brokers, raw, partitions: 1, turn, running, nginx: None, rsyslog: None }
     }
 
     fn start_nginx(&self) -> (Child, u16) {
@@ -173,6 +176,38 @@ http {{
         let mut nginx = Command::new("nginx");
         nginx.arg("-p").arg(self.folder.path()).args(["-c", "nginx.conf"]).stderr(Stdio::null());
         (nginx.spawn().unwrap(), port)
+    }
+
+    /// Ships what [`Self::log`] writes, with the configuration that the README shows.
+    pub(crate) fn start_rsyslog(&mut self) {
+        let (folder, brokers, raw) = (self.folder.path().display(), &self.brokers, &self.raw);
+        let text = format!(
+            r#"
+global(workDirectory="{folder}/tmp")
+module(load="imfile") module(load="omkafka")
+template(name="line" type="string" string="%msg%")
+input(type="imfile" File="{folder}/access.log" Tag="nginx" ruleset="ship")
+ruleset(name="ship" queue.type="LinkedList" queue.filename="ship" queue.saveOnShutdown="on") {{
+  action(type="omkafka" broker=["{brokers}"] topic="{raw}" template="line"
+         resubmitOnFailure="on" keepFailedMessages="on" failedMsgFile="{folder}/failed")
+}}
+"#
+        );
+        std::fs::write(self.path("rsyslog.conf"), text).unwrap();
+        self.log(&[]);
+        let mut rsyslog = Command::new("rsyslogd");
+        rsyslog.arg("-n").arg("-f").arg(self.path("rsyslog.conf"));
+        rsyslog.arg("-i").arg(self.path("rsyslog.pid"));
+        rsyslog.stdout(Stdio::null()).stderr(Stdio::null());
+        self.rsyslog = Some(rsyslog.spawn().unwrap());
+    }
+
+    /// Appends lines to the file that rsyslog follows.
+    pub(crate) fn log(&self, lines: &[String]) {
+        let path = self.path("access.log");
+        let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
+        let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        file.write_all(text.as_bytes()).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -297,6 +332,10 @@ impl Drop for Cluster {
             // Its workers end with the master, which TERM lets end well.
             drop(Command::new("kill").arg(nginx.id().to_string()).status());
             drop(nginx.wait());
+        }
+        if let Some(rsyslog) = &mut self.rsyslog {
+            drop(rsyslog.kill());
+            drop(rsyslog.wait());
         }
         if std::thread::panicking() {
             for stage in ["ingest", "enrich", "detect", "respond", "up"] {
