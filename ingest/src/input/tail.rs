@@ -108,7 +108,7 @@ impl Tail {
         let mut chunks = Vec::new();
         let mut at_end = true;
         let mut gone = Vec::new();
-        for (id, rests) in self.oldest_first()? {
+        for (id, rests) in self.oldest_first(&seen)? {
             let Some(followed) = self.open.get_mut(&id) else { continue };
             let more = followed.read()?;
             at_end &= !more;
@@ -132,18 +132,20 @@ impl Tail {
     }
 
     /// The files by the time at which they were last written, and whether others have been written
-    /// since: such a file was rotated away, and its lines are before theirs.
-    fn oldest_first(&self) -> io::Result<Vec<(String, bool)>> {
+    /// since: such a file was rotated away, and its lines are before theirs. Of two written in the
+    /// same tick of the clock, the one that no longer matches is the older.
+    fn oldest_first(&self, seen: &BTreeSet<String>) -> io::Result<Vec<(String, bool)>> {
         let mut written = Vec::with_capacity(self.open.len());
         for (id, followed) in &self.open {
-            written.push((followed.file.metadata()?.modified()?, id.clone()));
+            let at = followed.file.metadata()?.modified()?;
+            written.push((at, seen.contains(id), id.clone()));
         }
         written.sort();
-        let newest = written.last().map(|(at, _)| *at);
+        let newest = written.last().map(|(at, ..)| *at);
         let rests = |at: SystemTime| {
             newest.and_then(|newest| newest.duration_since(at).ok()) > Some(RESTS_AFTER)
         };
-        Ok(written.into_iter().map(|(at, id)| (id, rests(at))).collect())
+        Ok(written.into_iter().map(|(at, _, id)| (id, rests(at))).collect())
     }
 
     fn discover(&mut self) -> io::Result<BTreeSet<String>> {
