@@ -169,6 +169,7 @@ const INPUT_KEYS: &str = "\
 # time_zone = \"UTC\"      # of times that name none
 # trusted_proxies = [\"10.0.0.0/8\"]   # whose X-Forwarded-For is believed
 # lateness = \"10s\"       # disorder that is allowed for
+# live = false           # a recording: time passes with its lines, not with the clock
 # from_end = true        # at the very first start, leave out what is in the files already
 
 ";
@@ -178,6 +179,13 @@ const MIDDLE: &str = "\
 # [[input]]
 # type = \"http\"
 # listen = \"127.0.0.1:7071\"
+
+# Over Kafka every input is a topic that shippers write to, in place of those above:
+#   [[input]]
+#   type = \"kafka\"
+#   topic = \"access.raw\"
+#   [kafka]
+#   brokers = \"HOST:9092\"   # yours; they are not guessed
 
 # [context]
 # folder = \"context\"     # deploys.jsonl, identities.jsonl, api_keys.jsonl, openapi/SERVICE.yml, …

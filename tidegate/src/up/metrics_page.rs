@@ -2,10 +2,12 @@
 //!
 //! Owns: the page. Never: a metric; each part declares its own.
 
+use detect::exchange::{MapperMetrics, ReducerMetrics};
 use enrich::EnrichMetrics;
 use expect_test::expect_file;
 use runtime::http::HttpMetrics;
 use runtime::metrics::{Description, Metrics};
+use transport::hop::HopMetrics;
 
 use super::pipeline::Counts;
 
@@ -30,6 +32,11 @@ fn the_page_of_metrics_says_what_the_code_declares() {
     let metrics = Metrics::new();
     drop((HttpMetrics::new(&metrics, "admin"), EnrichMetrics::new(&metrics)));
     drop(Counts::new(&metrics));
+    for stage in ["ingest", "enrich"] {
+        drop(HopMetrics::new(&metrics.component(stage)));
+    }
+    let detect = metrics.component("detect");
+    drop((MapperMetrics::new(&detect), ReducerMetrics::new(&detect)));
     respond::declare_metrics(&metrics);
     let rows: String = metrics.describe().iter().map(row).collect();
     expect_file!["../../../docs/metrics.md"].assert_eq(&(HEAD.to_owned() + &rows));
