@@ -1,4 +1,5 @@
-//! What a rule costs an event, with state *none* and *rows*: `cargo run -p engine --example cost`.
+//! What a rule costs an event, with state in panes and, beside it, with the same in rows:
+//! `cargo run -p engine --example cost`.
 //!
 //! Made traffic: 200 addresses, some of them failing to log in; ten minutes of event time.
 
@@ -8,7 +9,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use engine::plan::compile;
+use engine::plan::{CompiledRule, compile};
 use engine::rule::{Lists, Settings, SourceFile, load};
 use engine::ruleset::Ruleset;
 use engine::run::{RunSettings, Runner};
@@ -54,25 +55,55 @@ const RULES: [(&str, &str); 10] = [
     ),
 ];
 
+/// What a run over all traffic took.
+struct Cost {
+    ns_per_event: u128,
+    bytes_held: usize,
+    verdicts: usize,
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let batches = traffic()?;
-    for rules in [0, 1, 10] {
-        let ruleset = Arc::new(ruleset(rules)?);
-        let mut runner = Runner::new(ruleset, RunSettings::over(1))?;
-        let begun = now();
-        let mut verdicts = 0;
-        for batch in &batches {
-            verdicts += runner.feed(0, batch)?.verdicts.len();
-        }
-        let held: usize = runner.load().map(|load| load.bytes).sum();
-        verdicts += runner.end()?.verdicts.len();
-        let took = begun.elapsed();
-        let each = took.as_nanos() / u128::try_from(EVENTS)?;
+    println!("rules  panes ns/event  rows ns/event  ratio  panes B held  rows B held  verdicts");
+    for rules in [0, 1, 10, 60] {
+        let panes = cost(&batches, compiled(rules)?)?;
+        let rows = compiled(rules)?.into_iter().map(CompiledRule::into_rows).collect();
+        let rows = cost(&batches, rows)?;
+        let percent = rows.ns_per_event * 100 / panes.ns_per_event.max(1);
         println!(
-            "{rules:>2} rules: {each:>6} ns/event, {verdicts} verdicts, {held} B held, {took:.2?}"
+            "{rules:>5}  {:>14}  {:>13}  {:>2}.{:02}  {:>12}  {:>11}  {} and {}",
+            panes.ns_per_event,
+            rows.ns_per_event,
+            percent / 100,
+            percent % 100,
+            panes.bytes_held,
+            rows.bytes_held,
+            panes.verdicts,
+            rows.verdicts,
         );
     }
     Ok(())
+}
+
+/// The lesser of two runs, since others use the machine too.
+fn cost(batches: &[RecordBatch], rules: Vec<CompiledRule>) -> Result<Cost, Box<dyn Error>> {
+    let ruleset = Arc::new(Ruleset::new(rules)?);
+    let first = once(batches, &ruleset)?;
+    let second = once(batches, &ruleset)?;
+    Ok(if first.ns_per_event < second.ns_per_event { first } else { second })
+}
+
+fn once(batches: &[RecordBatch], ruleset: &Arc<Ruleset>) -> Result<Cost, Box<dyn Error>> {
+    let mut runner = Runner::new(Arc::clone(ruleset), RunSettings::over(1))?;
+    let begun = now();
+    let mut verdicts = 0;
+    for batch in batches {
+        verdicts += runner.feed(0, batch)?.verdicts.len();
+    }
+    let bytes_held = runner.load().map(|load| load.bytes).sum();
+    verdicts += runner.end()?.verdicts.len();
+    let ns_per_event = begun.elapsed().as_nanos() / u128::try_from(EVENTS)?;
+    Ok(Cost { ns_per_event, bytes_held, verdicts })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a measurement; nothing is decided by it")]
@@ -80,7 +111,8 @@ fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
 
-fn ruleset(count: usize) -> Result<Ruleset, Box<dyn Error>> {
+/// So many rules; beyond the ten the same again under other names.
+fn compiled(count: usize) -> Result<Vec<CompiledRule>, Box<dyn Error>> {
     let file = |(place, (head, sql)): (usize, &(&str, &str))| SourceFile {
         path: format!("cost/r{place}.yml"),
         text: format!(
@@ -88,13 +120,13 @@ fn ruleset(count: usize) -> Result<Ruleset, Box<dyn Error>> {
              - {{name: a, events: [], episodes: [{{}}]}}\n  - {{name: b, events: [], episodes: []}}\n"
         ),
     };
-    let files: Vec<SourceFile> = RULES.iter().take(count).enumerate().map(file).collect();
+    let files: Vec<SourceFile> = RULES.iter().cycle().take(count).enumerate().map(file).collect();
     let (rules, problems) = load(&files, &Settings::default());
     let (compiled, more) = compile(&rules, &Lists::default());
-    for problem in problems.iter().chain(&more) {
-        println!("{}", problem.render(false));
+    if let Some(problem) = problems.iter().chain(&more).next() {
+        return Err(problem.render(false).into());
     }
-    Ok(Ruleset::new(compiled)?)
+    Ok(compiled)
 }
 
 fn traffic() -> Result<Vec<RecordBatch>, Box<dyn Error>> {

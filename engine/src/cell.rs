@@ -19,12 +19,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, StringArray};
+use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
+use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use schemas::EventTime;
 use serde_json::{Map, Value};
@@ -190,6 +192,73 @@ pub(crate) fn canonical(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> boo
     true
 }
 
+/// Whether values of a type come back from their canonical bytes: those of key columns.
+pub(crate) fn has_value(of: &DataType) -> bool {
+    matches!(
+        of,
+        DataType::Utf8
+            | DataType::Boolean
+            | DataType::Int32
+            | DataType::Int64
+            | DataType::Timestamp(TimeUnit::Millisecond, _)
+    )
+}
+
+/// The columns of keys, from their canonical bytes. A part that is not of its type is absent.
+pub(crate) fn key_columns(keys: &[&[u8]], types: &[DataType]) -> Result<Vec<ArrayRef>, ArrowError> {
+    let mut rest: Vec<&[u8]> = keys.to_vec();
+    let column = |of: &DataType| -> Result<ArrayRef, ArrowError> {
+        let values = rest.iter_mut().map(take_value);
+        match of {
+            DataType::Utf8 => {
+                let text = |value| match value {
+                    Some(Value::String(text)) => Some(text),
+                    _ => None,
+                };
+                Ok(Arc::new(values.map(text).collect::<StringArray>()))
+            }
+            DataType::Boolean => {
+                let flag = |value: Option<Value>| value.and_then(|value| value.as_bool());
+                Ok(Arc::new(values.map(flag).collect::<BooleanArray>()))
+            }
+            _ => {
+                let whole = |value: Option<Value>| value.and_then(|value| value.as_i64());
+                cast(&values.map(whole).collect::<Int64Array>(), of)
+            }
+        }
+    };
+    types.iter().map(column).collect()
+}
+
+/// Takes a value off the front of canonical bytes: moments as milliseconds.
+fn take_value(bytes: &mut &[u8]) -> Option<Value> {
+    let (tag, rest) = bytes.split_first()?;
+    let (value, rest) = match tag {
+        b't' => {
+            let (length, rest) = rest.split_first_chunk::<8>()?;
+            let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+            let (text, rest) = rest.split_at_checked(length)?;
+            (Value::from(str::from_utf8(text).ok()?), rest)
+        }
+        b'i' => {
+            let (whole, rest) = rest.split_first_chunk::<8>()?;
+            (Value::from(i64::from_le_bytes(*whole)), rest)
+        }
+        b'b' => {
+            let (flag, rest) = rest.split_first()?;
+            (Value::from(*flag == 1), rest)
+        }
+        b'm' => {
+            let (moment, rest) = rest.split_first_chunk::<16>()?;
+            let millis = i128::from_le_bytes(*moment).div_euclid(1_000_000);
+            (Value::from(i64::try_from(millis).ok()?), rest)
+        }
+        _ => return None,
+    };
+    *bytes = rest;
+    Some(value)
+}
+
 fn length(bytes: usize) -> [u8; 8] {
     u64::try_from(bytes).unwrap_or(u64::MAX).to_le_bytes()
 }
@@ -206,7 +275,25 @@ mod tests {
     use arrow::datatypes::DataType;
     use serde_json::{Value, json};
 
-    use super::{canonical, json};
+    use super::{canonical, json, key_columns};
+
+    #[test]
+    fn a_key_comes_back_from_its_bytes() {
+        let time = DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, Some("UTC".into()));
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["ann", ""]));
+        let whole: ArrayRef = Arc::new(Int32Array::from(vec![-7, 9]));
+        let flag: ArrayRef = Arc::new(arrow::array::BooleanArray::from(vec![true, false]));
+        let moment = TimestampMillisecondArray::from(vec![-3, 5]).with_timezone("UTC");
+        let columns: [ArrayRef; 4] = [text, whole, flag, Arc::new(moment)];
+        let mut keys = [Vec::new(), Vec::new()];
+        for (row, key) in keys.iter_mut().enumerate() {
+            columns.iter().for_each(|column| assert!(canonical(column.as_ref(), row, key)));
+        }
+        let types = [DataType::Utf8, DataType::Int32, DataType::Boolean, time];
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        assert_eq!(key_columns(&keys, &types).unwrap(), columns);
+        assert!(key_columns(&[b"t\xff"], &types).unwrap()[0].is_null(0), "torn bytes");
+    }
 
     fn bytes(array: &ArrayRef) -> Vec<u8> {
         let mut out = Vec::new();

@@ -36,6 +36,8 @@ pub(crate) struct Episode {
     pub(crate) lo: i64,
     /// Last firing point.
     pub(crate) hi: i64,
+    /// Last firing point that verdicts count: windows that are still being filled do not.
+    pub(crate) told_hi: i64,
     /// How many verdicts it has given.
     pub(crate) revision: u32,
     /// Rows counted at the last verdict.
@@ -49,6 +51,9 @@ pub(crate) struct Episode {
     pub(crate) degraded: bool,
     /// Rows before this moment have been counted.
     pub(crate) counted_until: i64,
+    /// Whether no window of it has closed yet: then `evidence` is as it was at the event that
+    /// opened it, and there are no totals.
+    pub(crate) announced: bool,
 }
 
 wire_struct!(Episode {
@@ -56,6 +61,7 @@ wire_struct!(Episode {
     anchor,
     lo,
     hi,
+    told_hi,
     revision,
     told,
     evidence,
@@ -65,6 +71,7 @@ wire_struct!(Episode {
     early,
     degraded,
     counted_until,
+    announced,
 });
 
 /// A firing point with what is known about it.
@@ -82,10 +89,31 @@ pub(crate) struct Point {
     pub(crate) counted_until: i64,
     /// What to say if this point opens an episode, where that is not the above.
     pub(crate) opening: Option<Opening>,
+    /// Whether its window is still being filled: it links, but the values and evidence that count
+    /// come with a second point once it has closed.
+    pub(crate) announced: bool,
+}
+
+impl Point {
+    /// A window that fires while it is being filled.
+    pub(crate) fn announced(at: i64, opening: Opening) -> Self {
+        let Opening { values, evidence, fired_at } = opening;
+        Self {
+            at,
+            values,
+            evidence,
+            fired_at,
+            early: true,
+            degraded: false,
+            counted_until: i64::MIN,
+            opening: None,
+            announced: true,
+        }
+    }
 }
 
 /// A point as it was when it crossed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Opening {
     pub(crate) values: Map<String, Value>,
     pub(crate) evidence: Evidence,
@@ -128,8 +156,13 @@ impl Episodes {
 
     /// The last episode of a key that a point could extend.
     pub(crate) fn within_reach(&self, key: &Key, at: i64) -> Option<&Episode> {
+        self.within_reach_of(&key.bytes, at)
+    }
+
+    /// As [`Episodes::within_reach`], by the key's canonical bytes.
+    pub(crate) fn within_reach_of(&self, key: &[u8], at: i64) -> Option<&Episode> {
         let reach = self.link.reach();
-        self.open.get(&key.bytes)?.iter().rev().find(|episode| is_near(episode, at, reach))
+        self.open.get(key)?.iter().rev().find(|episode| is_near(episode, at, reach))
     }
 
     /// Takes a firing point of a key.
@@ -222,6 +255,26 @@ impl Episodes {
     }
 }
 
+impl Episode {
+    /// The totals, or before there are any the values that it opened with.
+    fn values(&self) -> Map<String, Value> {
+        if self.announced { self.opening.clone() } else { self.totals.values() }
+    }
+
+    /// Takes over what another one has counted. What was only announced is counted later.
+    fn adopt(&mut self, other: &Self) {
+        match (self.announced, other.announced) {
+            (false, true) => {}
+            (true, false) => {
+                self.evidence = other.evidence.clone();
+                self.announced = false;
+            }
+            (true, true) | (false, false) => self.evidence.merge(&other.evidence),
+        }
+        self.totals.merge(&other.totals);
+    }
+}
+
 /// Between two neighbouring points of an episode there is never more than the reach, so that a
 /// point is near one of them exactly if it is near their span.
 fn is_near(episode: &Episode, at: i64, reach: i64) -> bool {
@@ -235,12 +288,15 @@ fn open(key: &Arc<Key>, point: Point, said: &mut Vec<Change>) -> Episode {
         fired_at: point.fired_at,
     });
     let mut totals = Totals::default();
-    totals.add(point.at, &point.values);
+    if !point.announced {
+        totals.add(point.at, &point.values);
+    }
     let mut episode = Episode {
         key: Arc::clone(key),
         anchor: point.at,
         lo: point.at,
         hi: point.at,
+        told_hi: point.at,
         revision: 1,
         told: as_it_crossed.evidence.count(),
         evidence: as_it_crossed.evidence,
@@ -250,6 +306,7 @@ fn open(key: &Arc<Key>, point: Point, said: &mut Vec<Change>) -> Episode {
         early: point.early,
         degraded: point.degraded,
         counted_until: point.counted_until,
+        announced: point.announced,
     };
     said.push(Change {
         kind: VerdictKind::Opened,
@@ -273,14 +330,14 @@ fn extend(
     for mut other in others.into_iter().rev() {
         episode.lo = episode.lo.min(other.lo);
         episode.hi = episode.hi.max(other.hi);
-        episode.evidence.merge(&other.evidence);
-        episode.totals.merge(&other.totals);
+        episode.told_hi = episode.told_hi.max(other.told_hi);
+        episode.adopt(&other);
         episode.degraded |= other.degraded;
         episode.counted_until = episode.counted_until.max(other.counted_until);
         other.revision += 1;
         said.push(Change {
             kind: VerdictKind::Merged,
-            values: other.totals.values(),
+            values: other.values(),
             fired_at: other.fired_at,
             into: Some(episode.anchor),
             episode: other,
@@ -288,9 +345,16 @@ fn extend(
     }
     episode.lo = episode.lo.min(point.at);
     episode.hi = episode.hi.max(point.at);
+    episode.degraded |= point.degraded;
+    if point.announced {
+        return episode;
+    }
+    episode.told_hi = episode.told_hi.max(point.at);
+    if std::mem::take(&mut episode.announced) {
+        episode.evidence = Evidence::default();
+    }
     episode.evidence.merge(&point.evidence);
     episode.totals.add(point.at, &point.values);
-    episode.degraded |= point.degraded;
     episode.counted_until = episode.counted_until.max(point.counted_until);
     tell_doubling(&mut episode, &point.values, point.fired_at, said);
     episode
@@ -319,9 +383,12 @@ fn tell_doubling(
 
 fn closed(mut episode: Episode) -> Change {
     episode.revision += 1;
+    // Windows of it were announced and had lost their rows when they closed.
+    episode.degraded |= episode.told_hi < episode.hi || episode.announced;
+    episode.told_hi = episode.hi;
     Change {
         kind: VerdictKind::Closed,
-        values: episode.totals.values(),
+        values: episode.values(),
         fired_at: episode.fired_at,
         episode,
         into: None,

@@ -19,6 +19,7 @@ pub mod frame;
 pub mod key;
 pub mod map;
 pub mod oracle;
+mod panes;
 pub mod plan;
 mod pressure;
 pub mod reduce;

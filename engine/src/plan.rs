@@ -3,12 +3,14 @@
 //! Owns: planning, what is pushed down to single events, which state a rule needs.
 //! Never: windows, watermarks, episodes, clocks.
 
+mod bar;
 mod check;
 mod compile;
 mod explain;
 mod functions;
 mod in_turn;
 mod names;
+mod panes;
 mod query;
 mod session;
 mod shape;
@@ -23,7 +25,10 @@ use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::PhysicalExpr;
 use schemas::Field;
 
+pub(crate) use bar::Passes;
 pub use explain::{Explanation, explain};
+pub use panes::Panes;
+pub(crate) use panes::{Argument, Fold, Held, Kind};
 pub use query::{Projection, Query, RunError};
 
 use crate::rule::{Lists, Problem, Rule, Window, problem};
@@ -57,6 +62,8 @@ pub fn reference(rule: &Rule, lists: &Lists) -> Result<Query, Vec<Problem>> {
 pub enum State {
     /// Nothing: each event is judged alone.
     None,
+    /// What each aggregate comes to, by key and pane.
+    Panes,
     /// The rows of the window.
     Rows,
 }
@@ -90,6 +97,8 @@ pub enum Possible {
 pub enum Program {
     /// One output row for each row that passed the filter.
     None(Projection),
+    /// Folds of each row that passed the filter, and the same as a query over rows.
+    Panes(Box<Panes>, Query),
     /// The query over the retained rows of a window.
     Rows(Query),
 }
@@ -128,10 +137,12 @@ pub struct CompiledRule {
     pub filter: Option<Arc<dyn PhysicalExpr>>,
     /// The filter as SQL, for people.
     pub filter_sql: Option<String>,
-    /// Whether the rule can fire at the event that crosses, once state is kept in panes: once true
-    /// in a window, HAVING stays true. Absent for [`State::None`], which always does.
+    /// Whether the rule can fire at the event that crosses, with state in panes: once true in a
+    /// window, HAVING stays true. Absent for [`State::None`], which always does.
     pub early: Option<Possible>,
-    /// Whether state could be kept in panes; absent for [`State::None`].
+    /// Whether it is one grouping of a table by key, so that each key can be judged by its rows.
+    pub by_key: bool,
+    /// Whether state can be kept in panes; absent for [`State::None`].
     pub panes: Option<Possible>,
     /// Equal for rules that can share state: the same table, filter, keys and slide.
     pub unit: String,
@@ -152,6 +163,16 @@ impl CompiledRule {
     #[must_use]
     pub fn rule_version(&self) -> &str {
         &self.rule.text_hash
+    }
+
+    /// The same rule with state in rows, which is what its state in panes is checked against.
+    #[must_use]
+    pub fn into_rows(mut self) -> Self {
+        if let Program::Panes(_, query) = self.program {
+            self.program = Program::Rows(query);
+            self.state = State::Rows;
+        }
+        self
     }
 
     /// Places of the rows of a batch of the table that may contribute, ascending.

@@ -91,6 +91,7 @@ impl Pressure {
             degraded: false,
             counted_until: at,
             opening: None,
+            announced: false,
         };
         let said = self.episodes.fire(&Arc::new(Key { bytes, hash, columns }), point);
         said.into_iter().map(|change| self.profile.verdict(change)).collect()

@@ -9,6 +9,7 @@
 //! other rows than the window before it held. A window without a row that passes the rule's filter
 //! is not asked.
 
+mod folded;
 mod marker;
 mod state;
 
@@ -134,7 +135,7 @@ pub struct Reduced {
 pub struct RuleLoad {
     /// Rule id.
     pub rule: Arc<str>,
-    /// Bytes of retained rows.
+    /// Bytes of its rows or panes.
     pub bytes: usize,
     /// Open episodes.
     pub episodes: usize,
@@ -202,7 +203,7 @@ impl Reducer {
                 reduced.foreign_blocks += 1;
                 continue;
             };
-            let said = rule.absorb(block.rows, &mut self.pressure);
+            let said = rule.absorb(block.rows, &mut self.pressure, &mut reduced.failures);
             let rows = |source| ReduceError::Rows { rule: block.rule.to_string(), source };
             reduced.verdicts.extend(said.map_err(rows)?);
         }

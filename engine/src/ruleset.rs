@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Schema};
 
 use crate::key::HashKey;
-use crate::plan::{CompiledRule, Possible, Program, Query, State};
+use crate::plan::{CompiledRule, Panes, Possible, Program, Query, State};
 use crate::window::{Link, WindowError, Windows};
 
 /// A rule that cannot run, although it compiled.
@@ -153,7 +153,9 @@ impl Prepared {
             .map_err(|source| RulesetError::Window { rule: id.to_string(), source })?;
         let fits = match (&rule.program, rule.state) {
             (Program::None(_), State::None) => windows.is_none(),
-            (Program::Rows(_), State::Rows) => windows.is_some(),
+            (Program::Rows(_), State::Rows) | (Program::Panes(..), State::Panes) => {
+                windows.is_some()
+            }
             _ => false,
         };
         if !fits {
@@ -176,7 +178,9 @@ impl Prepared {
             None => None,
         };
         // One aggregate by key over plain columns: each key is judged by its own rows.
-        let by_key = rule.panes == Some(Possible::Yes) && keys_in.is_some();
+        let by_key = rule.by_key && keys_in.is_some();
+        // Groups are found by the key that rows carry.
+        let rule = if keys_in.is_some() { rule } else { rule.into_rows() };
         let monotone = by_key && rule.early == Some(Possible::Yes);
         let sql = rule.rule.sql.to_ascii_lowercase();
         Ok(Self {
@@ -194,10 +198,20 @@ impl Prepared {
         })
     }
 
-    /// The windows and the query of a rule over retained rows.
+    /// The folds of a rule with state in panes.
+    pub(crate) fn folded(&self) -> Option<&Panes> {
+        match &self.rule.program {
+            Program::Panes(panes, _) => Some(panes),
+            Program::None(_) | Program::Rows(_) => None,
+        }
+    }
+
+    /// The windows and the query of a rule over rows.
     pub(crate) fn query(&self) -> Option<(Windows, &Query)> {
         match (&self.rule.program, self.windows) {
-            (Program::Rows(query), Some(windows)) => Some((windows, query)),
+            (Program::Rows(query) | Program::Panes(_, query), Some(windows)) => {
+                Some((windows, query))
+            }
             _ => None,
         }
     }

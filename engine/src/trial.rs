@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use proptest::prelude::Strategy;
 use schemas::{BatchBuilder, DeadLetter, Event, EventTime, Reason, Verdict};
 
-use crate::plan::{Table, compile};
+use crate::plan::{CompiledRule, Table, compile};
 use crate::rule::{Lists, Settings, SourceFile, load};
 use crate::ruleset::Ruleset;
 
@@ -73,6 +73,18 @@ const TESTS: &str = "tests:\n  - {name: a, events: [], episodes: [{}]}\n  \
 /// The rules, ready to run.
 #[track_caller]
 pub(crate) fn ruleset(rules: &[Text]) -> Arc<Ruleset> {
+    Arc::new(Ruleset::new(compiled(rules)).unwrap())
+}
+
+/// The rules, ready to run, all state in rows.
+#[track_caller]
+pub(crate) fn ruleset_of_rows(rules: &[Text]) -> Arc<Ruleset> {
+    let rules = compiled(rules).into_iter().map(CompiledRule::into_rows);
+    Arc::new(Ruleset::new(rules.collect()).unwrap())
+}
+
+#[track_caller]
+fn compiled(rules: &[Text]) -> Vec<CompiledRule> {
     let file = |(name, head, sql): &Text| SourceFile {
         path: format!("x/{name}.yml"),
         text: format!("title: {name}\nseverity: low\nmode: live\n{head}\nsql: |\n  {sql}\n{TESTS}"),
@@ -83,7 +95,7 @@ pub(crate) fn ruleset(rules: &[Text]) -> Arc<Ruleset> {
     let (compiled, problems) = compile(&loaded, &Lists::default());
     let rendered: Vec<String> = problems.iter().map(|problem| problem.render(false)).collect();
     assert_eq!(compiled.len(), rules.len(), "{}", rendered.join("\n"));
-    Arc::new(Ruleset::new(compiled).unwrap())
+    compiled
 }
 
 /// An event of a test.

@@ -103,7 +103,7 @@ impl Profile {
     fn window(&self, episode: &Episode) -> Option<WindowSpan> {
         self.windows.map(|windows| WindowSpan {
             start: EventTime(windows.start(episode.lo)),
-            end: EventTime(windows.end(episode.hi)),
+            end: EventTime(windows.end(episode.told_hi)),
             size_ms: windows.size_ms(),
         })
     }

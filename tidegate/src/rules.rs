@@ -67,6 +67,7 @@ fn state(compiled: Option<&CompiledRule>) -> &'static str {
     match compiled.map(|compiled| compiled.state) {
         None => "cannot run",
         Some(State::None) => "none",
+        Some(State::Panes) => "panes",
         Some(State::Rows) => "rows",
     }
 }

@@ -7,10 +7,12 @@
 //! fixed order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use schemas::{EventTime, Exemplar};
 
-use crate::rows::circumstances::Deploy;
+use crate::panes::Seen;
+use crate::rows::circumstances::{Circumstances, Deploy};
 use crate::rows::{EXEMPLARS_MAX, Rows, place};
 use crate::wire::wire_struct;
 
@@ -78,18 +80,42 @@ impl Evidence {
         self.last = self.last.max(at);
         let entry = rows.circumstances.get(place(row)).map(|entry| place(*entry));
         if let Some(seen) = entry.and_then(|entry| rows.table.get(entry)) {
-            add_name(&mut self.services, seen.service.as_deref());
-            add_name(&mut self.routes, seen.route.as_deref());
-            seen.missing.iter().for_each(|part| add_name(&mut self.missing, Some(part)));
-            match &seen.deploy {
-                Some(deploy) => self.add_deploy(1, deploy),
-                None => self.undeployed += 1,
-            }
+            self.add_circumstances(1, seen);
         }
         if rows.is_future(row) {
             add_name(&mut self.missing, Some(FUTURE));
         }
         self.add_exemplar(rows, row, at);
+    }
+
+    /// Adds the rows of a pane of a key; `table` has their circumstances.
+    pub(crate) fn see_pane(&mut self, rows: u64, seen: &Seen, table: &[Arc<Circumstances>]) {
+        self.count += rows;
+        self.first = self.first.min(seen.first);
+        self.last = self.last.max(seen.last);
+        for (entry, events) in &seen.circumstances {
+            if let Some(entry) = table.get(place(*entry)) {
+                self.add_circumstances(*events, entry);
+            }
+        }
+        if seen.future {
+            add_name(&mut self.missing, Some(FUTURE));
+        }
+        for shown in &seen.shown {
+            let place = (shown.at, shown.exemplar.event_id.clone());
+            self.exemplars.insert(place, shown.exemplar.clone());
+        }
+        self.keep_first_exemplars();
+    }
+
+    fn add_circumstances(&mut self, events: u64, seen: &Circumstances) {
+        add_name(&mut self.services, seen.service.as_deref());
+        add_name(&mut self.routes, seen.route.as_deref());
+        seen.missing.iter().for_each(|part| add_name(&mut self.missing, Some(part)));
+        match &seen.deploy {
+            Some(deploy) => self.add_deploy(events, deploy),
+            None => self.undeployed += events,
+        }
     }
 
     fn add_exemplar(&mut self, rows: &Rows, row: u32, at: i64) {

@@ -30,6 +30,7 @@ fn point(at: i64) -> Point {
         degraded: false,
         counted_until: at,
         opening: None,
+        announced: false,
     }
 }
 

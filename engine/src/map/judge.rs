@@ -206,7 +206,7 @@ fn attempt(rule: &Prepared, rows: &Rowset<'_>, only: Option<u32>) -> Result<Sele
     let kept = RecordBatch::try_new(Arc::clone(&rule.rule.input), columns?)?;
     let batch = match &rule.rule.program {
         Program::None(answer) => answer.run(&kept)?,
-        Program::Rows(_) => kept,
+        Program::Panes(..) | Program::Rows(_) => kept,
     };
     Ok(Some((places, batch)))
 }
@@ -221,7 +221,7 @@ fn build(
     let at: Vec<i64> = places.iter().filter_map(pick).collect();
     let key_columns = match (&rule.rule.program, &rule.keys_in) {
         (Program::None(_), _) => Some(&rule.keys_out),
-        (Program::Rows(_), keys) => keys.as_ref(),
+        (Program::Panes(..) | Program::Rows(_), keys) => keys.as_ref(),
     };
     let keys = key_columns.map_or_else(Vec::new, |key| hashes(&batch, key, hash_key));
     let index = UInt32Array::from(places.to_vec());

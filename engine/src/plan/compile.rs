@@ -21,9 +21,10 @@ use datafusion::physical_plan::PhysicalExpr;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::Statement;
 
+use super::panes::{self, Panes};
 use super::query::{Projection, Query, Slot, WindowCell};
 use super::session::{Language, SESSION};
-use super::{CompiledRule, Program, State, Table, check, functions, names, shape};
+use super::{CompiledRule, Possible, Program, State, Table, check, functions, names, shape};
 use crate::rule::lists::Lists;
 use crate::rule::problem::{Level, Problem, nearest};
 use crate::rule::source::nowhere;
@@ -214,12 +215,19 @@ impl<'r> Draft<'r> {
         let pushed = self.optimized(&key, Pushdown::Filters)?;
         let filters = Filters::of(&pushed);
         let plan = match filters.same {
-            true => pushed,
+            true => pushed.clone(),
             false => self.optimized(&key, Pushdown::Nothing)?,
         };
         let key_names = self.key_inputs(&key);
         let schema = self.table.schema();
-        let input_columns = inputs(&plan, &schema, &key_names)?;
+        let (folds, possible) = match self.folds(&pushed, &plan, &key_names) {
+            Ok(folds) => (Some(folds), Possible::Yes),
+            Err((clause, why)) => (None, Possible::No { clause, why }),
+        };
+        let (panes, input_columns) = match folds {
+            Some((panes, columns)) => (Some(panes), columns),
+            None => (None, inputs(&plan, &schema, &key_names, &[])?),
+        };
         let input: SchemaRef = Arc::new(schema.project(&input_columns)?);
         let filter = match &filters.any {
             None => None,
@@ -227,7 +235,13 @@ impl<'r> Draft<'r> {
         };
         let program = match self.state {
             State::None => Program::None(self.projection(&plan, &input)?),
-            State::Rows => Program::Rows(self.query(&plan, &input_columns, &input)?),
+            State::Rows | State::Panes => {
+                let query = self.query(&plan, &input_columns, &input)?;
+                match panes {
+                    Some(panes) => Program::Panes(Box::new(panes), query),
+                    None => Program::Rows(query),
+                }
+            }
         };
         let key_columns = key_names
             .iter()
@@ -236,11 +250,11 @@ impl<'r> Draft<'r> {
             .filter(|_| self.table == Table::Events);
         let values =
             self.output.iter().filter(|name| !key.contains(name)).cloned().collect::<Vec<_>>();
-        let rows = self.state == State::Rows;
+        let windowed = self.state == State::Rows;
         let unit = self.unit(&filters.canonical, &key);
         Ok(CompiledRule {
             episode_version: self.episode_version(&unit),
-            state: self.state,
+            state: if matches!(program, Program::Panes(..)) { State::Panes } else { self.state },
             table: self.table,
             window: self.rule.window,
             rearm_ms: self.rule.rearm_ms,
@@ -251,13 +265,50 @@ impl<'r> Draft<'r> {
             input,
             filter,
             filter_sql: filters.any.as_ref().map(shape::as_sql),
-            early: rows.then(|| shape::early(&self.analyzed)),
-            panes: rows.then(|| shape::panes(&self.analyzed)),
+            early: windowed.then(|| shape::early(&self.analyzed)),
+            by_key: windowed && shape::panes(&self.analyzed) == Possible::Yes,
+            panes: windowed.then_some(possible),
             key_columns,
             program,
             unit,
             rule: Arc::clone(self.rule),
         })
+    }
+
+    /// The query as folds, with the columns of the table that are kept for them; or what stands in
+    /// the way.
+    fn folds(
+        &self,
+        pushed: &LogicalPlan,
+        plan: &LogicalPlan,
+        key_names: &[Option<String>],
+    ) -> std::result::Result<(Panes, Vec<usize>), panes::No> {
+        if let Possible::No { clause, why } = shape::panes(&self.analyzed) {
+            return Err((clause, why));
+        }
+        let sql = self.rule.sql.to_ascii_lowercase();
+        if let Some(name) = functions::WINDOW_FUNCTIONS.into_iter().find(|f| sql.contains(f)) {
+            let why = "its value is another for each window that an event is in";
+            return Err((format!("{name}()"), why.to_owned()));
+        }
+        if panes::filters_left(pushed) {
+            let why = "a part of it cannot be judged at the event alone";
+            return Err(("WHERE".to_owned(), why.to_owned()));
+        }
+        if self.table != Table::Events {
+            return Err((format!("FROM {}", self.table.name()), "panes are of events".to_owned()));
+        }
+        let sketch = panes::Sketch::of(&self.analyzed)?;
+        let keys: Option<Vec<&str>> = key_names.iter().map(Option::as_deref).collect();
+        let keys = keys.ok_or_else(|| {
+            ("key".to_owned(), "a part of it is no plain column of an event".to_owned())
+        })?;
+        let failed = |error: DataFusionError| ("this query".to_owned(), error.to_string());
+        let schema = self.table.schema();
+        let columns = inputs(plan, &schema, key_names, &sketch.columns()).map_err(failed)?;
+        let input = schema.project(&columns).map_err(|error| failed(error.into()))?;
+        let panes = sketch.compile(&Arc::new(input), &self.output_schema(), &keys)?;
+        Ok((panes, columns))
     }
 
     /// What rules must have in common to share state: filter, keys, slide.
@@ -356,7 +407,7 @@ fn optimize(plan: LogicalPlan, state: State) -> Result<LogicalPlan> {
     let rules = Optimizer::new()
         .rules
         .into_iter()
-        .filter(|rule| state == State::Rows || !SPLITTING.contains(&rule.name()))
+        .filter(|rule| state != State::None || !SPLITTING.contains(&rule.name()))
         .collect();
     let options = Arc::clone(SESSION.state.config_options());
     let context =
@@ -467,21 +518,26 @@ fn unqualified(expr: Expr) -> Expr {
     plain.map_or(expr, |plain| plain.data)
 }
 
-fn physical(expr: &Expr, schema: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
-    let schema = DFSchema::try_from(Arc::clone(schema))?;
+pub(super) fn physical(expr: &Expr, schema: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
+    physical_over(&unqualified(expr.clone()), &DFSchema::try_from(Arc::clone(schema))?)
+}
+
+/// An expression over columns that still say which table they are of.
+pub(super) fn physical_over(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
     let props = ExecutionProps::new();
-    create_physical_expr(
-        &unqualified(expr.clone()),
-        &schema,
-        &props,
-        &PhysicalPlanningContext::default(),
-    )
+    create_physical_expr(expr, schema, &props, &PhysicalPlanningContext::default())
 }
 
 /// Columns of the table that must be retained, ascending.
-fn inputs(plan: &LogicalPlan, schema: &Schema, keys: &[Option<String>]) -> Result<Vec<usize>> {
+fn inputs(
+    plan: &LogicalPlan,
+    schema: &Schema,
+    keys: &[Option<String>],
+    more: &[String],
+) -> Result<Vec<usize>> {
     let mut columns: BTreeSet<usize> = scans(plan).iter().flat_map(read_columns).collect();
-    for name in ALWAYS.into_iter().chain(keys.iter().flatten().map(String::as_str)) {
+    let named = keys.iter().flatten().chain(more).map(String::as_str);
+    for name in ALWAYS.into_iter().chain(named) {
         columns.insert(schema.index_of(name)?);
     }
     Ok(columns.into_iter().collect())

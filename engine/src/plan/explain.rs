@@ -16,7 +16,7 @@ pub struct Explanation {
     pub state: String,
     /// When it fires, and why not earlier.
     pub firing: String,
-    /// Whether its state could be kept in panes.
+    /// Whether its state is kept in panes, and what stands in the way.
     pub panes: String,
     /// Key columns, each with the column of the table that it is.
     pub key: Vec<String>,
@@ -52,6 +52,7 @@ pub fn explain(rule: &CompiledRule) -> Explanation {
         firing: firing(rule),
         panes: match &rule.panes {
             None => "not needed".to_owned(),
+            Some(Possible::Yes) if rule.state == State::Panes => "used".to_owned(),
             Some(Possible::Yes) => "possible".to_owned(),
             Some(Possible::No { clause, why }) => format!("not possible: {clause}; {why}"),
         },
@@ -75,18 +76,25 @@ pub fn explain(rule: &CompiledRule) -> Explanation {
 fn state(rule: &CompiledRule) -> String {
     match rule.state {
         State::None => "none: each event is judged alone".to_owned(),
-        State::Rows => {
-            let bytes = rule.rule.memory_bytes_max >> 20;
-            format!("rows: the rows of the window are kept, up to {bytes} MiB")
+        State::Panes => {
+            format!("panes: aggregates by key and pane are kept, up to {}", budget(rule))
         }
+        State::Rows => format!("rows: the rows of the window are kept, up to {}", budget(rule)),
     }
+}
+
+fn budget(rule: &CompiledRule) -> String {
+    format!("{} MiB", rule.rule.memory_bytes_max >> 20)
 }
 
 fn firing(rule: &CompiledRule) -> String {
     match (&rule.early, rule.window) {
         (None, _) | (_, None) => "at the event".to_owned(),
+        (Some(Possible::Yes), Some(_)) if rule.state == State::Panes => {
+            "at the event that crosses: HAVING stays true once it is".to_owned()
+        }
         (Some(Possible::Yes), Some(window)) => format!(
-            "when a window closes, every {}; HAVING stays true once it is, so panes can fire at \
+            "when a window closes, every {}; HAVING stays true once it is, so panes could fire at \
              the event that crosses",
             duration::format(window.slide_ms)
         ),

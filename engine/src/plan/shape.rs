@@ -57,7 +57,7 @@ impl Grouped<'_> {
 }
 
 /// An expression without aliases and casts.
-fn bare(expr: &Expr) -> &Expr {
+pub(super) fn bare(expr: &Expr) -> &Expr {
     match expr {
         Expr::Alias(alias) => bare(&alias.expr),
         Expr::Cast(cast) => bare(&cast.expr),

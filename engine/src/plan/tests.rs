@@ -80,7 +80,7 @@ fn answer(compiled: &CompiledRule, rows: &[Value]) -> String {
     let window = (0, 60_000);
     let by_program = match &compiled.program {
         Program::None(projection) => vec![projection.run(&selected).unwrap()],
-        Program::Rows(query) => {
+        Program::Rows(query) | Program::Panes(_, query) => {
             let first = query.run(std::slice::from_ref(&selected), window).unwrap();
             let again = query.run(&[selected], window).unwrap();
             assert_eq!(first, again, "a second run answers the same");
@@ -104,14 +104,14 @@ const STUFFING: &str = "SELECT client_ip, count(*) AS failures, count(DISTINCT a
     HAVING count(*) >= 3 AND count(DISTINCT account) >= 2";
 
 #[test]
-fn a_threshold_rule_keeps_rows_and_could_fire_early() {
+fn a_threshold_rule_keeps_panes_and_fires_at_the_event() {
     check(
         "window: 5m",
         STUFFING,
         &expect![[r#"
-            state    rows: the rows of the window are kept, up to 64 MiB
-            fires    when a window closes, every 10s; HAVING stays true once it is, so panes can fire at the event that crosses
-            panes    possible
+            state    panes: aggregates by key and pane are kept, up to 64 MiB
+            fires    at the event that crosses: HAVING stays true once it is
+            panes    used
             window   5m, moved by 10s (30 panes)
             re-arm   5m
             key      client_ip
@@ -149,9 +149,9 @@ fn ratios_and_upper_bounds_fire_at_close() {
         "SELECT principal, count(*) AS n FROM events GROUP BY principal
          HAVING count(*) FILTER (WHERE status >= 400) * 1.0 / count(*) >= 0.5 AND count(*) > 10",
         &expect![[r#"
-            state    rows: the rows of the window are kept, up to 64 MiB
+            state    panes: aggregates by key and pane are kept, up to 64 MiB
             fires    when a window closes, every 20s; not earlier because of `count(1) FILTER (WHERE (status >= 400)) * 1.0 / count(1) >= 0.5`: a calculation on aggregates can rise and fall
-            panes    possible
+            panes    used
             window   10m, moved by 20s (30 panes)
             re-arm   10m
             key      principal
@@ -226,7 +226,7 @@ fn joins_windows_and_subqueries_keep_rows() {
          GROUP BY denied.principal",
         &expect![[r#"
             state    rows: the rows of the window are kept, up to 64 MiB
-            fires    when a window closes, every 20s; HAVING stays true once it is, so panes can fire at the event that crosses
+            fires    when a window closes, every 20s; HAVING stays true once it is, so panes could fire at the event that crosses
             panes    not possible: a join; it looks at other rows than the one at hand
             window   10m, moved by 20s (30 panes)
             re-arm   10m
@@ -262,7 +262,7 @@ fn joins_windows_and_subqueries_keep_rows() {
         &expect![[r#"
             state    rows: the rows of the window are kept, up to 64 MiB
             fires    when a window closes, every 20s; not earlier because of `count(1) * 2 > (SELECT count(1) AS "count(*)" FROM events)`: a calculation on aggregates can rise and fall
-            panes    possible
+            panes    not possible: this query; This feature is not implemented: Physical plan does not support logical expression ScalarSubquery(<subquery>)
             window   10m, moved by 20s (30 panes)
             re-arm   10m
             key      ja4
@@ -281,8 +281,8 @@ fn drops_can_be_read() {
          GROUP BY client_ip HAVING count(*) > 50",
         &expect![[r#"
             state    rows: the rows of the window are kept, up to 64 MiB
-            fires    when a window closes, every 10s; HAVING stays true once it is, so panes can fire at the event that crosses
-            panes    possible
+            fires    when a window closes, every 10s; HAVING stays true once it is, so panes could fire at the event that crosses
+            panes    not possible: FROM drops; panes are of events
             window   5m, moved by 10s (30 panes)
             re-arm   5m
             key      client_ip
@@ -1064,7 +1064,7 @@ fn a_filter_that_nothing_passes_selects_nothing() {
 /// A task of Tokio has a budget of polls until it must yield; the engine never yields.
 #[tokio::test]
 async fn a_query_answers_within_a_task_as_often_as_it_is_asked() {
-    let compiled = compiled("window: 5m", STUFFING);
+    let compiled = compiled("window: 5m", STUFFING).into_rows();
     let failure = json!({"route_login": true, "status": 401, "client_ip": "192.0.2.1"});
     let Program::Rows(query) = &compiled.program else { panic!("it has a window") };
     let rows = compiled.select(&events(&vec![failure; 10])).unwrap();
@@ -1072,4 +1072,51 @@ async fn a_query_answers_within_a_task_as_often_as_it_is_asked() {
         let answer = query.run(std::slice::from_ref(&rows), (0, 300_000));
         assert!(answer.is_ok(), "turn {turn}: {answer:?}");
     }
+}
+
+#[test]
+fn what_panes_cannot_hold_is_named() {
+    let why = |head: &str, sql: &str| match compiled(head, sql).panes {
+        Some(Possible::No { clause, why }) => format!("{clause}: {why}"),
+        other => panic!("{other:?}"),
+    };
+    let found = [
+        why(
+            "window: 5m",
+            "SELECT client_ip, approx_distinct(path) AS paths FROM events GROUP BY client_ip",
+        ),
+        why(
+            "window: 5m",
+            "SELECT client_ip, sum(response_bytes / 7.0) AS took FROM events GROUP BY client_ip",
+        ),
+        why(
+            "window: 5m",
+            "SELECT client_ip, first_value(path ORDER BY event_time) AS first FROM events \
+             GROUP BY client_ip",
+        ),
+        why(
+            "window: 5m",
+            "SELECT lower(path) AS path, count(*) AS n FROM events GROUP BY lower(path)",
+        ),
+        why(
+            "window: 5m\nkey: client_ip",
+            "SELECT client_ip, path, count(*) AS n FROM events GROUP BY client_ip, path",
+        ),
+        why(
+            "window: 5m",
+            "SELECT client_ip, count(*) AS n FROM events WHERE event_time > window_start() \
+             GROUP BY client_ip",
+        ),
+        why("window: 5m", "SELECT sensor, count(*) AS n FROM drops GROUP BY sensor"),
+    ];
+    expect![[r#"
+        approx_distinct(path): panes do not hold this aggregate
+        sum(response_bytes / 7.0): adding fractions up depends on the order of events
+        first_value(path): its value depends on the order of events
+        lower(path): it groups by what is computed from an event, not by a column of it
+        key: the rule's key is another than the query groups by
+        window_start(): its value is another for each window that an event is in
+        FROM drops: panes are of events
+    "#]]
+    .assert_eq(&(found.join("\n") + "\n"));
 }

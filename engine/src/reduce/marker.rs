@@ -9,15 +9,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 
+use super::state::Kept;
 use super::{ReduceSettings, Reducer};
 use crate::accept::Sources;
-use crate::ruleset::Ruleset;
+use crate::ruleset::{Prepared, Ruleset};
 use crate::wire::{self, Kind, Reader, WireError, Writer};
 
-const MARKER: Kind = Kind { name: "marker", tag: b'm', version: 1 };
+const MARKER: Kind = Kind { name: "marker", tag: b'm', version: 2 };
 
 /// A marker that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,13 +71,15 @@ impl Reducer {
             let mut inner = Writer::default();
             state.episodes.write(&mut inner);
             inner.put(&state.fired);
-            if let Some(store) = &state.store {
-                store.write(&mut inner)?;
+            match &state.kept {
+                Kept::Nothing => {}
+                Kept::Rows(store) => store.write(&mut inner)?,
+                Kept::Panes(groups) => groups.write(&mut inner),
             }
             out.put(&state.rule.id);
             out.put(&state.rule.version);
             out.text(state.rule.rule.rule_version());
-            out.put(&shape(&state.rule.rule.input));
+            out.put(&shape(&state.rule));
             out.len(inner.bytes.len());
             out.raw(&inner.bytes);
         }
@@ -130,20 +132,24 @@ impl Reducer {
         let mut inner = Reader::new(from.take(length, "the state of a rule")?);
         let place = self.ruleset.find(&id, &version);
         let state = place.and_then(|place| self.rules.get_mut(place));
-        let Some(state) = state.filter(|state| shape(&state.rule.rule.input) == their_shape) else {
+        let Some(state) = state.filter(|state| shape(&state.rule) == their_shape) else {
             return Ok((id.to_string(), false));
         };
         state.episodes.read(&mut inner)?;
         state.fired = inner.get()?;
-        if let Some(store) = &mut state.store {
-            store.read(&mut inner, &state.rule.rule.input)?;
+        match (&mut state.kept, state.rule.folded()) {
+            (Kept::Rows(store), _) => store.read(&mut inner, &state.rule.rule.input)?,
+            (Kept::Panes(groups), Some(panes)) => groups.read(&mut inner, panes)?,
+            (Kept::Nothing | Kept::Panes(_), _) => {}
         }
         inner.end("the state of a rule")?;
         if rule_version != state.rule.rule.rule_version() {
             // Another threshold: who fired last is no longer known, the next window says.
             state.fired.clear();
-            if let Some(store) = &mut state.store {
-                store.touch();
+            match &mut state.kept {
+                Kept::Nothing => {}
+                Kept::Rows(store) => store.touch(),
+                Kept::Panes(groups) => groups.touch(),
             }
         }
         Ok((id.to_string(), true))
@@ -158,8 +164,11 @@ fn same_partitions(theirs: &Sources, ours: &Sources) -> Result<(), RestoreError>
     if theirs == ours { Ok(()) } else { Err(RestoreError::Sources { theirs, ours }) }
 }
 
-/// Columns and types of retained rows, as text.
-fn shape(schema: &Schema) -> String {
-    let columns = schema.fields().iter();
+/// What the rule's state looks like, as text: folds, or columns and types of retained rows.
+fn shape(rule: &Prepared) -> String {
+    if let Some(panes) = rule.folded() {
+        return format!("panes: {}", panes.shape());
+    }
+    let columns = rule.rule.input.fields().iter();
     columns.map(|field| format!("{}:{} ", field.name(), field.data_type())).collect()
 }

@@ -1,7 +1,7 @@
 //! The state of one rule.
 //!
-//! Owns: its retained rows, its open episodes, and how a closed window becomes firing points.
-//! Never: other rules.
+//! Owns: what it keeps, its open episodes, and how a closed window over rows becomes firing points
+//! (`folded` does the same over panes). Never: other rules.
 
 use std::sync::Arc;
 
@@ -11,22 +11,59 @@ use schemas::{EventTime, Verdict};
 use super::{Failure, ReduceSettings, RuleLoad, Said};
 use crate::episode::{Episodes, Evidence, Opening, Point};
 use crate::key::HashKey;
+use crate::panes::Groups;
 use crate::plan::RunError;
 use crate::pressure::{Loss, Pressure};
 use crate::rows::firing::{self, Crossing, Firing, RowAt};
-use crate::rows::store::{Sealed, Store};
+use crate::rows::store::{Sealed, Shed, Store};
 use crate::rows::{Rows, count, place};
 use crate::ruleset::Prepared;
 use crate::verdict::Profile;
+
+/// What a rule keeps between events.
+#[derive(Debug)]
+pub(super) enum Kept {
+    Nothing,
+    Rows(Store),
+    Panes(Groups),
+}
+
+impl Kept {
+    fn of(rule: &Prepared) -> Self {
+        let budget = rule.rule.rule.memory_bytes_max;
+        match (rule.windows, rule.folded()) {
+            (None, _) => Self::Nothing,
+            (Some(windows), None) => Self::Rows(Store::new(windows, budget)),
+            (Some(windows), Some(_)) => Self::Panes(Groups::new(windows, budget)),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Rows(store) => store.bytes(),
+            Self::Panes(groups) => groups.bytes(),
+        }
+    }
+
+    /// The next window to close, with its end and start.
+    fn due(&self, watermark: EventTime) -> Option<(i64, i64, i64)> {
+        let (k, windows) = match self {
+            Self::Nothing => return None,
+            Self::Rows(store) => (store.due(watermark)?, store.windows()),
+            Self::Panes(groups) => (groups.due(watermark)?, groups.windows()),
+        };
+        Some((k, windows.end(k), windows.start(k)))
+    }
+}
 
 /// One rule's state.
 #[derive(Debug)]
 pub(super) struct RuleState {
     pub(super) rule: Arc<Prepared>,
-    profile: Profile,
-    hash_key: HashKey,
-    /// Absent for rules that keep no rows.
-    pub(super) store: Option<Store>,
+    pub(super) profile: Profile,
+    pub(super) hash_key: HashKey,
+    pub(super) kept: Kept,
     pub(super) episodes: Episodes,
     /// Who fired in the window that closed last.
     pub(super) fired: Vec<Firing>,
@@ -34,11 +71,10 @@ pub(super) struct RuleState {
 
 impl RuleState {
     pub(super) fn new(rule: &Arc<Prepared>, settings: &ReduceSettings, hash_key: HashKey) -> Self {
-        let budget = rule.rule.rule.memory_bytes_max;
         Self {
             profile: Profile::of(&rule.rule, rule.windows),
             hash_key,
-            store: rule.windows.map(|windows| Store::new(windows, budget)),
+            kept: Kept::of(rule),
             episodes: Episodes::new(rule.link, settings.episodes_open_max),
             fired: Vec::new(),
             rule: Arc::clone(rule),
@@ -48,25 +84,30 @@ impl RuleState {
     pub(super) fn load(&self) -> RuleLoad {
         RuleLoad {
             rule: Arc::clone(&self.rule.id),
-            bytes: self.store.as_ref().map_or(0, Store::bytes),
+            bytes: self.kept.bytes(),
             episodes: self.episodes.len(),
         }
     }
 
-    /// Takes rows: retains them, or, for a rule without state, fires at each.
+    /// Takes rows: retains them, folds them, or, for a rule without state, fires at each.
     pub(super) fn absorb(
         &mut self,
         rows: Rows,
         pressure: &mut Pressure,
+        failures: &mut Vec<Failure>,
     ) -> Result<Vec<Verdict>, ArrowError> {
-        let Some(store) = &mut self.store else { return Ok(self.hit(&rows, pressure)) };
-        let shed = store.absorb(rows)?;
+        let (shed, at) = match &mut self.kept {
+            Kept::Nothing => return Ok(self.hit(&rows, pressure)),
+            Kept::Panes(_) => return Ok(self.fold(rows, pressure, failures)),
+            Kept::Rows(store) => (store.absorb(rows)?, store.latest()),
+        };
+        Ok(self.note(shed, at, pressure))
+    }
+
+    /// Says what was given up, if anything was.
+    pub(super) fn note(&self, shed: Shed, at: i64, pressure: &mut Pressure) -> Vec<Verdict> {
         let loss = Loss { rows: shed.rows, bytes: shed.bytes, episodes: 0 };
-        if loss.is_none() {
-            return Ok(Vec::new());
-        }
-        let at = store.latest();
-        Ok(pressure.note(&self.rule.id, at, loss))
+        if loss.is_none() { Vec::new() } else { pressure.note(&self.rule.id, at, loss) }
     }
 
     fn hit(&mut self, rows: &Rows, pressure: &mut Pressure) -> Vec<Verdict> {
@@ -85,6 +126,7 @@ impl RuleState {
                 degraded: false,
                 counted_until: *at,
                 opening: None,
+                announced: false,
             };
             let changes = self.episodes.fire(&key, point);
             said.extend(changes.into_iter().map(|change| self.profile.verdict(change)));
@@ -94,7 +136,7 @@ impl RuleState {
     }
 
     /// Closes the oldest episodes before their time where there are too many.
-    fn keep_to_bound(&mut self, at: i64, pressure: &mut Pressure) -> Vec<Verdict> {
+    pub(super) fn keep_to_bound(&mut self, at: i64, pressure: &mut Pressure) -> Vec<Verdict> {
         let shed = self.episodes.shed();
         let episodes = u64::try_from(shed.len()).unwrap_or(u64::MAX);
         let mut said: Vec<Verdict> =
@@ -114,8 +156,12 @@ impl RuleState {
         failures: &mut Vec<Failure>,
     ) -> Vec<Said> {
         let mut said = Vec::new();
-        while let Some((k, end, start)) = self.due(watermark) {
-            match self.judge(k) {
+        while let Some((k, end, start)) = self.kept.due(watermark) {
+            let judged = match &self.kept {
+                Kept::Panes(_) => Ok(self.judge_folded(k, failures)),
+                Kept::Nothing | Kept::Rows(_) => self.judge(k),
+            };
+            match judged {
                 Ok(verdicts) => said.extend(verdicts.into_iter().map(|verdict| (end, verdict))),
                 Err(error) => {
                     self.fired.clear();
@@ -124,8 +170,10 @@ impl RuleState {
             }
             let shed = self.keep_to_bound(end, pressure);
             said.extend(shed.into_iter().map(|verdict| (end, verdict)));
-            if let Some(store) = &mut self.store {
-                store.close(k);
+            match (&mut self.kept, self.rule.folded()) {
+                (Kept::Rows(store), _) => store.close(k),
+                (Kept::Panes(groups), Some(panes)) => groups.close(panes, k),
+                (Kept::Nothing | Kept::Panes(_), _) => break,
             }
         }
         let closed = self.episodes.close(watermark).into_iter();
@@ -133,16 +181,9 @@ impl RuleState {
         said
     }
 
-    /// The next window to close, with its end and start.
-    fn due(&self, watermark: EventTime) -> Option<(i64, i64, i64)> {
-        let store = self.store.as_ref()?;
-        let k = store.due(watermark)?;
-        Some((k, store.windows().end(k), store.windows().start(k)))
-    }
-
     /// Window `k` is complete: who fires, and what that means.
     fn judge(&mut self, k: i64) -> Result<Vec<Verdict>, RunError> {
-        let Some(store) = &mut self.store else { return Ok(Vec::new()) };
+        let Kept::Rows(store) = &mut self.kept else { return Ok(Vec::new()) };
         let is_new = store.is_changed(k) || self.rule.reads_window;
         if !is_new && self.fired.is_empty() {
             return Ok(Vec::new());
@@ -162,7 +203,7 @@ impl RuleState {
 
     /// A point for each that fired in window `k`, in their order.
     fn points(&self, k: i64, panes: &[Arc<Sealed>]) -> Result<Vec<Point>, RunError> {
-        let Some(store) = &self.store else { return Ok(Vec::new()) };
+        let Kept::Rows(store) = &self.kept else { return Ok(Vec::new()) };
         let windows = store.windows();
         let (start, end) = (windows.start(k), windows.end(k));
         let point = |firing: &Firing, evidence| Point {
@@ -174,6 +215,7 @@ impl RuleState {
             degraded: store.is_degraded(k),
             counted_until: end,
             opening: None,
+            announced: false,
         };
         if self.rule.keys_in.is_none() {
             let evidence = of_window(panes, start);

@@ -1,0 +1,168 @@
+//! What a HAVING asks for, without evaluating it.
+//!
+//! Owns: thresholds on folds and how AND and OR join them; how many more rows a group needs at
+//! least before it can pass. Never: anything but whole numbers; the rest is asked of DataFusion.
+
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, Operator};
+
+use super::panes::{Fold, Held, Kind};
+
+/// The condition under which a group fires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Bar {
+    Always,
+    /// The fold at this place comes to this much.
+    AtLeast(usize, i64),
+    /// The fold at this place comes to no more than this.
+    AtMost(usize, i64),
+    All(Vec<Bar>),
+    Any(Vec<Bar>),
+    /// Only the expression itself knows.
+    Ask,
+}
+
+/// What a bar says of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passes {
+    Yes,
+    /// Not before so many more rows have come, at least one.
+    After(u64),
+    /// The expression has to be asked.
+    Ask,
+}
+
+impl Bar {
+    /// Of a HAVING over the columns of `aggregate`.
+    pub(super) fn of(having: &Expr, aggregate: &Aggregate, folds: &[Fold]) -> Self {
+        let of = |expr: &Expr| Self::of(expr, aggregate, folds);
+        match having {
+            Expr::Alias(alias) => of(&alias.expr),
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+                Self::All(vec![of(left), of(right)])
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+                Self::Any(vec![of(left), of(right)])
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                let folded = |expr: &Expr| place(expr, aggregate, folds);
+                match (folded(left), number(right), number(left), folded(right)) {
+                    (Some(fold), Some(number), ..) => Self::compare(fold, *op, number),
+                    (_, _, Some(number), Some(fold)) => {
+                        op.swap().map_or(Self::Ask, |op| Self::compare(fold, op, number))
+                    }
+                    _ => Self::Ask,
+                }
+            }
+            _ => Self::Ask,
+        }
+    }
+
+    fn compare(fold: usize, op: Operator, number: i64) -> Self {
+        let made = match op {
+            Operator::GtEq => Some(Self::AtLeast(fold, number)),
+            Operator::Gt => number.checked_add(1).map(|least| Self::AtLeast(fold, least)),
+            Operator::LtEq => Some(Self::AtMost(fold, number)),
+            Operator::Lt => number.checked_sub(1).map(|most| Self::AtMost(fold, most)),
+            _ => None,
+        };
+        made.unwrap_or(Self::Ask)
+    }
+
+    /// Rows that a group has at least when it passes.
+    pub(crate) fn rows_min(&self, folds: &[Fold]) -> u64 {
+        match self {
+            Self::AtLeast(fold, least) => match folds.get(*fold).map(|fold| fold.kind) {
+                Some(Kind::Count | Kind::Distinct) => u64::try_from(*least).unwrap_or(0).max(1),
+                _ => 1,
+            },
+            Self::All(bars) => bars.iter().map(|bar| bar.rows_min(folds)).max().unwrap_or(1),
+            Self::Any(bars) => bars.iter().map(|bar| bar.rows_min(folds)).min().unwrap_or(1),
+            Self::Always | Self::AtMost(..) | Self::Ask => 1,
+        }
+    }
+
+    /// Asks about a group; `value` gives what a fold comes to, or nothing where it saw no value.
+    pub(crate) fn passes(
+        &self,
+        folds: &[Fold],
+        value: &mut dyn FnMut(usize) -> Option<i64>,
+    ) -> Passes {
+        match self {
+            Self::Always => Passes::Yes,
+            Self::AtLeast(fold, least) => match value(*fold) {
+                Some(found) if found >= *least => Passes::Yes,
+                Some(found) => match folds.get(*fold).map(|fold| fold.kind) {
+                    // Each row adds one at most.
+                    Some(Kind::Count | Kind::Distinct) => Passes::After(least.abs_diff(found)),
+                    _ => Passes::After(1),
+                },
+                None => Passes::After(1),
+            },
+            Self::AtMost(fold, most) => match value(*fold) {
+                Some(found) if found <= *most => Passes::Yes,
+                _ => Passes::After(1),
+            },
+            Self::All(bars) => {
+                let mut all = Passes::Yes;
+                for bar in bars {
+                    match bar.passes(folds, value) {
+                        Passes::Yes => {}
+                        Passes::Ask => all = Passes::Ask,
+                        after @ Passes::After(_) => return after,
+                    }
+                }
+                all
+            }
+            Self::Any(bars) => {
+                let mut least = u64::MAX;
+                let mut asks = false;
+                for bar in bars {
+                    match bar.passes(folds, value) {
+                        Passes::Yes => return Passes::Yes,
+                        Passes::Ask => asks = true,
+                        Passes::After(rows) => least = least.min(rows),
+                    }
+                }
+                if asks { Passes::Ask } else { Passes::After(least) }
+            }
+            Self::Ask => Passes::Ask,
+        }
+    }
+}
+
+/// The fold that a column stands for, where it comes to whole numbers.
+fn place(expr: &Expr, aggregate: &Aggregate, folds: &[Fold]) -> Option<usize> {
+    match expr {
+        Expr::Cast(cast) if cast.field.data_type().is_integer() => {
+            place(&cast.expr, aggregate, folds)
+        }
+        Expr::Column(column) => {
+            let at = aggregate.schema.maybe_index_of_column(column)?;
+            let place = at.checked_sub(aggregate.group_expr.len())?;
+            let is_moment = !aggregate.schema.field(at).data_type().is_integer();
+            match folds.get(place)?.kind {
+                Kind::Count | Kind::Distinct | Kind::Sum => Some(place),
+                Kind::Least(Held::Whole) | Kind::Greatest(Held::Whole) if !is_moment => Some(place),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn number(expr: &Expr) -> Option<i64> {
+    match expr {
+        Expr::Cast(cast) if cast.field.data_type().is_integer() => match cast.expr.as_ref() {
+            Expr::Literal(value, _) if value.data_type().is_integer() => number(&cast.expr),
+            _ => None,
+        },
+        Expr::Literal(value, _) => match value {
+            ScalarValue::Int64(value) => *value,
+            ScalarValue::Int32(value) => value.map(i64::from),
+            ScalarValue::UInt64(value) => value.and_then(|value| i64::try_from(value).ok()),
+            _ => None,
+        },
+        _ => None,
+    }
+}

@@ -1,0 +1,452 @@
+//! Rules over aggregates by key, as folds that take one row after the other.
+//!
+//! Owns: which queries can be kept as folds, reading the arguments of the folds from rows, and the
+//! query's answer from what the folds come to. Never: state, windows.
+//!
+//! Only folds that come to the same in whatever order rows are taken and panes are joined: a sum
+//! of fractions that are not whole numbers is none.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::physical_plan::PhysicalExpr;
+
+use super::bar::Bar;
+use super::compile::{physical, physical_over};
+use super::query::RunError;
+use super::session::SESSION;
+use super::shape::{self, Grouped};
+
+/// What a fold does with its argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Counts rows.
+    Count,
+    /// Counts distinct values.
+    Distinct,
+    /// Adds whole numbers up.
+    Sum,
+    /// Adds fractions up that are whole.
+    SumFraction,
+    /// The mean of fractions that are whole.
+    Average,
+    /// The least value.
+    Least(Held),
+    /// The greatest value.
+    Greatest(Held),
+    /// Whether all are true.
+    All,
+    /// Whether any is true.
+    Any,
+}
+
+/// The form of a value that a fold holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    Whole,
+    Fraction,
+    Text,
+    Flag,
+}
+
+/// One aggregate of a query.
+#[derive(Debug)]
+pub(crate) struct Fold {
+    pub(crate) kind: Kind,
+    /// As SQL: state of one text is not read as that of another.
+    text: String,
+    argument: Option<Arc<dyn PhysicalExpr>>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
+}
+
+/// A fold's argument in a batch.
+#[derive(Debug)]
+pub(crate) struct Argument {
+    /// Rows that the fold takes; absent where it takes all.
+    pub(crate) takes: Option<BooleanBuffer>,
+    /// The values, cast to the form that is held; absent where only rows count.
+    pub(crate) values: Option<ArrayRef>,
+}
+
+impl Argument {
+    pub(crate) fn takes(&self, row: usize) -> bool {
+        self.takes.as_ref().is_none_or(|takes| row < takes.len() && takes.value(row))
+    }
+}
+
+/// A query over aggregates by key, without its state.
+#[derive(Debug)]
+pub struct Panes {
+    pub(crate) folds: Vec<Fold>,
+    /// What HAVING asks for, as far as it can be said without evaluating it.
+    pub(crate) bar: Bar,
+    /// For each grouping column: its place in the rule's key.
+    groups: Vec<usize>,
+    /// Types of the rule's key columns in rows.
+    pub(crate) key_types: Vec<DataType>,
+    schema: SchemaRef,
+    having: Option<Arc<dyn PhysicalExpr>>,
+    select: Vec<Arc<dyn PhysicalExpr>>,
+    output: SchemaRef,
+}
+
+/// What stands in the way: the clause and why.
+pub(super) type No = (String, String);
+
+/// A query whose aggregates can be folded, before its columns are known.
+pub(super) struct Sketch<'p> {
+    grouped: Grouped<'p>,
+    aggregate: &'p Aggregate,
+    /// The column of the table behind each grouping expression.
+    groups: Vec<String>,
+    /// By aggregate: name, argument and filter over the table.
+    folds: Vec<(&'p AggregateFunction, Option<Expr>, Option<Expr>)>,
+}
+
+impl<'p> Sketch<'p> {
+    /// Reads an analyzed plan of which [`shape::panes`] says that it is a grouping by key.
+    pub(super) fn of(plan: &'p LogicalPlan) -> std::result::Result<Self, No> {
+        let grouped = shape::grouped(plan)
+            .ok_or_else(|| ("this query".to_owned(), "it is no grouping by key".to_owned()))?;
+        let aggregate = grouped.aggregate;
+        let mut groups = Vec::new();
+        for expr in &aggregate.group_expr {
+            match over_table(expr, &aggregate.input) {
+                Ok(Expr::Column(column)) => groups.push(column.name),
+                _ => {
+                    let why = "it groups by what is computed from an event, not by a column of it";
+                    return Err((shape::as_sql(expr), why.to_owned()));
+                }
+            }
+        }
+        let mut folds = Vec::new();
+        for expr in &aggregate.aggr_expr {
+            folds.push(fold(expr, aggregate)?);
+        }
+        Ok(Self { grouped, aggregate, groups, folds })
+    }
+
+    /// Columns of the table that the folds read.
+    pub(super) fn columns(&self) -> Vec<String> {
+        let exprs =
+            self.folds.iter().flat_map(|(_, argument, filter)| argument.iter().chain(filter));
+        let mut names: Vec<String> =
+            exprs.flat_map(Expr::column_refs).map(|column| column.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Makes it run over rows of `input`, giving `output`. `keys` are the table's columns behind
+    /// the rule's key.
+    pub(super) fn compile(
+        &self,
+        input: &SchemaRef,
+        output: &SchemaRef,
+        keys: &[&str],
+    ) -> std::result::Result<Panes, No> {
+        let failed = |error: &DataFusionError| ("this query".to_owned(), error.to_string());
+        let groups: Option<Vec<usize>> =
+            self.groups.iter().map(|name| keys.iter().position(|key| key == name)).collect();
+        let groups = groups.filter(|groups| groups.len() == keys.len()).ok_or_else(|| {
+            ("key".to_owned(), "the rule's key is another than the query groups by".to_owned())
+        })?;
+        let mut key_types = Vec::new();
+        for key in keys {
+            let kind = input.field_with_name(key).map(|field| field.data_type().clone());
+            match kind {
+                Ok(kind) if crate::cell::has_value(&kind) => key_types.push(kind),
+                _ => return Err(((*key).to_owned(), "a key of this type is not held".to_owned())),
+            }
+        }
+        let mut folds = Vec::new();
+        for (place, (function, argument, filter)) in self.folds.iter().enumerate() {
+            let out = self.aggregate.schema.field(self.groups.len() + place).data_type();
+            folds.push(compiled(function, (argument, filter), input, out)?);
+        }
+        let schema = &self.aggregate.schema;
+        let over = |expr: &Expr| physical_over(&simple(expr, schema)?, schema);
+        let asked = self.grouped.having.map(|having| simple(having, schema)).transpose();
+        let asked = asked.map_err(|error| failed(&error))?;
+        let having = asked.as_ref().map(over).transpose().map_err(|error| failed(&error))?;
+        let select: Result<Vec<_>> =
+            self.grouped.select.iter().map(|expr| over(&expr.clone().unalias())).collect();
+        let bar = match &asked {
+            Some(having) => Bar::of(having, self.aggregate, &folds),
+            None => Bar::Always,
+        };
+        Ok(Panes {
+            folds,
+            bar,
+            groups,
+            key_types,
+            schema: Arc::new(nullable(self.aggregate.schema.as_arrow())),
+            having,
+            select: select.map_err(|error| failed(&error))?,
+            output: Arc::clone(output),
+        })
+    }
+}
+
+/// Whether an optimized plan has a filter below its grouping that the scan did not take over.
+pub(super) fn filters_left(plan: &LogicalPlan) -> bool {
+    let mut left = false;
+    let walked = plan.apply(|node| {
+        if let LogicalPlan::Filter(filter) = node {
+            let grouped =
+                filter.input.exists(|below| Ok(matches!(below, LogicalPlan::Aggregate(_))));
+            left |= !grouped.unwrap_or(false);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    left || walked.is_err()
+}
+
+fn nullable(schema: &Schema) -> Schema {
+    let field = |field: &Arc<arrow::datatypes::Field>| field.as_ref().clone().with_nullable(true);
+    Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>())
+}
+
+fn fold<'p>(
+    expr: &'p Expr,
+    aggregate: &Aggregate,
+) -> std::result::Result<(&'p AggregateFunction, Option<Expr>, Option<Expr>), No> {
+    let no = |why: &str| (shape::as_sql(expr), why.to_owned());
+    let Expr::AggregateFunction(function) = shape::bare(expr) else {
+        return Err(no("it is no plain aggregate"));
+    };
+    let params = &function.params;
+    let name = function.func.name();
+    if !params.order_by.is_empty() || params.null_treatment.is_some() {
+        return Err(no("its value depends on the order of events"));
+    }
+    let [argument] = params.args.as_slice() else {
+        return Err(no("it takes more than one argument"));
+    };
+    if params.distinct && !matches!(name, "count" | "min" | "max") {
+        return Err(no("panes count distinct values, and fold nothing else over them"));
+    }
+    let down = |expr: &Expr| {
+        over_table(expr, &aggregate.input).map_err(|_other_rows| no("it reads more than an event"))
+    };
+    // `count(*)` counts a constant.
+    let constant = matches!(argument, Expr::Literal(value, _) if !value.is_null());
+    let argument =
+        if name == "count" && constant && !params.distinct { None } else { Some(down(argument)?) };
+    let filter = params.filter.as_deref().map(down).transpose()?;
+    Ok((function, argument, filter))
+}
+
+fn compiled(
+    function: &AggregateFunction,
+    (argument, filter): (&Option<Expr>, &Option<Expr>),
+    input: &SchemaRef,
+    out: &DataType,
+) -> std::result::Result<Fold, No> {
+    let shown = || shape::as_sql(&Expr::AggregateFunction(function.clone()));
+    let no = |why: &str| (shown(), why.to_owned());
+    let failed = |error: &DataFusionError| (shown(), error.to_string());
+    let run = |expr: &Option<Expr>| -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        let Some(expr) = expr else { return Ok(None) };
+        let schema = Arc::new(DFSchema::try_from(Arc::clone(input))?);
+        Ok(Some(physical(&simple(expr, &schema)?, input)?))
+    };
+    let filter = run(filter).map_err(|error| failed(&error))?;
+    let argument_run = run(argument).map_err(|error| failed(&error))?;
+    let taken = argument_run.as_ref().map(|run| run.data_type(input)).transpose();
+    let taken = taken.map_err(|error| failed(&error))?.unwrap_or(DataType::Int64);
+    let whole = || argument.as_ref().is_some_and(|argument| is_whole(argument, input));
+    let held = || held(&taken).ok_or_else(|| no("values of this type are not held"));
+    let kind = match (function.func.name(), function.params.distinct) {
+        ("count", false) => Kind::Count,
+        ("count", true) => Kind::Distinct,
+        ("sum", _) if *out == DataType::Int64 && taken.is_signed_integer() => Kind::Sum,
+        ("sum", _) if *out == DataType::Float64 && whole() => Kind::SumFraction,
+        ("avg", _) if *out == DataType::Float64 && whole() => Kind::Average,
+        ("sum" | "avg", _) => {
+            return Err(no("adding fractions up depends on the order of events"));
+        }
+        ("min", _) => Kind::Least(held()?),
+        ("max", _) => Kind::Greatest(held()?),
+        ("bool_and", _) => Kind::All,
+        ("bool_or", _) => Kind::Any,
+        _ => return Err(no("panes do not hold this aggregate")),
+    };
+    Ok(Fold { kind, text: shown(), argument: argument_run, filter })
+}
+
+/// An expression without what can be worked out beforehand; some functions only run like that.
+fn simple(expr: &Expr, schema: &DFSchemaRef) -> Result<Expr> {
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::clone(schema))
+        .with_config_options(Arc::clone(SESSION.state.config_options()))
+        .build();
+    ExprSimplifier::new(context).simplify(expr.clone())
+}
+
+/// How values of a type are held, where they are.
+fn held(of: &DataType) -> Option<Held> {
+    Some(match of {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Held::Text,
+        DataType::Boolean => Held::Flag,
+        DataType::Float64 => Held::Fraction,
+        DataType::Timestamp(..) => Held::Whole,
+        whole if whole.is_signed_integer() => Held::Whole,
+        _ => return None,
+    })
+}
+
+/// Whether an expression only gives whole numbers, so that their sums are exact.
+fn is_whole(expr: &Expr, input: &SchemaRef) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::Float64(value), _) => {
+            value.is_none_or(|value| value.fract() == 0.0)
+        }
+        Expr::Literal(value, _) => value.data_type().is_integer() || value.is_null(),
+        Expr::Alias(alias) => is_whole(&alias.expr, input),
+        Expr::Cast(cast) if cast.field.data_type().is_floating() => is_whole(&cast.expr, input),
+        Expr::Case(case) => {
+            case.when_then_expr.iter().all(|(_, then)| is_whole(then, input))
+                && case.else_expr.as_ref().is_none_or(|otherwise| is_whole(otherwise, input))
+        }
+        other => DFSchema::try_from(Arc::clone(input))
+            .and_then(|schema| other.get_type(&schema))
+            .is_ok_and(|of| of.is_integer()),
+    }
+}
+
+/// An expression over a plan's output as one over the table that it scans.
+fn over_table(expr: &Expr, plan: &LogicalPlan) -> Result<Expr> {
+    let replaced = expr.clone().transform_down(|expr| {
+        let Expr::Column(column) = &expr else { return Ok(Transformed::no(expr)) };
+        let place = plan.schema().index_of_column(column)?;
+        Ok(Transformed::new(column_of_table(plan, place)?, true, TreeNodeRecursion::Jump))
+    })?;
+    Ok(replaced.data)
+}
+
+fn column_of_table(plan: &LogicalPlan, place: usize) -> Result<Expr> {
+    let none = || DataFusionError::Plan("a column that is not there".to_owned());
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            let expr = projection.expr.get(place).ok_or_else(none)?;
+            over_table(&expr.clone().unalias(), &projection.input)
+        }
+        LogicalPlan::Filter(filter) => column_of_table(&filter.input, place),
+        LogicalPlan::SubqueryAlias(alias) => column_of_table(&alias.input, place),
+        LogicalPlan::TableScan(scan) => {
+            let field = scan.projected_schema.fields().get(place).ok_or_else(none)?;
+            Ok(Expr::Column(Column::new_unqualified(field.name())))
+        }
+        _ => Err(none()),
+    }
+}
+
+impl Panes {
+    /// What the state of these folds looks like, as text.
+    pub(crate) fn shape(&self) -> String {
+        let folds = self.folds.iter().map(|fold| format!("{} {:?}; ", fold.text, fold.kind));
+        folds.collect()
+    }
+
+    /// The arguments of all folds in rows that have passed the rule's filter.
+    ///
+    /// # Errors
+    /// Where an expression fails on a value.
+    pub(crate) fn read(&self, rows: &RecordBatch) -> std::result::Result<Vec<Argument>, RunError> {
+        self.folds.iter().map(|fold| fold.read(rows)).collect()
+    }
+
+    /// The query's answer for groups: columns of the rule's key, and what each fold came to.
+    ///
+    /// # Errors
+    /// Where an expression fails on a value.
+    pub(crate) fn answer(
+        &self,
+        keys: &[ArrayRef],
+        folded: Vec<ArrayRef>,
+        rows: usize,
+    ) -> std::result::Result<RecordBatch, RunError> {
+        let groups = self.groups.iter().filter_map(|place| keys.get(*place)).map(Arc::clone);
+        let columns: std::result::Result<Vec<ArrayRef>, _> = groups
+            .chain(folded)
+            .zip(self.schema.fields())
+            .map(|(column, field)| cast(&column, field.data_type()))
+            .collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let mut batch =
+            RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns?, &options)?;
+        if let Some(having) = &self.having {
+            batch = filter_record_batch(&batch, &flags(having, &batch)?)?;
+        }
+        let rows = batch.num_rows();
+        let columns: std::result::Result<Vec<ArrayRef>, DataFusionError> =
+            self.select.iter().map(|expr| expr.evaluate(&batch)?.into_array(rows)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.output), columns?, &options)?)
+    }
+}
+
+fn flags(
+    expr: &Arc<dyn PhysicalExpr>,
+    rows: &RecordBatch,
+) -> std::result::Result<BooleanArray, RunError> {
+    let array = expr.evaluate(rows)?.into_array(rows.num_rows())?;
+    let found = array.as_boolean_opt().cloned();
+    found.ok_or_else(|| RunError::NotBoolean { found: array.data_type().to_string() })
+}
+
+fn true_rows(flags: &BooleanArray) -> BooleanBuffer {
+    match flags.nulls() {
+        Some(nulls) => flags.values() & nulls.inner(),
+        None => flags.values().clone(),
+    }
+}
+
+impl Fold {
+    fn read(&self, rows: &RecordBatch) -> std::result::Result<Argument, RunError> {
+        let mut takes = match &self.filter {
+            Some(filter) => Some(true_rows(&flags(filter, rows)?)),
+            None => None,
+        };
+        let Some(argument) = &self.argument else { return Ok(Argument { takes, values: None }) };
+        let values = argument.evaluate(rows)?.into_array(rows.num_rows())?;
+        if let Some(nulls) = values.logical_nulls().filter(|nulls| nulls.null_count() > 0) {
+            takes = Some(match takes {
+                Some(takes) => &takes & nulls.inner(),
+                None => nulls.into_inner(),
+            });
+        }
+        let values = match self.kind {
+            Kind::Count => None,
+            Kind::Distinct => Some(values),
+            Kind::Sum => Some(cast(&values, &DataType::Int64)?),
+            Kind::SumFraction | Kind::Average => Some(cast(&values, &DataType::Float64)?),
+            Kind::All | Kind::Any => Some(cast(&values, &DataType::Boolean)?),
+            Kind::Least(held) | Kind::Greatest(held) => Some(cast(&values, &held.data_type())?),
+        };
+        Ok(Argument { takes, values })
+    }
+}
+
+impl Held {
+    /// The type of the column that holds such values.
+    pub(crate) fn data_type(self) -> DataType {
+        match self {
+            Self::Whole => DataType::Int64,
+            Self::Fraction => DataType::Float64,
+            Self::Text => DataType::Utf8,
+            Self::Flag => DataType::Boolean,
+        }
+    }
+}

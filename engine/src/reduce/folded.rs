@@ -1,0 +1,149 @@
+//! A rule whose state is in panes: firing at the event, and at the close of a window.
+//!
+//! Owns: how rows and closed windows become firing points. Never: the folds themselves.
+//!
+//! The close of a window is what counts: it gives each firing its final values and evidence. The
+//! event that crosses says the same earlier, for rules whose HAVING stays true once it is; such a
+//! point opens and links episodes, and adds nothing to their totals.
+
+use std::collections::HashSet;
+
+use schemas::{EventTime, Verdict};
+
+use super::state::{Kept, RuleState};
+use super::{Failure, failed};
+use crate::episode::{Opening, Point};
+use crate::panes::{self, Touched};
+use crate::plan::RunError;
+use crate::pressure::Pressure;
+use crate::rows::firing::Firing;
+use crate::rows::{Rows, count, place};
+
+impl RuleState {
+    /// Folds rows, in order of arrival.
+    pub(super) fn fold(
+        &mut self,
+        rows: Rows,
+        pressure: &mut Pressure,
+        failures: &mut Vec<Failure>,
+    ) -> Vec<Verdict> {
+        let (rule, hash_key) = (self.rule.clone(), self.hash_key);
+        let Some(folds) = rule.folded() else { return Vec::new() };
+        let (rows, arguments) = match panes::read(folds, rows) {
+            Ok((rows, arguments, unread)) => {
+                failures.extend(unread.map(|unread| Failure {
+                    count: unread.rows,
+                    ..failed(&rule.id, None, &unread.error)
+                }));
+                (rows, arguments)
+            }
+            Err(error) => {
+                failures.push(failed(&rule.id, None, &error));
+                return Vec::new();
+            }
+        };
+        let mut said = Vec::new();
+        let Kept::Panes(groups) = &mut self.kept else { return said };
+        let mut reading = groups.begin(&rule, &rows, arguments);
+        for row in 0..count(rows.len()) {
+            let Kept::Panes(groups) = &mut self.kept else { break };
+            let Some(touched) = groups.take(folds, &mut reading, row, hash_key) else { continue };
+            if rule.monotone {
+                let at = rows.at.get(place(row)).copied().unwrap_or_default();
+                match self.cross(touched, at) {
+                    Ok(verdicts) if verdicts.is_empty() => {}
+                    Ok(verdicts) => {
+                        said.extend(verdicts);
+                        said.extend(self.keep_to_bound(at, pressure));
+                    }
+                    Err(error) => failures.push(failed(&rule.id, None, &error)),
+                }
+            }
+        }
+        if let Kept::Panes(groups) = &mut self.kept {
+            let (shed, at) = (groups.shed(folds), groups.latest());
+            said.extend(self.note(shed, at, pressure));
+        }
+        said
+    }
+
+    /// The windows that a row made fire, in ascending order.
+    fn cross(&mut self, touched: Touched, at: i64) -> Result<Vec<Verdict>, RunError> {
+        let rule = self.rule.clone();
+        let mut said = Vec::new();
+        let Kept::Panes(groups) = &mut self.kept else { return Ok(said) };
+        while let Some(k) = groups.crossed(&rule, touched)? {
+            let Some(bytes) = groups.key(touched.key) else { break };
+            let open = self.episodes.within_reach_of(bytes, k);
+            let (key, opening) = match open {
+                // It goes on: what it comes to is said at the close.
+                Some(episode) => (episode.key.clone(), Opening::default()),
+                None => {
+                    let answer = groups.answer(&rule, touched.key, k, self.hash_key)?;
+                    let Some(Firing { key, values }) = answer else { continue };
+                    let (evidence, _lossy) = groups.evidence(touched.key, k, i64::MIN);
+                    (key, Opening { values, evidence, fired_at: at })
+                }
+            };
+            let changes = self.episodes.fire(&key, Point::announced(k, opening));
+            said.extend(changes.into_iter().map(|change| self.profile.verdict(change)));
+        }
+        Ok(said)
+    }
+
+    /// Window `k` is complete: who fires, and what that means.
+    pub(super) fn judge_folded(&mut self, k: i64, failures: &mut Vec<Failure>) -> Vec<Verdict> {
+        let Kept::Panes(groups) = &self.kept else { return Vec::new() };
+        let changed = groups.changed(k);
+        if groups.is_fresh(k) {
+            self.fired.clear();
+        } else if !changed.is_empty() && !self.fired.is_empty() {
+            let gone: HashSet<u128> = changed.iter().copied().collect();
+            self.fired.retain(|firing| !gone.contains(&firing.key.hash));
+        }
+        let start = EventTime(groups.windows().start(k));
+        match groups.fire(&self.rule, &changed, k, self.hash_key) {
+            Ok(fired) => self.fired.extend(fired),
+            // A value that HAVING or SELECT cannot take: all but that group are judged.
+            Err(_of_some_group) => {
+                for key in changed {
+                    match groups.fire(&self.rule, &[key], k, self.hash_key) {
+                        Ok(fired) => self.fired.extend(fired),
+                        Err(error) => failures.push(failed(&self.rule.id, Some(start), &error)),
+                    }
+                }
+            }
+        }
+        self.fired.sort_by(|a, b| a.key.bytes.cmp(&b.key.bytes));
+        let mut said = Vec::new();
+        for firing in &self.fired {
+            let point = self.closing(firing, k);
+            let changes = self.episodes.fire(&firing.key, point);
+            said.extend(changes.into_iter().map(|change| self.profile.verdict(change)));
+        }
+        said
+    }
+
+    /// The point of a key that fires in window `k`, which is complete.
+    fn closing(&self, firing: &Firing, k: i64) -> Point {
+        let Kept::Panes(groups) = &self.kept else {
+            return Point::announced(k, Opening::default());
+        };
+        let windows = groups.windows();
+        let (start, end) = (windows.start(k), windows.end(k));
+        let open = self.episodes.within_reach(&firing.key, k);
+        let from = open.map_or(start, |episode| episode.counted_until.max(start));
+        let (evidence, degraded) = groups.evidence(firing.key.hash, k, from);
+        Point {
+            at: k,
+            values: firing.values.clone(),
+            evidence,
+            fired_at: end,
+            early: false,
+            degraded,
+            counted_until: end,
+            opening: None,
+            announced: false,
+        }
+    }
+}
