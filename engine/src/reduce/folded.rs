@@ -7,6 +7,7 @@
 //! point opens and links episodes, and adds nothing to their totals.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use schemas::{EventTime, Verdict};
 
@@ -27,7 +28,7 @@ impl RuleState {
         pressure: &mut Pressure,
         failures: &mut Vec<Failure>,
     ) -> Vec<Verdict> {
-        let (rule, hash_key) = (self.rule.clone(), self.hash_key);
+        let (rule, hash_key) = (Arc::clone(&self.rule), self.hash_key);
         let Some(folds) = rule.folded() else { return Vec::new() };
         let (rows, arguments) = match panes::read(folds, rows) {
             Ok((rows, arguments, unread)) => {
@@ -69,7 +70,7 @@ impl RuleState {
 
     /// The windows that a row made fire, in ascending order.
     fn cross(&mut self, touched: Touched, at: i64) -> Result<Vec<Verdict>, RunError> {
-        let rule = self.rule.clone();
+        let rule = Arc::clone(&self.rule);
         let mut said = Vec::new();
         let Kept::Panes(groups) = &mut self.kept else { return Ok(said) };
         while let Some(k) = groups.crossed(&rule, touched)? {
@@ -77,7 +78,7 @@ impl RuleState {
             let open = self.episodes.within_reach_of(bytes, k);
             let (key, opening) = match open {
                 // It goes on: what it comes to is said at the close.
-                Some(episode) => (episode.key.clone(), Opening::default()),
+                Some(episode) => (Arc::clone(&episode.key), Opening::default()),
                 None => {
                     let answer = groups.answer(&rule, touched.key, k, self.hash_key)?;
                     let Some(Firing { key, values }) = answer else { continue };
