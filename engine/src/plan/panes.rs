@@ -119,6 +119,10 @@ impl<'p> Sketch<'p> {
         let grouped = shape::grouped(plan)
             .ok_or_else(|| ("this query".to_owned(), "it is no grouping by key".to_owned()))?;
         let aggregate = grouped.aggregate;
+        let asked = grouped.select.iter().chain(grouped.having).cloned().collect::<Vec<_>>();
+        if let Some(clause) = shape::subquery(&asked) {
+            return Err((clause.to_owned(), "it looks at other rows than the one at hand".into()));
+        }
         let mut groups = Vec::new();
         for expr in &aggregate.group_expr {
             match over_table(expr, &aggregate.input) {

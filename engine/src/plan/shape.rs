@@ -88,7 +88,7 @@ pub(super) fn needs_window(plan: &LogicalPlan) -> Option<&'static str> {
     found
 }
 
-fn subquery(exprs: &[Expr]) -> Option<&'static str> {
+pub(super) fn subquery(exprs: &[Expr]) -> Option<&'static str> {
     let is = |expr: &Expr| {
         matches!(expr, Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_))
     };

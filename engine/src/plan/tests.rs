@@ -6,7 +6,7 @@ use expect_test::{Expect, expect};
 use schemas::{BatchBuilder, Event, EventTime, Field};
 use serde_json::{Value, json};
 
-use super::{CompiledRule, Possible, Program, Table, compile, explain, reference};
+use super::{CompiledRule, Possible, Program, Table, compile, compile_panes, explain, reference};
 use crate::rule::{List, Lists, Rule, Settings, SourceFile, load};
 
 const TESTS: &str = "tests:\n  - {name: a, events: [], episodes: [{}]}\n  \
@@ -35,7 +35,7 @@ fn rule(head: &str, sql: &str) -> Rule {
 
 #[track_caller]
 fn compiled(head: &str, sql: &str) -> CompiledRule {
-    let (mut rules, problems) = compile(&[rule(head, sql)], &lists());
+    let (mut rules, problems) = compile_panes(&[rule(head, sql)], &lists());
     let rendered: Vec<String> = problems.iter().map(|problem| problem.render(false)).collect();
     assert_eq!(rules.len(), 1, "{}", rendered.join("\n"));
     rules.remove(0)
@@ -262,7 +262,7 @@ fn joins_windows_and_subqueries_keep_rows() {
         &expect![[r#"
             state    rows: the rows of the window are kept, up to 64 MiB
             fires    when a window closes, every 20s; not earlier because of `count(1) * 2 > (SELECT count(1) AS "count(*)" FROM events)`: a calculation on aggregates can rise and fall
-            panes    not possible: this query; This feature is not implemented: Physical plan does not support logical expression ScalarSubquery(<subquery>)
+            panes    not possible: a subquery; it looks at other rows than the one at hand
             window   10m, moved by 20s (30 panes)
             re-arm   10m
             key      ja4

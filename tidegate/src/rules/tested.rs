@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use engine::plan::{self, CompiledRule, State};
+use engine::plan;
 use engine::rule::test_case::{BASE, Comparison, TestInput, compare, timeline};
 use engine::rule::{Rule, TestCase};
 use engine::ruleset::Ruleset;
@@ -41,35 +41,18 @@ pub(crate) fn run(pack: &Pack, filter: Option<&str>) -> Result<Vec<TestResult>, 
     for rule in pack.rules.iter().filter(chosen) {
         let mut alone = rule.clone();
         alone.mode = schemas::Mode::Live;
-        let (compiled, _said_already) = plan::compile(std::slice::from_ref(&alone), &pack.lists);
+        let (compiled, _said_already) = plan::compile(&[alone], &pack.lists);
         if compiled.is_empty() {
             continue;
         }
-        let rulesets = states(compiled, || plan::compile(&[alone], &pack.lists).0)?;
+        let ruleset = Arc::new(Ruleset::new(compiled).map_err(|error| Fault::bug(&error))?);
         for test in &rule.tests {
-            let mut failures = Vec::new();
-            for (state, ruleset) in &rulesets {
-                let found = one(ruleset, &rule.id, test)?;
-                failures.extend(found.into_iter().map(|text| format!("  state {state}:\n{text}")));
-            }
+            let failures = one(&ruleset, &rule.id, test)?;
             let (rule, test) = (rule.id.clone(), test.name.clone());
             results.push(TestResult { rule, test, failures });
         }
     }
     Ok(results)
-}
-
-/// A rule with the state that it keeps, and where that is panes also with rows: both must pass.
-fn states(
-    compiled: Vec<CompiledRule>,
-    again: impl FnOnce() -> Vec<CompiledRule>,
-) -> Result<Vec<(&'static str, Arc<Ruleset>)>, Fault> {
-    let ruleset = |rules| Ruleset::new(rules).map(Arc::new).map_err(|error| Fault::bug(&error));
-    if compiled.iter().all(|rule| rule.state != State::Panes) {
-        return Ok(vec![("as planned", ruleset(compiled)?)]);
-    }
-    let rows = again().into_iter().map(CompiledRule::into_rows).collect();
-    Ok(vec![("panes", ruleset(compiled)?), ("rows", ruleset(rows)?)])
 }
 
 fn one(ruleset: &Arc<Ruleset>, rule: &str, test: &TestCase) -> Result<Vec<String>, Fault> {
