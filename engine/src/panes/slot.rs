@@ -58,6 +58,7 @@ pub(super) fn low(hash: u128) -> u64 {
 #[derive(Debug, Clone)]
 pub(super) enum Witnesses {
     Few(Vec<u64>),
+    #[expect(clippy::box_collection, reason = "few sets are large, and a slot stays small")]
     Many(Box<HashSet<u64, ByHash>>),
 }
 
