@@ -37,7 +37,7 @@ use transport::{Log, LogError, NewRecord, NextOffset, Partition, ReadLimits, Rea
 
 use super::marker::Marker;
 use super::parser_settings;
-use super::silence::{Habit, Turn};
+use super::silence::{self, Habit};
 
 /// Between two markers; so much of the log is read again after a crash.
 const MARK_EVERY: Duration = Duration::from_secs(10);
@@ -217,7 +217,7 @@ impl Pipeline {
         let Some(lane) = self.lanes.get_mut(run.lane) else { return };
         self.counts.lines.with([&lane.name]).inc();
         if let Some(turn) = lane.habit.line(raw.taken_ms) {
-            turned(turn, &lane.name, &self.counts);
+            silence::say(turn, &lane.name, &self.counts.silent);
         }
         let place = Place { topic: "raw", partition: 0, offset: record.offset.0 };
         let observed = EventTime(raw.taken_ms);
@@ -259,7 +259,7 @@ impl Pipeline {
         if let Some(lane) = self.lanes.get_mut(lane)
             && let Some(turn) = lane.habit.quiet(now_ms)
         {
-            turned(turn, &lane.name, &self.counts);
+            silence::say(turn, &lane.name, &self.counts.silent);
         }
         let partition = u32::try_from(lane).unwrap_or(u32::MAX);
         let step = self.local.quiet(partition, EventTime(now_ms))?;
@@ -419,20 +419,6 @@ fn resumed(
     Ok((Local::new(ruleset, settings)?, NextOffset::ZERO))
 }
 
-fn turned(turn: Turn, input: &str, counts: &Counts) {
-    let silent = counts.silent.with([input]);
-    match turn {
-        Turn::FellSilent(ms) => {
-            silent.set(1);
-            error!(input, seconds = ms / 1000, "an input fell silent, longer than its habit");
-        }
-        Turn::CameBack => {
-            silent.set(0);
-            info!(input, "the input speaks again");
-        }
-    }
-}
-
 impl Counts {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let part = metrics.component("pipeline");
@@ -452,12 +438,7 @@ impl Counts {
                 "Verdicts by rule and kind",
                 ["rule", "kind"],
             ),
-            silent: part.gauges(
-                "silent",
-                Unit::Of("inputs"),
-                "1 while an input is silent for longer than its habit",
-                ["input"],
-            ),
+            silent: silence::declare(metrics),
             failures: part.counters(
                 "failed",
                 Unit::Of("judgements"),

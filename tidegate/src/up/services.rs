@@ -3,6 +3,7 @@
 //! Owns: which topics a stage gets. Never: what a stage does.
 
 mod blocks;
+mod heard;
 mod publish;
 mod verdicts;
 
@@ -22,11 +23,12 @@ use transport::hop::{HopInput, HopMetrics, HopStage};
 use transport::{Log, LogError, NewRecord, Partition, ReadLimits, Record};
 
 use super::topics::Topics;
-use super::{Process, Shared, parser_settings, storage};
+use super::{Process, Shared, parser_settings, silence, storage};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::pack::Pack;
 use blocks::Standing;
+use heard::Heard;
 use publish::Published;
 use verdicts::VerdictStage;
 
@@ -99,6 +101,7 @@ impl Starting<'_> {
         let output = self.topics.events("access.events").await?;
         let dead_letters = self.topics.single("dead-letter").await?;
         let metrics = HopMetrics::new(&self.shared.metrics.component("ingest"));
+        let silent = silence::declare(&self.shared.metrics);
         for raw in self.topics.raw().await? {
             let settings = parser_settings(&raw.input)
                 .map_err(|why| Fault::Usage(format!("input `{}`: {why}", raw.input.sensor())))?;
@@ -115,12 +118,18 @@ impl Starting<'_> {
             };
             let (topic, clock) = (Arc::clone(raw.log.topic()), self.shared.clock.clone());
             let keys = Keys::new(self.key);
-            let make = move |_partition| {
-                let parser = Parser::new(settings.clone(), keys.clone());
-                LinesToEvents::new(&topic, parser, Framing::SingleObject, clock.clone())
-            };
+            let heard = Heard::new(&raw.input.sensor(), &clock, &silent);
             let stop = self.shared.tasks.shutdown().token();
             let name = format!("ingest {}", raw.log.topic());
+            if raw.input.live {
+                let watch = heard.clone().watch(stop.clone());
+                self.shared.tasks.spawn(&format!("{name} silence"), watch);
+            }
+            let make = move |_partition| {
+                let parser = Parser::new(settings.clone(), keys.clone());
+                let framing = Framing::SingleObject;
+                heard.listening(LinesToEvents::new(&topic, parser, framing, clock.clone()))
+            };
             self.shared.tasks.spawn(&name, async move { stage.run(make, &stop).await });
         }
         Ok(())

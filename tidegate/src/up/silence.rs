@@ -1,6 +1,9 @@
 //! Inputs that fall silent.
 //!
-//! Owns: what silence is. Never: the alarm itself.
+//! Owns: what silence is, and the alarm. Never: reading an input.
+
+use runtime::metrics::{Gauges, Metrics, Unit};
+use tracing::{error, info};
 
 /// Lines before an input has a habit.
 const LINES_MIN: u64 = 100;
@@ -25,6 +28,31 @@ pub(super) enum Turn {
     FellSilent(i64),
     /// Lines come again.
     CameBack,
+}
+
+/// The gauge of the alarm, for all inputs.
+pub(super) fn declare(metrics: &Metrics) -> Gauges<1> {
+    metrics.component("pipeline").gauges(
+        "silent",
+        Unit::Of("inputs"),
+        "1 while an input is silent for longer than its habit",
+        ["input"],
+    )
+}
+
+/// Raises or ends the alarm.
+pub(super) fn say(turn: Turn, input: &str, silent: &Gauges<1>) {
+    let silent = silent.with([input]);
+    match turn {
+        Turn::FellSilent(ms) => {
+            silent.set(1);
+            error!(input, seconds = ms / 1000, "an input fell silent, longer than its habit");
+        }
+        Turn::CameBack => {
+            silent.set(0);
+            info!(input, "the input speaks again");
+        }
+    }
 }
 
 impl Habit {
