@@ -1,12 +1,16 @@
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert_eq, proptest};
-use schemas::{EventTime, Verdict, VerdictKind};
+use schemas::{BatchBuilder, Event, EventTime, Field, Verdict, VerdictKind};
+use serde_json::{Value, json};
 
 use super::group::Spans;
-use crate::plan::{CompiledRule, State};
+use crate::plan::{CompiledRule, State, compile_panes};
+use crate::rule::{Lists, Settings, SourceFile, load};
 use crate::ruleset::Ruleset;
+use crate::run::four_ways::{Step, four_ways};
 use crate::run::{RunSettings, Runner};
 use crate::trial::{
     self, COUNT, DISTINCT, RATIO, SUM, Seen, Text, batch, disorder, failure, history, numbered,
@@ -241,4 +245,138 @@ proptest! {
         let by_rows = run(&ruleset_of_rows(&PANES), &hands, (settings(1), false));
         prop_assert_eq!(differ(&words(&by_panes), &words(&by_rows)), None);
     }
+}
+
+fn pack() -> (Vec<CompiledRule>, Vec<CompiledRule>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules");
+    let mut files = Vec::new();
+    let mut lists = Vec::new();
+    let mut folders = vec![folder.clone()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(&folder).unwrap().to_str().unwrap().to_owned();
+            let file =
+                SourceFile { path: name.clone(), text: std::fs::read_to_string(&path).unwrap() };
+            if name.starts_with("lists/") { lists.push(file) } else { files.push(file) }
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let (rules, problems) = load(&files, &Settings::default());
+    assert!(problems.is_empty(), "{problems:?}");
+    let (lists, problems) = Lists::load(&lists);
+    assert!(problems.is_empty(), "{problems:?}");
+    let folded = || {
+        let (compiled, _warnings) = compile_panes(&rules, &lists);
+        compiled.into_iter().filter(|rule| rule.state == State::Panes)
+    };
+    (folded().collect(), folded().map(CompiledRule::into_rows).collect())
+}
+
+/// Traffic that sets off most of the pack: a few callers, each busy with one thing at a time.
+#[expect(clippy::too_many_lines, reason = "most of them are the columns of an event")]
+fn attacks(seed: u64, many: i64) -> RecordBatch {
+    let mut state = seed;
+    let mut below = |bound: u64| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % bound
+    };
+    let paths = [
+        "/wp-login.php",
+        "/.env",
+        "/.git/config",
+        "/backup.zip",
+        "/shell.php",
+        "/c99.php",
+        "/wp-content/plugins/a/readme.txt",
+        "/wp-json/wp/v2/users",
+        "/phpmyadmin/",
+        "/manager/html",
+        "/admin/",
+        "/v1/orders/1",
+        "/login",
+        "/../../etc/passwd",
+        "/owa/",
+        "/actuator/env",
+    ];
+    let mut builder = BatchBuilder::default();
+    let mut at = 1_767_571_200_000;
+    for n in 0..many {
+        at += i64::try_from(below(400)).unwrap();
+        let caller = (n / 60) % 4;
+        let path = match below(3) {
+            0 => format!(
+                "{}{}",
+                paths[usize::try_from(below(16)).unwrap()],
+                ["", "?x"][usize::try_from(below(2)).unwrap()]
+            ),
+            1 => format!("/x{}", below(90)),
+            _ => paths[usize::try_from(n / 120 % 16).unwrap()].to_owned(),
+        };
+        let status = [401, 404, 200, 403, 404, 500][usize::try_from(below(6)).unwrap()];
+        let method = ["GET", "POST"][usize::try_from(below(2)).unwrap()];
+        let agent = ["sqlmap/1.7", "nuclei", "Mozilla/5.0"][usize::try_from(below(3)).unwrap()];
+        let class = ["path_traversal", "sqli", "xss"][usize::try_from(below(3)).unwrap()];
+        let login = n / 90 % 2 == 0;
+        let mut event = Event {
+            event_id: Some(format!("e{n:05}").into()),
+            line: Some(format!("line {n}").into()),
+            event_time: Some(EventTime(at)),
+            ..Event::default()
+        };
+        let row = json!({
+            "client_ip": format!("192.0.2.{caller}"), "client_asn": below(5), "path": path,
+            "method": method, "status": status,
+            "route": format!("/v1/r{}", n / 200), "route_login": login, "service": "shop",
+            "account": format!("a{}", if n / 300 % 2 == 0 { below(40) } else { 1 }),
+            "user_agent": agent,
+            "attack_class": [class],
+            "auth_kind": "none", "route_auth_required": true, "deploy_id": format!("d{}", n / 500),
+        });
+        for (name, value) in row.as_object().unwrap() {
+            let value = if *name == "client_asn" {
+                Value::from(value.as_i64().unwrap())
+            } else {
+                value.clone()
+            };
+            event.set(Field::named(name).unwrap(), &value).unwrap();
+        }
+        if n % 3 == 0 {
+            event.set(Field::named("principal").unwrap(), &json!(format!("p{caller}"))).unwrap();
+            event.set(Field::named("object_id").unwrap(), &json!(below(60).to_string())).unwrap();
+        }
+        builder.push(&event);
+    }
+    builder.finish().unwrap()
+}
+
+#[test]
+fn every_rule_of_the_pack_that_can_be_kept_in_panes_says_what_it_says_over_rows() {
+    let (by_panes, by_rows) = pack();
+    let ids: Vec<String> = by_panes.iter().map(|rule| rule.id().to_owned()).collect();
+    let (by_panes, by_rows) =
+        (Arc::new(Ruleset::new(by_panes).unwrap()), Arc::new(Ruleset::new(by_rows).unwrap()));
+    let mut spoke = std::collections::BTreeSet::new();
+    for seed in 0..1 {
+        let steps = [Step::Events(attacks(seed, 500))];
+        let folded = four_ways(&by_panes, &steps, settings(1), seed).unwrap();
+        let plain = four_ways(&by_rows, &steps, settings(1), seed).unwrap().whole;
+        assert_eq!(differ(&words(&folded.whole.verdicts), &words(&plain.verdicts)), None);
+        for (name, fed) in folded.each() {
+            assert_eq!(fed.failures, [], "{name}");
+            assert_eq!(
+                differ(&closings(&fed.verdicts), &closings(&plain.verdicts)),
+                None,
+                "{name}"
+            );
+        }
+        spoke.extend(plain.verdicts.iter().map(|verdict| verdict.rule.clone()));
+    }
+    let silent: Vec<&String> = ids.iter().filter(|id| !spoke.contains(*id)).collect();
+    assert!(spoke.len() >= 4, "silent here: {silent:?}");
 }
