@@ -204,6 +204,7 @@ impl Show {
         let copy = file.try_clone().map_err(|e| Trouble::io("write", &log, &e))?;
         let mut up = Command::new(&self.binary);
         up.args(["up", "--config", "tidegate.toml"]).current_dir(&self.scene.folder);
+        up.env("PATH", place::program_path());
         Running::start(up.stdout(Stdio::from(file)).stderr(Stdio::from(copy)))
     }
 

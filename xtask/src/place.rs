@@ -53,7 +53,7 @@ pub(crate) fn target() -> PathBuf {
 /// A cargo command in the repository that builds into [`target`].
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root()).env("CARGO_TARGET_DIR", target());
+    command.current_dir(root()).env("CARGO_TARGET_DIR", target()).env("PATH", program_path());
     for name in OUTER_CARGO {
         command.env_remove(name);
     }
@@ -99,12 +99,21 @@ pub(crate) fn program_at(path: &Path) -> Result<PathBuf, Trouble> {
     path.canonicalize().map_err(|e| Trouble::io("find program", path, &e))
 }
 
-/// Finds a program as a shell would, and in the folders of root's programs too.
-pub(crate) fn program(name: &str) -> Option<PathBuf> {
+/// Where programs are looked for: as a shell does, and in the folders of root's programs too, where
+/// Debian has nginx and rsyslogd, and which the paths of other users lack.
+fn program_folders() -> Vec<PathBuf> {
     let path = variable("PATH").unwrap_or_default();
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path)
-        .chain(system)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
+    env::split_paths(&path).chain(system).collect()
+}
+
+/// The same as a `PATH`, for what we start: it looks for these programs itself.
+pub(crate) fn program_path() -> OsString {
+    // Only a folder with a colon in its name cannot stand there, and that came out of a PATH.
+    env::join_paths(program_folders()).or_else(|_| variable("PATH").ok_or(())).unwrap_or_default()
+}
+
+/// Finds a program in [`program_folders`].
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    program_folders().into_iter().map(|folder| folder.join(name)).find(|file| file.is_file())
 }
