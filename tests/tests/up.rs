@@ -16,7 +16,7 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use running::{Up, ask, free_port, until};
+use running::{STUFFING, Up, ask, free_port, until};
 
 const FOLLOWED: &str = r#"
 [[input]]
@@ -25,30 +25,6 @@ path = "access*.log"
 service = "shop"
 live = false
 "#;
-
-/// Fires at twenty failures. Its window holds all that a test plays, so the numbers of the closed
-/// verdict, the highest of all windows, count every failure.
-const STUFFING: &str = "
-title: Many accounts fail to log in from one address
-severity: high
-mode: live
-window: 10m
-slide: 1m
-rearm: 5m
-sql: |
-  SELECT client_ip, count(*) AS failures, count(DISTINCT path) AS paths
-  FROM events
-  WHERE status = 401 AND blocked_by IS NULL
-  GROUP BY client_ip
-  HAVING count(*) >= 20
-subject: {ip: client_ip}
-respond: [block 30m, ticket]
-tests:
-  - name: it fires
-    events: [{each: 20, every: 1s, status: 401, client_ip: 203.0.113.9}]
-    episodes: [{key: {client_ip: 203.0.113.9}}]
-  - {name: it stays quiet, events: [{each: 3, every: 1s, status: 401, client_ip: 203.0.113.9}], episodes: []}
-";
 
 /// Failed logins, one a second, each at a path of its own.
 fn failures(seconds: std::ops::Range<u32>) -> String {

@@ -10,29 +10,7 @@ use serde_json::Value;
 use transport::TopicId;
 use transport::kafka::{Kafka, KafkaConfig, TopicSpec};
 
-use crate::running::{ask, binary, free_port, until};
-
-const RULE: &str = "
-title: Many failed logins from one address
-severity: high
-mode: live
-window: 10m
-slide: 1m
-rearm: 5m
-sql: |
-  SELECT client_ip, count(*) AS failures, count(DISTINCT path) AS paths
-  FROM events
-  WHERE status = 401 AND blocked_by IS NULL
-  GROUP BY client_ip
-  HAVING count(*) >= 20
-subject: {ip: client_ip}
-respond: [block 30m, ticket]
-tests:
-  - name: it fires
-    events: [{each: 20, every: 1s, status: 401, client_ip: 203.0.113.9}]
-    episodes: [{key: {client_ip: 203.0.113.9}}]
-  - {name: it stays quiet, events: [{each: 3, every: 1s, status: 401, client_ip: 203.0.113.9}], episodes: []}
-";
+use crate::running::{STUFFING, TARGETS, ask, binary, free_port, until};
 
 /// What a suite with real parts needs. What is absent is said; in CI it fails.
 pub(crate) fn brokers(test: &str) -> Option<String> {
@@ -118,34 +96,18 @@ topic = "{raw}"
 service = "shop"
 live = false
 
-[rules]
-folder = "rules"
-
-[respond]
-dry_run = false
-
-[[target]]
-type = "file"
-path = "out.jsonl"
-
-[[target]]
-type = "tickets"
-folder = "tickets"
-
-[[target]]
-type = "nginx"
-ip_map = "deny.map"
-test = ["nginx", "-t", "-q", "-p", "{folder}", "-c", "nginx.conf"]
+{targets}test = ["nginx", "-t", "-q", "-p", "{folder}", "-c", "nginx.conf"]
 reload = ["nginx", "-s", "reload", "-p", "{folder}", "-c", "nginx.conf"]
 
 [storage]
 folder = "data"
 "#,
-            folder = folder.path().display()
+            folder = folder.path().display(),
+            targets = TARGETS,
         );
         std::fs::write(folder.path().join("tidegate.toml"), text).unwrap();
         std::fs::create_dir(folder.path().join("rules")).unwrap();
-        std::fs::write(folder.path().join("rules/rule.yml"), RULE).unwrap();
+        std::fs::write(folder.path().join("rules/rule.yml"), STUFFING).unwrap();
         let (brokers, running) = (brokers.to_owned(), BTreeMap::new());
         let turn = std::cell::Cell::new(0);
         Self { folder, brokers, raw, partitions: 1, turn, running, nginx: None, rsyslog: None }

@@ -12,6 +12,51 @@ use serde_json::Value;
 const PATIENCE_TURNS: u32 = 1_200;
 const TURN: Duration = Duration::from_millis(50);
 
+/// Fires at twenty failures. Its window holds all that a test plays, so the numbers of the closed
+/// verdict, the highest of all windows, count every failure.
+pub(crate) const STUFFING: &str = "
+title: Many accounts fail to log in from one address
+severity: high
+mode: live
+window: 10m
+slide: 1m
+rearm: 5m
+sql: |
+  SELECT client_ip, count(*) AS failures, count(DISTINCT path) AS paths
+  FROM events
+  WHERE status = 401 AND blocked_by IS NULL
+  GROUP BY client_ip
+  HAVING count(*) >= 20
+subject: {ip: client_ip}
+respond: [block 30m, ticket]
+tests:
+  - name: it fires
+    events: [{each: 20, every: 1s, status: 401, client_ip: 203.0.113.9}]
+    episodes: [{key: {client_ip: 203.0.113.9}}]
+  - {name: it stays quiet, events: [{each: 3, every: 1s, status: 401, client_ip: 203.0.113.9}], episodes: []}
+";
+
+/// Rules and targets; what nginx is asked by follows.
+pub(crate) const TARGETS: &str = r#"
+[rules]
+folder = "rules"
+
+[respond]
+dry_run = false
+
+[[target]]
+type = "file"
+path = "out.jsonl"
+
+[[target]]
+type = "tickets"
+folder = "tickets"
+
+[[target]]
+type = "nginx"
+ip_map = "deny.map"
+"#;
+
 /// The binary beside this test's own, or the one that `TIDEGATE_BIN` names.
 pub(crate) fn binary() -> PathBuf {
     let beside = std::env::current_exe().unwrap();
@@ -51,28 +96,12 @@ impl Up {
         let admin = free_port();
         std::fs::create_dir(folder.path().join("rules")).unwrap();
         std::fs::write(folder.path().join("rules/rule.yml"), rule).unwrap();
+        let targets = TARGETS;
         let text = format!(
             r#"
 {inputs}
 
-[rules]
-folder = "rules"
-
-[respond]
-dry_run = false
-
-[[target]]
-type = "file"
-path = "out.jsonl"
-
-[[target]]
-type = "tickets"
-folder = "tickets"
-
-[[target]]
-type = "nginx"
-ip_map = "deny.map"
-test = ["true"]
+{targets}test = ["true"]
 reload = ["true"]
 
 [storage]
