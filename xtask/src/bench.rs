@@ -82,11 +82,9 @@ fn sets(words: &[String]) -> Result<Vec<usize>, Trouble> {
 
 impl Bench {
     fn prepare(wish: Wish) -> Result<Self, Trouble> {
-        let mut build = place::cargo();
-        build.args(["build", "--release", "--package", "tidegate", "--package", "xtask"]);
-        let mut floor = place::cargo();
-        floor.args(["build", "--release", "--package", "ingest", "--example", "floor"]);
-        if !succeeds(&mut build)? || !succeeds(&mut floor)? {
+        let mut build = place::build();
+        build.arg("--release");
+        if !succeeds(&mut build)? {
             return Err(Trouble::no("the build failed; the errors stand above"));
         }
         let python = if wish.duckdb { Some(packages::python(&["duckdb"])?) } else { None };
