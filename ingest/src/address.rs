@@ -168,6 +168,9 @@ pub(crate) fn find(line: &str) -> Option<String> {
 /// A host as columns hold it: lower case, without port; absent where a gateway writes a
 /// placeholder.
 pub(crate) fn host(text: &str) -> Option<Cow<'_, str>> {
+    if is_plain_host(text) {
+        return Some(Cow::Borrowed(text));
+    }
     let text = text.trim_matches([' ', '"']);
     let bare = without_port(text).trim_end_matches('.');
     let absent = bare.is_empty() || matches!(bare, "-" | "_" | "*") || bare.len() > NAME_LEN_MAX;
@@ -175,6 +178,17 @@ pub(crate) fn host(text: &str) -> Option<Cow<'_, str>> {
         b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':') || !b.is_ascii()
     });
     (!absent && plain && !secret::is_value(bare)).then(|| lower(bare))
+}
+
+/// Whether a host is at first sight what the column holds: most are, line after line.
+fn is_plain_host(text: &str) -> bool {
+    // A longer one may be a secret, and what is no name has neither of these at its ends.
+    let ends = |byte: Option<&u8>| matches!(byte, Some(b'a'..=b'z' | b'0'..=b'9'));
+    let bytes = text.as_bytes();
+    text.len() < 16
+        && ends(bytes.first())
+        && ends(bytes.last())
+        && bytes.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::parser::{Fed, Parser, Place};
 pub struct LinesToEvents {
     topic: Arc<str>,
     parser: Parser,
+    builder: BatchBuilder,
     encoder: LazyEncoder,
     clock: Clock,
 }
@@ -37,11 +38,12 @@ impl LinesToEvents {
     #[must_use]
     pub fn new(topic: &Arc<str>, parser: Parser, framing: Framing, clock: Clock) -> Self {
         let encoder = LazyEncoder::new(RecordKind::Access, framing);
-        Self { topic: Arc::clone(topic), parser, encoder, clock }
+        let builder = BatchBuilder::default();
+        Self { topic: Arc::clone(topic), parser, builder, encoder, clock }
     }
 
-    fn encode(&mut self, builder: &mut BatchBuilder, to: &mut Vec<Bytes>) -> Result<(), String> {
-        let batch = builder.finish().map_err(|error| error.to_string())?;
+    fn encode(&mut self, to: &mut Vec<Bytes>) -> Result<(), String> {
+        let batch = self.builder.finish().map_err(|error| error.to_string())?;
         let encoded = self.encoder.encode(&batch);
         to.extend(encoded.map_err(|error: CodecError| error.to_string())?);
         Ok(())
@@ -51,7 +53,6 @@ impl LinesToEvents {
 impl Transform for LinesToEvents {
     fn apply(&mut self, batch: &[Record]) -> Vec<Produced> {
         let now = self.clock.unix_ms();
-        let mut builder = BatchBuilder::default();
         let mut encoded = Vec::with_capacity(batch.len());
         let mut gave = Vec::with_capacity(batch.len());
         let mut failure = None;
@@ -59,18 +60,18 @@ impl Transform for LinesToEvents {
             let taken = record.timestamp_ms.unwrap_or(now);
             let partition = record.partition.0;
             let place = Place { topic: &self.topic, partition, offset: record.offset.0 };
-            let fed = self.parser.feed(&record.value, place, EventTime(taken), &mut builder);
+            let fed = self.parser.feed(&record.value, place, EventTime(taken), &mut self.builder);
             let fed = match fed {
                 Fed::Events(events) => Gave::Events(events),
                 Fed::DeadLetter(letter) => Gave::Dead(letter),
                 Fed::Directive(_) => Gave::Directive,
             };
             gave.push((fed, taken));
-            if builder.len() >= BATCH_ROWS_MAX {
-                failure = failure.or(self.encode(&mut builder, &mut encoded).err());
+            if self.builder.len() >= BATCH_ROWS_MAX {
+                failure = failure.or(self.encode(&mut encoded).err());
             }
         }
-        failure = failure.or(self.encode(&mut builder, &mut encoded).err());
+        failure = failure.or(self.encode(&mut encoded).err());
         let mut encoded = encoded.into_iter();
         gave.into_iter()
             .map(|(gave, taken)| produced(gave, taken, &mut encoded, failure.as_deref()))

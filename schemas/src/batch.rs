@@ -9,8 +9,9 @@ use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int32Builder, Int64Builder,
-    ListBuilder, MapBuilder, MapFieldNames, RecordBatch, StringBuilder,
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Array, Float64Builder,
+    Int32Array, Int32Builder, Int64Array, Int64Builder, ListBuilder, MapBuilder, MapFieldNames,
+    RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray,
     TimestampMillisecondBuilder, new_null_array,
 };
 use arrow::datatypes::{
@@ -80,7 +81,7 @@ trait Column: Default {
 }
 
 macro_rules! simple_column {
-    ($name:ident, $builder:ty, $new:expr, $value:ty) => {
+    ($name:ident, $builder:ty, $new:expr, $again:expr, $value:ty) => {
         #[derive(Debug)]
         struct $name($builder);
         impl Default for $name {
@@ -96,7 +97,9 @@ macro_rules! simple_column {
                 self.0.append_nulls(rows);
             }
             fn close(&mut self) -> ArrayRef {
-                Arc::new(self.0.finish())
+                let array = self.0.finish();
+                self.0 = $again(&array);
+                Arc::new(array)
             }
         }
         impl $name {
@@ -107,15 +110,52 @@ macro_rules! simple_column {
     };
 }
 
-simple_column!(Texts, StringBuilder, StringBuilder::new(), &str);
-simple_column!(Longs, Int64Builder, Int64Builder::new(), i64);
-simple_column!(Ints, Int32Builder, Int32Builder::new(), i32);
-simple_column!(Flags, BooleanBuilder, BooleanBuilder::new(), bool);
-simple_column!(Ratios, Float64Builder, Float64Builder::new(), f64);
+// The next batch is likely to be about as large as the last, so its room is taken at once.
+simple_column!(
+    Texts,
+    StringBuilder,
+    StringBuilder::new(),
+    |last: &StringArray| {
+        let bytes = last.values().len();
+        StringBuilder::with_capacity(last.len(), bytes + bytes / 16)
+    },
+    &str
+);
+simple_column!(
+    Longs,
+    Int64Builder,
+    Int64Builder::new(),
+    |last: &Int64Array| Int64Builder::with_capacity(last.len()),
+    i64
+);
+simple_column!(
+    Ints,
+    Int32Builder,
+    Int32Builder::new(),
+    |last: &Int32Array| Int32Builder::with_capacity(last.len()),
+    i32
+);
+simple_column!(
+    Flags,
+    BooleanBuilder,
+    BooleanBuilder::new(),
+    |last: &BooleanArray| BooleanBuilder::with_capacity(last.len()),
+    bool
+);
+simple_column!(
+    Ratios,
+    Float64Builder,
+    Float64Builder::new(),
+    |last: &Float64Array| Float64Builder::with_capacity(last.len()),
+    f64
+);
 simple_column!(
     Times,
     TimestampMillisecondBuilder,
     TimestampMillisecondBuilder::new().with_timezone("UTC"),
+    |last: &TimestampMillisecondArray| {
+        TimestampMillisecondBuilder::with_capacity(last.len()).with_timezone("UTC")
+    },
     i64
 );
 

@@ -77,12 +77,8 @@ fn part(hasher: &mut SipHasher24, bytes: &[u8]) {
 }
 
 fn written(hasher: &SipHasher24) -> String {
-    let bytes = hasher.finish128().as_bytes();
-    uuid::Builder::from_custom_bytes(bytes)
-        .into_uuid()
-        .hyphenated()
-        .encode_lower(&mut Uuid::encode_buffer())
-        .to_owned()
+    let id = uuid::Builder::from_custom_bytes(hasher.finish128().as_bytes()).into_uuid();
+    id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
 }
 
 #[cfg(test)]

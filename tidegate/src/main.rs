@@ -21,7 +21,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use cli::{BlocksCommand, Cli, Command, ConfigCommand, RulesCommand};
 use fault::Fault;
+use mimalloc::MiMalloc;
 use runtime::error::Exit;
+
+/// Batches of some megabytes come and go a hundred times a second; the system's allocator gives
+/// their pages back each time and has them cleared again.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

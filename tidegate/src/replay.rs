@@ -43,6 +43,7 @@ pub(crate) fn run(command: &Replay) -> Result<(), Fault> {
     settings.map.lateness_ms = lateness.as_ms_i64();
     let runner = Runner::new(ruleset, settings).map_err(|error| Fault::bug(&error))?;
     let mut replay = Playing {
+        builder: BatchBuilder::default(),
         runner,
         joiner,
         printer: Printer::new(command)?,
@@ -74,6 +75,7 @@ fn writer(path: Option<&Path>) -> Result<Option<BufWriter<File>>, Fault> {
 }
 
 struct Playing {
+    builder: BatchBuilder,
     runner: Runner,
     joiner: Joiner,
     printer: Printer,
@@ -111,7 +113,7 @@ impl Playing {
     /// Reads one batch of a file; true at its end.
     fn chunk(&mut self, partition: u32, input: &mut Input) -> Result<bool, Fault> {
         let started = Instant::now();
-        let mut builder = BatchBuilder::default();
+        let builder = &mut self.builder;
         let mut letters = Vec::new();
         let mut line = Vec::new();
         let mut ended = false;
@@ -124,7 +126,7 @@ impl Playing {
             self.counts.lines += 1;
             let offset = i64::try_from(offset).unwrap_or(i64::MAX);
             let place = Place { topic: &name, partition: 0, offset };
-            match input.parser.feed(&line, place, EventTime(0), &mut builder) {
+            match input.parser.feed(&line, place, EventTime(0), builder) {
                 ingest::Fed::Events(events) => self.counts.events += events,
                 ingest::Fed::DeadLetter(letter) => letters.push(*letter),
                 ingest::Fed::Directive(_) => self.counts.directives += 1,

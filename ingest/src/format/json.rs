@@ -89,11 +89,11 @@ pub(super) fn read<'a>(
     }
     need_time(parts, &extra)?;
     parts.no_upstream = extra.names_upstream_status && parts.upstream_status.is_none();
-    if let Some(by) = super::envoy::refusal(
-        extra.flags.as_deref().unwrap_or("-"),
-        extra.details.as_deref().unwrap_or(""),
-    ) {
-        parts.blocked_by.get_or_insert(Cow::Borrowed(by));
+    if extra.flags.is_some() || extra.details.is_some() {
+        let flags = extra.flags.as_deref().unwrap_or("-");
+        if let Some(by) = super::envoy::refusal(flags, extra.details.as_deref().unwrap_or("")) {
+            parts.blocked_by.get_or_insert(Cow::Borrowed(by));
+        }
     }
     Ok(())
 }

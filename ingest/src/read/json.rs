@@ -95,6 +95,7 @@ impl<'a> Object<'a> {
 
     /// The next entry. `likely` is a key with quotes and colon, `"status":`, that the caller expects
     /// here; it is compared before anything is searched. Empty expects nothing.
+    #[inline]
     pub(crate) fn next(&mut self, likely: &[u8]) -> Option<(Key<'a>, Value<'a>)> {
         if self.end != End::Open {
             return None;
@@ -108,14 +109,15 @@ impl<'a> Object<'a> {
         }
     }
 
+    #[inline]
     fn entry(&mut self, likely: &[u8]) -> Result<(Key<'a>, Value<'a>), End> {
         let bytes = self.text.as_bytes();
         let mut at = after_space(bytes, self.at);
         while bytes.get(at) == Some(&b',') {
             at = after_space(bytes, at + 1);
         }
-        let is_likely =
-            !likely.is_empty() && bytes.get(at..).is_some_and(|rest| rest.starts_with(likely));
+        let rest = bytes.get(at..).unwrap_or(&[]);
+        let is_likely = !likely.is_empty() && rest.starts_with(likely);
         let (text, at) = if is_likely {
             let end = at + likely.len();
             let raw = self.text.get(at + 1..end - 2).unwrap_or("");
@@ -168,6 +170,7 @@ pub(crate) fn items(list: &str) -> impl Iterator<Item = Value<'_>> {
     })
 }
 
+#[inline]
 fn after_space(bytes: &[u8], mut at: usize) -> usize {
     while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
         at += 1;
@@ -176,6 +179,7 @@ fn after_space(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// The value at `at`, and where it ends.
+#[inline]
 fn value(text_of: &str, at: usize) -> Result<(Value<'_>, usize), End> {
     let bytes = text_of.as_bytes();
     match bytes.get(at) {
@@ -212,6 +216,7 @@ fn bare(text_of: &str, at: usize) -> Result<(Value<'_>, usize), End> {
 }
 
 /// The text that begins at `at`, after its quote, and where the next thing begins.
+#[inline]
 fn text(text_of: &str, at: usize) -> Option<(Text<'_>, usize)> {
     let bytes = text_of.as_bytes();
     let (mut from, mut escaped) = (at, false);
