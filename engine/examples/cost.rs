@@ -9,7 +9,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use engine::plan::{CompiledRule, compile_panes};
+use engine::plan::{CompiledRule, compile};
 use engine::rule::{Lists, Settings, SourceFile, load};
 use engine::ruleset::Ruleset;
 use engine::run::{RunSettings, Runner};
@@ -122,7 +122,7 @@ fn compiled(count: usize) -> Result<Vec<CompiledRule>, Box<dyn Error>> {
     };
     let files: Vec<SourceFile> = RULES.iter().cycle().take(count).enumerate().map(file).collect();
     let (rules, problems) = load(&files, &Settings::default());
-    let (compiled, more) = compile_panes(&rules, &Lists::default());
+    let (compiled, more) = compile(&rules, &Lists::default());
     if let Some(problem) = problems.iter().chain(&more).next() {
         return Err(problem.render(false).into());
     }

@@ -33,17 +33,10 @@ pub use query::{Projection, Query, RunError};
 
 use crate::rule::{Lists, Problem, Rule, Window, problem};
 
-/// Compiles rules: every one that can run, and everything that is wrong with the others. State
-/// with a window is in rows.
+/// Compiles rules: every one that can run, and everything that is wrong with the others. A rule
+/// with a window keeps panes where it can, and rows otherwise.
 #[must_use]
 pub fn compile(rules: &[Rule], lists: &Lists) -> (Vec<CompiledRule>, Vec<Problem>) {
-    let (compiled, problems) = compile_panes(rules, lists);
-    (compiled.into_iter().map(CompiledRule::into_rows).collect(), problems)
-}
-
-/// As [`compile`], with state in panes for every rule that can have it.
-#[must_use]
-pub fn compile_panes(rules: &[Rule], lists: &Lists) -> (Vec<CompiledRule>, Vec<Problem>) {
     let lists = Arc::new(lists.clone());
     let mut compiled = Vec::with_capacity(rules.len());
     let mut problems = Vec::new();

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use proptest::prelude::Strategy;
 use schemas::{BatchBuilder, DeadLetter, Event, EventTime, Reason, Verdict};
 
-use crate::plan::{CompiledRule, Table, compile_panes};
+use crate::plan::{CompiledRule, Table, compile};
 use crate::rule::{Lists, Settings, SourceFile, load};
 use crate::ruleset::Ruleset;
 
@@ -92,7 +92,7 @@ fn compiled(rules: &[Text]) -> Vec<CompiledRule> {
     let files: Vec<SourceFile> = rules.iter().map(file).collect();
     let (loaded, problems) = load(&files, &Settings::default());
     assert!(problems.is_empty(), "{problems:?}");
-    let (compiled, problems) = compile_panes(&loaded, &Lists::default());
+    let (compiled, problems) = compile(&loaded, &Lists::default());
     let rendered: Vec<String> = problems.iter().map(|problem| problem.render(false)).collect();
     assert_eq!(compiled.len(), rules.len(), "{}", rendered.join("\n"));
     compiled

@@ -7,7 +7,7 @@ use schemas::{BatchBuilder, Event, EventTime, Field, Verdict, VerdictKind};
 use serde_json::{Value, json};
 
 use super::group::Spans;
-use crate::plan::{CompiledRule, State, compile_panes};
+use crate::plan::{CompiledRule, State, compile};
 use crate::rule::{Lists, Settings, SourceFile, load};
 use crate::ruleset::Ruleset;
 use crate::run::four_ways::{Step, four_ways};
@@ -271,7 +271,7 @@ fn pack() -> (Vec<CompiledRule>, Vec<CompiledRule>) {
     let (lists, problems) = Lists::load(&lists);
     assert!(problems.is_empty(), "{problems:?}");
     let folded = || {
-        let (compiled, _warnings) = compile_panes(&rules, &lists);
+        let (compiled, _warnings) = compile(&rules, &lists);
         compiled.into_iter().filter(|rule| rule.state == State::Panes)
     };
     (folded().collect(), folded().map(CompiledRule::into_rows).collect())

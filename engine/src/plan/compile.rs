@@ -288,11 +288,12 @@ impl<'r> Draft<'r> {
         }
         let sql = self.rule.sql.to_ascii_lowercase();
         if let Some(name) = functions::WINDOW_FUNCTIONS.into_iter().find(|f| sql.contains(f)) {
-            let why = "its value is another for each window that an event is in";
+            let why = "it is another for each window that an event is in; a verdict names its window anyway";
             return Err((format!("{name}()"), why.to_owned()));
         }
         if panes::filters_left(pushed) {
-            let why = "a part of it cannot be judged at the event alone";
+            let why =
+                "a part of it cannot be judged at the event alone; compare columns of one event";
             return Err(("WHERE".to_owned(), why.to_owned()));
         }
         if self.table != Table::Events {
@@ -301,7 +302,11 @@ impl<'r> Draft<'r> {
         let sketch = panes::Sketch::of(&self.analyzed)?;
         let keys: Option<Vec<&str>> = key_names.iter().map(Option::as_deref).collect();
         let keys = keys.ok_or_else(|| {
-            ("key".to_owned(), "a part of it is no plain column of an event".to_owned())
+            (
+                "key".to_owned(),
+                "a part of it is computed from an event; select and group by a column of it"
+                    .to_owned(),
+            )
         })?;
         let failed = |error: DataFusionError| ("this query".to_owned(), error.to_string());
         let schema = self.table.schema();

@@ -54,7 +54,9 @@ pub fn explain(rule: &CompiledRule) -> Explanation {
             None => "not needed".to_owned(),
             Some(Possible::Yes) if rule.state == State::Panes => "used".to_owned(),
             Some(Possible::Yes) => "possible".to_owned(),
-            Some(Possible::No { clause, why }) => format!("not possible: {clause}; {why}"),
+            Some(Possible::No { clause, why }) => {
+                format!("not possible because of `{clause}`: {why}")
+            }
         },
         key: key.collect(),
         values: rule.values.clone(),
@@ -94,8 +96,8 @@ fn firing(rule: &CompiledRule) -> String {
             "at the event that crosses: HAVING stays true once it is".to_owned()
         }
         (Some(Possible::Yes), Some(window)) => format!(
-            "when a window closes, every {}; HAVING stays true once it is, so panes could fire at \
-             the event that crosses",
+            "when a window closes, every {}; HAVING stays true once it is, so in panes it would \
+             fire at the event that crosses",
             duration::format(window.slide_ms)
         ),
         (Some(Possible::No { clause, why }), Some(window)) => format!(

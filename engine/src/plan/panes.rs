@@ -121,14 +121,14 @@ impl<'p> Sketch<'p> {
         let aggregate = grouped.aggregate;
         let asked = grouped.select.iter().chain(grouped.having).cloned().collect::<Vec<_>>();
         if let Some(clause) = shape::subquery(&asked) {
-            return Err((clause.to_owned(), "it looks at other rows than the one at hand".into()));
+            return Err((clause.to_owned(), shape::OTHER_ROWS.to_owned()));
         }
         let mut groups = Vec::new();
         for expr in &aggregate.group_expr {
             match over_table(expr, &aggregate.input) {
                 Ok(Expr::Column(column)) => groups.push(column.name),
                 _ => {
-                    let why = "it groups by what is computed from an event, not by a column of it";
+                    let why = "it is computed from an event; group by a column of it";
                     return Err((shape::as_sql(expr), why.to_owned()));
                 }
             }
@@ -163,7 +163,10 @@ impl<'p> Sketch<'p> {
         let groups: Option<Vec<usize>> =
             self.groups.iter().map(|name| keys.iter().position(|key| key == name)).collect();
         let groups = groups.filter(|groups| groups.len() == keys.len()).ok_or_else(|| {
-            ("key".to_owned(), "the rule's key is another than the query groups by".to_owned())
+            (
+                "key".to_owned(),
+                "it is another than the query groups by; leave `key:` out".to_owned(),
+            )
         })?;
         let mut key_types = Vec::new();
         for key in keys {
@@ -232,7 +235,7 @@ fn fold<'p>(
     let params = &function.params;
     let name = function.func.name();
     if !params.order_by.is_empty() || params.null_treatment.is_some() {
-        return Err(no("its value depends on the order of events"));
+        return Err(no("its value depends on the order of events; `min` and `max` do not"));
     }
     let [argument] = params.args.as_slice() else {
         return Err(no("it takes more than one argument"));
@@ -278,7 +281,9 @@ fn compiled(
         ("sum", _) if *out == DataType::Float64 && whole() => Kind::SumFraction,
         ("avg", _) if *out == DataType::Float64 && whole() => Kind::Average,
         ("sum" | "avg", _) => {
-            return Err(no("adding fractions up depends on the order of events"));
+            return Err(no(
+                "adding fractions up depends on the order of events; whole numbers do not",
+            ));
         }
         ("min", _) => Kind::Least(held()?),
         ("max", _) => Kind::Greatest(held()?),

@@ -127,6 +127,10 @@ pub(super) fn trace(plan: &LogicalPlan, place: usize) -> Option<String> {
     }
 }
 
+/// Why a clause that reads more than an event at a time keeps a rule from panes.
+pub(super) const OTHER_ROWS: &str = "it looks at other rows than the one at hand; `count(*) FILTER \
+                                     (WHERE …)` of the same key often says as much";
+
 /// Whether a query could keep its state in panes.
 pub(super) fn panes(plan: &LogicalPlan) -> Possible {
     let no = |clause: &str, why: &str| Possible::No { clause: clause.into(), why: why.into() };
@@ -135,17 +139,20 @@ pub(super) fn panes(plan: &LogicalPlan) -> Possible {
         return no(clause, "panes hold aggregates by key: SELECT … GROUP BY … HAVING …");
     };
     if !matches!(plan, LogicalPlan::Projection(_)) {
-        return no("LIMIT", "it compares keys with each other");
+        return no("LIMIT", "it compares keys with each other; say with HAVING what is enough");
     }
     if grouped.aggregate.group_expr.is_empty() {
-        return no("no GROUP BY", "panes hold aggregates by key");
+        return no(
+            "no GROUP BY",
+            "panes hold aggregates by key; group by what tells callers apart",
+        );
     }
     let mut input = grouped.aggregate.input.as_ref();
     loop {
         input = match input {
             LogicalPlan::Filter(filter) => {
                 if let Some(clause) = subquery(std::slice::from_ref(&filter.predicate)) {
-                    return no(clause, "it looks at other rows than the one at hand");
+                    return no(clause, OTHER_ROWS);
                 }
                 &filter.input
             }
@@ -154,7 +161,7 @@ pub(super) fn panes(plan: &LogicalPlan) -> Possible {
             LogicalPlan::TableScan(_) => return Possible::Yes,
             other => {
                 let clause = needs_window(other).unwrap_or("this query");
-                return no(clause, "it looks at other rows than the one at hand");
+                return no(clause, OTHER_ROWS);
             }
         };
     }

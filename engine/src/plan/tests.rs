@@ -6,7 +6,7 @@ use expect_test::{Expect, expect};
 use schemas::{BatchBuilder, Event, EventTime, Field};
 use serde_json::{Value, json};
 
-use super::{CompiledRule, Possible, Program, Table, compile, compile_panes, explain, reference};
+use super::{CompiledRule, Possible, Program, Table, compile, explain, reference};
 use crate::rule::{List, Lists, Rule, Settings, SourceFile, load};
 
 const TESTS: &str = "tests:\n  - {name: a, events: [], episodes: [{}]}\n  \
@@ -35,7 +35,7 @@ fn rule(head: &str, sql: &str) -> Rule {
 
 #[track_caller]
 fn compiled(head: &str, sql: &str) -> CompiledRule {
-    let (mut rules, problems) = compile_panes(&[rule(head, sql)], &lists());
+    let (mut rules, problems) = compile(&[rule(head, sql)], &lists());
     let rendered: Vec<String> = problems.iter().map(|problem| problem.render(false)).collect();
     assert_eq!(rules.len(), 1, "{}", rendered.join("\n"));
     rules.remove(0)
@@ -226,8 +226,8 @@ fn joins_windows_and_subqueries_keep_rows() {
          GROUP BY denied.principal",
         &expect![[r#"
             state    rows: the rows of the window are kept, up to 64 MiB
-            fires    when a window closes, every 20s; HAVING stays true once it is, so panes could fire at the event that crosses
-            panes    not possible: a join; it looks at other rows than the one at hand
+            fires    when a window closes, every 20s; HAVING stays true once it is, so in panes it would fire at the event that crosses
+            panes    not possible because of `a join`: it looks at other rows than the one at hand; `count(*) FILTER (WHERE …)` of the same key often says as much
             window   10m, moved by 20s (30 panes)
             re-arm   10m
             key      principal
@@ -244,15 +244,15 @@ fn joins_windows_and_subqueries_keep_rows() {
            FROM events WHERE object_number IS NOT NULL) steps
          WHERE step = 1",
         &expect![[r#"
-              state    rows: the rows of the window are kept, up to 64 MiB
-              fires    when a window closes, every 20s; not earlier because of `a window function`: only a grouping with a threshold can be known to stay true
-              panes    not possible: a window function; panes hold aggregates by key: SELECT … GROUP BY … HAVING …
-              window   10m, moved by 20s (30 panes)
-              re-arm   10m
-              key      principal
-              values   step
-              reads    events: event_id, event_time, principal, object_number
-              filter   object_number IS NOT NULL AND principal IS NOT NULL
+            state    rows: the rows of the window are kept, up to 64 MiB
+            fires    when a window closes, every 20s; not earlier because of `a window function`: only a grouping with a threshold can be known to stay true
+            panes    not possible because of `a window function`: panes hold aggregates by key: SELECT … GROUP BY … HAVING …
+            window   10m, moved by 20s (30 panes)
+            re-arm   10m
+            key      principal
+            values   step
+            reads    events: event_id, event_time, principal, object_number
+            filter   object_number IS NOT NULL AND principal IS NOT NULL
         "#]],
     );
     check(
@@ -262,7 +262,7 @@ fn joins_windows_and_subqueries_keep_rows() {
         &expect![[r#"
             state    rows: the rows of the window are kept, up to 64 MiB
             fires    when a window closes, every 20s; not earlier because of `count(1) * 2 > (SELECT count(1) AS "count(*)" FROM events)`: a calculation on aggregates can rise and fall
-            panes    not possible: a subquery; it looks at other rows than the one at hand
+            panes    not possible because of `a subquery`: it looks at other rows than the one at hand; `count(*) FILTER (WHERE …)` of the same key often says as much
             window   10m, moved by 20s (30 panes)
             re-arm   10m
             key      ja4
@@ -281,8 +281,8 @@ fn drops_can_be_read() {
          GROUP BY client_ip HAVING count(*) > 50",
         &expect![[r#"
             state    rows: the rows of the window are kept, up to 64 MiB
-            fires    when a window closes, every 10s; HAVING stays true once it is, so panes could fire at the event that crosses
-            panes    not possible: FROM drops; panes are of events
+            fires    when a window closes, every 10s; HAVING stays true once it is, so in panes it would fire at the event that crosses
+            panes    not possible because of `FROM drops`: panes are of events
             window   5m, moved by 10s (30 panes)
             re-arm   5m
             key      client_ip
@@ -1111,11 +1111,11 @@ fn what_panes_cannot_hold_is_named() {
     ];
     expect![[r#"
         approx_distinct(path): panes do not hold this aggregate
-        sum(response_bytes / 7.0): adding fractions up depends on the order of events
-        first_value(path): its value depends on the order of events
-        lower(path): it groups by what is computed from an event, not by a column of it
-        key: the rule's key is another than the query groups by
-        window_start(): its value is another for each window that an event is in
+        sum(response_bytes / 7.0): adding fractions up depends on the order of events; whole numbers do not
+        first_value(path): its value depends on the order of events; `min` and `max` do not
+        lower(path): it is computed from an event; group by a column of it
+        key: it is another than the query groups by; leave `key:` out
+        window_start(): it is another for each window that an event is in; a verdict names its window anyway
         FROM drops: panes are of events
     "#]]
     .assert_eq(&(found.join("\n") + "\n"));

@@ -1,4 +1,4 @@
-//! Running the tests of rules, four ways each.
+//! Running the tests of rules, four ways each, through each state that a rule can have.
 //!
 //! Owns: what goes into a test (parsed and enriched as live) and the report of a failure.
 //! Never: the four ways and the comparison; they are `engine`'s.
@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use engine::plan;
+use engine::plan::{self, CompiledRule, State};
 use engine::rule::test_case::{BASE, Comparison, TestInput, compare, timeline};
 use engine::rule::{Rule, TestCase};
 use engine::ruleset::Ruleset;
@@ -41,18 +41,41 @@ pub(crate) fn run(pack: &Pack, filter: Option<&str>) -> Result<Vec<TestResult>, 
     for rule in pack.rules.iter().filter(chosen) {
         let mut alone = rule.clone();
         alone.mode = schemas::Mode::Live;
-        let (compiled, _said_already) = plan::compile(&[alone], &pack.lists);
-        if compiled.is_empty() {
+        let states = states(alone, pack)?;
+        if states.is_empty() {
             continue;
         }
-        let ruleset = Arc::new(Ruleset::new(compiled).map_err(|error| Fault::bug(&error))?);
         for test in &rule.tests {
-            let failures = one(&ruleset, &rule.id, test)?;
+            let mut failures = Vec::new();
+            for (state, ruleset) in &states {
+                let found = one(ruleset, &rule.id, test)?;
+                let in_state = |text: String| format!("  with state in {state}:\n{text}");
+                failures.extend(found.into_iter().map(in_state));
+            }
             let (rule, test) = (rule.id.clone(), test.name.clone());
             results.push(TestResult { rule, test, failures });
         }
     }
     Ok(results)
+}
+
+/// The rule as it runs, and the same in rows, which are the definition.
+fn states(rule: Rule, pack: &Pack) -> Result<Vec<(&'static str, Arc<Ruleset>)>, Fault> {
+    let (compiled, _said_already) = plan::compile(std::slice::from_ref(&rule), &pack.lists);
+    let Some(compiled) = compiled.into_iter().next() else { return Ok(Vec::new()) };
+    let ruleset = |rule: CompiledRule| {
+        Ruleset::new(vec![rule]).map(Arc::new).map_err(|error| Fault::bug(&error))
+    };
+    if compiled.state != State::Panes {
+        let state = if compiled.state == State::Rows { "rows" } else { "nothing" };
+        return Ok(vec![(state, ruleset(compiled)?)]);
+    }
+    let (again, _said_already) = plan::compile(&[rule], &pack.lists);
+    let mut states = vec![("panes", ruleset(compiled)?)];
+    for rule in again {
+        states.push(("rows", ruleset(rule.into_rows())?));
+    }
+    Ok(states)
 }
 
 fn one(ruleset: &Arc<Ruleset>, rule: &str, test: &TestCase) -> Result<Vec<String>, Fault> {
