@@ -73,11 +73,40 @@ pub fn arrow_schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
-/// A column under construction: the builder and how to pad it.
+/// The builder of a column and how to pad it.
 trait Column: Default {
-    fn filled(&self) -> usize;
     fn pad(&mut self, rows: usize);
     fn close(&mut self) -> ArrayRef;
+}
+
+/// A column under construction, and its rows so far.
+#[derive(Debug, Default)]
+struct Filling<C> {
+    column: C,
+    rows: usize,
+}
+
+impl<C: Column> Filling<C> {
+    /// The column, with nulls up to a row that is put next.
+    #[inline]
+    fn at(&mut self, row: usize) -> &mut C {
+        if self.rows < row {
+            self.column.pad(row - self.rows);
+        }
+        self.rows = row + 1;
+        &mut self.column
+    }
+
+    fn close(&mut self, kind: Kind, rows: usize) -> ArrayRef {
+        let filled = std::mem::take(&mut self.rows);
+        if filled == 0 {
+            return absent(kind, rows);
+        }
+        if filled < rows {
+            self.column.pad(rows - filled);
+        }
+        self.column.close()
+    }
 }
 
 macro_rules! simple_column {
@@ -90,9 +119,6 @@ macro_rules! simple_column {
             }
         }
         impl Column for $name {
-            fn filled(&self) -> usize {
-                arrow::array::ArrayBuilder::len(&self.0)
-            }
             fn pad(&mut self, rows: usize) {
                 self.0.append_nulls(rows);
             }
@@ -103,6 +129,7 @@ macro_rules! simple_column {
             }
         }
         impl $name {
+            #[inline]
             fn put(&mut self, value: $value) {
                 self.0.append_value(value);
             }
@@ -169,9 +196,6 @@ impl Default for Lists {
 }
 
 impl Column for Lists {
-    fn filled(&self) -> usize {
-        arrow::array::ArrayBuilder::len(&self.0)
-    }
     fn pad(&mut self, rows: usize) {
         for _ in 0..rows {
             self.0.append(false);
@@ -207,9 +231,6 @@ impl Default for Maps {
 }
 
 impl Column for Maps {
-    fn filled(&self) -> usize {
-        arrow::array::ArrayBuilder::len(&self.0)
-    }
     #[expect(clippy::expect_used, reason = "keys and values stand in step: put appends both")]
     fn pad(&mut self, rows: usize) {
         for _ in 0..rows {
@@ -323,22 +344,18 @@ macro_rules! builder {
     ($($variant:ident $name:ident $kind:ident;)*) => {
         #[derive(Debug, Default)]
         struct Columns {
-            $($name: column_type!($kind),)*
+            $($name: Filling<column_type!($kind)>,)*
         }
 
         impl Columns {
             fn push(&mut self, event: &Event<'_>, row: usize) {
                 $(if let Some(value) = &event.$name {
-                    let missing = row - self.$name.filled();
-                    if missing > 0 {
-                        self.$name.pad(missing);
-                    }
-                    put!($kind, self.$name, value);
+                    put!($kind, self.$name.at(row), value);
                 })*
             }
 
             fn close(&mut self, rows: usize) -> Vec<ArrayRef> {
-                vec![$(close_column(&mut self.$name, Kind::$kind, rows),)*]
+                vec![$(self.$name.close(Kind::$kind, rows),)*]
             }
         }
 
@@ -360,17 +377,6 @@ macro_rules! builder {
 }
 
 each_field!(builder);
-
-fn close_column(column: &mut impl Column, kind: Kind, rows: usize) -> ArrayRef {
-    let filled = column.filled();
-    if filled == 0 {
-        return absent(kind, rows);
-    }
-    if filled < rows {
-        column.pad(rows - filled);
-    }
-    column.close()
-}
 
 /// A column of nulls: a slice of one that is made once per kind.
 fn absent(kind: Kind, rows: usize) -> ArrayRef {
