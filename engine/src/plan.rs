@@ -12,6 +12,7 @@ mod in_turn;
 mod names;
 mod panes;
 mod query;
+mod sequence;
 mod session;
 mod shape;
 

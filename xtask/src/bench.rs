@@ -164,7 +164,7 @@ impl Bench {
         page: &mut Page,
     ) -> Result<(), Trouble> {
         let Some(python) = &self.python else { return Ok(()) };
-        let script = self.folder.join("duckdb.py");
+        let script = self.folder.join("beside.py");
         place::write(&script, &duckdb::script(format, log, set))?;
         let result = self.median(|| {
             let mut command = Command::new(python);

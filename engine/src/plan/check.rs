@@ -248,7 +248,8 @@ fn plain(rule: &Rule, error: &DataFusionError, diagnostic: Option<&Diagnostic>) 
     };
     let text = text.split("\n\nbacktrace").next().unwrap_or_default();
     let text = text.trim().trim_end_matches('.').replace("events.", "");
-    let problem = rule.source.in_sql(Level::Error, place(diagnostic), lowered(&text));
+    let text = said_by_function(&text);
+    let problem = rule.source.in_sql(Level::Error, place(diagnostic), lowered(text));
     if text.contains("must appear in") && text.contains("GROUP BY") {
         return problem.hint("add it to GROUP BY, or take max() or min() of it");
     }
@@ -259,6 +260,17 @@ fn plain(rule: &Rule, error: &DataFusionError, diagnostic: Option<&Diagnostic>) 
     match help {
         Some(help) => problem.hint(help.message.clone()),
         None => problem,
+    }
+}
+
+/// What a function of ours says of its arguments, without what the planner puts around it.
+fn said_by_function(text: &str) -> &str {
+    const AROUND: [&str; 2] =
+        ["coercion failed with: Error during planning: ", ". No function matches"];
+    let [before, behind] = AROUND;
+    match text.split_once(before).and_then(|(_, said)| said.split_once(behind)) {
+        Some((said, _)) => said,
+        None => text,
     }
 }
 

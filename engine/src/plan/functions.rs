@@ -24,7 +24,7 @@ use crate::rule::lists::{Networks, address, network};
 /// Names of the two functions that depend on the window.
 pub(super) const WINDOW_FUNCTIONS: [&str; 2] = ["window_start", "window_end"];
 /// Functions that need a memory of the past, which the engine does not have yet.
-pub(super) const LATER: [&str; 3] = ["first_seen", "baseline_max", "sequence"];
+pub(super) const LATER: [&str; 2] = ["first_seen", "baseline_max"];
 
 /// Our functions for one rule.
 pub(super) fn own(lists: &Arc<Lists>, window: &Arc<WindowCell>) -> Vec<Arc<ScalarUDF>> {

@@ -27,7 +27,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 
-use super::Table;
+use super::{Table, sequence};
 
 /// Times the planner may say "not yet": it waits for nothing, so a few are plenty.
 const PLANNING_POLLS_MAX: usize = 10_000;
@@ -80,7 +80,8 @@ impl Session {
             .with_physical_optimizer_rules(rules)
             .build();
         let scalars = SessionStateDefaults::default_scalar_functions();
-        let aggregates = SessionStateDefaults::default_aggregate_functions();
+        let mut aggregates = SessionStateDefaults::default_aggregate_functions();
+        aggregates.push(sequence::function());
         let windows = SessionStateDefaults::default_window_functions();
         Self {
             state,

@@ -291,7 +291,9 @@ fn function_trend(expr: &Expr) -> Trend {
         return Trend::Unknown("it is no aggregate");
     };
     match (function.func.name(), function.params.args.as_slice()) {
-        ("count" | "approx_distinct" | "max" | "bool_or" | "bit_or", _) => Trend::Grows,
+        ("count" | "approx_distinct" | "max" | "bool_or" | "bit_or" | "sequence", _) => {
+            Trend::Grows
+        }
         ("min" | "bool_and" | "bit_and", _) => Trend::Shrinks,
         ("sum", [summed]) if never_negative(summed) => Trend::Grows,
         ("sum", _) => Trend::Unknown("a sum falls when a negative number comes in"),

@@ -391,6 +391,51 @@ fn what_comes_later_says_so() {
 }
 
 #[test]
+fn steps_in_their_order_are_an_aggregate_and_what_is_none_is_said() {
+    let steps = |conditions: &str| {
+        format!(
+            "SELECT client_ip, sequence(event_time, {conditions}) AS depth FROM events \
+             GROUP BY client_ip HAVING sequence(event_time, {conditions}) >= 2"
+        )
+    };
+    check(
+        "window: 5m",
+        &steps("status = 401, status = 200"),
+        &expect![[r#"
+            state    rows: the rows of the window are kept, up to 64 MiB
+            fires    when a window closes, every 10s; HAVING stays true once it is, so in panes it would fire at the event that crosses
+            panes    not possible because of `sequence(event_time, status = 401, status = 200)`: it takes more than one argument
+            window   5m, moved by 10s (30 panes)
+            re-arm   5m
+            key      client_ip
+            values   depth
+            reads    events: event_id, event_time, status, client_ip
+            filter   client_ip IS NOT NULL
+        "#]],
+    );
+    check_wrong(
+        "window: 5m",
+        &steps("status, path"),
+        &expect![[r#"
+            error: condition 1 of sequence is Int32, not true or false
+             --> x/rule.yml:5:3
+              |
+            5 |   SELECT client_ip, sequence(event_time, status, path) AS depth FROM events GROUP BY client_ip HAVING sequence(event_time, status, path) >= 2
+              |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^"#]],
+    );
+    check_wrong(
+        "window: 5m",
+        &steps("status = 401"),
+        &expect![[r#"
+            error: sequence takes 2 to 62 conditions, found 1
+             --> x/rule.yml:5:3
+              |
+            5 |   SELECT client_ip, sequence(event_time, status = 401) AS depth FROM events GROUP BY client_ip HAVING sequence(event_time, status = 401) >= 2
+              |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^"#]],
+    );
+}
+
+#[test]
 fn sql_that_is_not_sql_says_where() {
     check_wrong(
         "window: 5m",
