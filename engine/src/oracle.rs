@@ -227,4 +227,6 @@ fn episode(rule: &Prepared, part: &[(i64, Firing)]) -> Option<ClosedEpisode> {
 }
 
 #[cfg(test)]
+mod generated;
+#[cfg(test)]
 mod tests;
