@@ -36,6 +36,8 @@ pub(crate) struct Job<'a> {
     /// The line without its envelope.
     pub(crate) line: &'a str,
     pub(crate) place: Place<'a>,
+    /// Its number in a record that holds several lines.
+    pub(crate) index: u32,
     pub(crate) observed: EventTime,
 }
 
@@ -89,7 +91,7 @@ pub(crate) fn event<'a>(parts: &mut Parts<'a>, job: Job<'a>, agents: &mut Agents
 /// Columns that need no cleaning.
 fn facts<'a>(event: &mut Event<'a>, parts: &Parts<'a>, job: Job<'a>) {
     let end = parts.started.map(|start| start.plus(parts.duration.unwrap_or(0) / 1000));
-    event.event_id = Some(Cow::Owned(event_id(job.place)));
+    event.event_id = Some(Cow::Owned(event_id(job.place, job.index)));
     event.event_time = parts.time.or(end);
     event.started_at = parts.started;
     event.observed_time = Some(job.observed);
@@ -115,8 +117,8 @@ fn identity_columns<'a>(event: &mut Event<'a>, identity: Identity<'a>) {
     event.roles = identity.roles;
 }
 
-fn event_id(place: Place<'_>) -> String {
-    event_id_of(place.topic, place.partition, place.offset, 0)
+fn event_id(place: Place<'_>, index: u32) -> String {
+    event_id_of(place.topic, place.partition, place.offset, index)
 }
 
 /// Columns given by their names go before those that were made.
@@ -329,6 +331,9 @@ fn blocked_by<'a>(parts: &mut Parts<'a>, format: Format) -> Part<'a> {
             Format::IngressNginx => "nginx",
             Format::Traefik | Format::TraefikJson => "traefik",
             Format::Haproxy => "haproxy",
+            Format::Alb => "alb",
+            Format::Kong => "kong",
+            Format::ApiGateway => "apigateway",
             _ => "gateway",
         }))
     })

@@ -58,6 +58,8 @@ impl Refusal {
 pub(crate) struct Arrival<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) place: Place<'a>,
+    /// Its number in a record that holds several lines.
+    pub(crate) index: u32,
     pub(crate) observed: EventTime,
 }
 
@@ -65,7 +67,7 @@ pub(crate) struct Arrival<'a> {
 pub(crate) fn refused(text: &str, refusal: Option<Refusal>, arrival: Arrival<'_>) -> DeadLetter {
     let inner = innermost(text);
     let (reason, mut detail) = said(text, &inner, refusal.as_ref());
-    if let (Choice::Named(format), Reason::UnknownFormat) = (arrival.settings.format, reason) {
+    if let (Choice::Named(format), Reason::UnknownFormat) = (&arrival.settings.format, reason) {
         let what = refusal.as_ref().map_or("", |refusal| &*refusal.failure.what);
         detail = format!("not {}, which the input is said to be: {what}; {detail}", format.name());
     }
@@ -131,7 +133,7 @@ fn letter(text: &str, (reason, detail): (Reason, String), arrival: Arrival<'_>) 
     Unsigned(DeadLetter {
         reason,
         detail,
-        origin: Some(Origin { topic: topic.to_owned(), partition, offset, index: 0 }),
+        origin: Some(Origin { topic: topic.to_owned(), partition, offset, index: arrival.index }),
         sensor: Some(arrival.settings.sensor.clone()),
         client_ip: None,
         event_time: Some(arrival.observed),

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::bundle;
 use crate::clean;
 use crate::envelope;
-use crate::format::{Desk, Format};
+use crate::format::{Desk, Format, Layout};
 use crate::parts::Parts;
 
 /// Lines by which an input is judged.
@@ -27,12 +28,14 @@ pub(crate) struct Reading {
 /// What lines look like.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Guess {
-    /// The format that fits best: the sum over lines of how specific it is.
+    /// The format.
     pub format: Format,
     /// Envelopes around each line: 0 for raw lines.
     pub envelopes: usize,
     /// The share of lines, empty ones and directives aside, that fit.
     pub share: f64,
+    /// The sum over those lines of how much it says that a line fits the format.
+    pub score: u32,
 }
 
 /// Scores of readings.
@@ -94,32 +97,64 @@ impl Habit {
     }
 }
 
-/// What lines look like, by the first [`LINES_LOOKED_AT`] that are neither empty nor directives.
-pub(crate) fn detect(lines: &[&[u8]], desk: &mut Desk) -> Option<Guess> {
-    let mut tally = Tally::default();
-    let mut fitting: BTreeMap<Reading, u32> = BTreeMap::new();
-    let mut looked_at = 0_u32;
-    for bytes in lines {
+/// What was seen of lines.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Survey {
+    tally: Tally,
+    fitting: BTreeMap<Reading, u32>,
+    looked_at: u32,
+}
+
+impl Survey {
+    /// Looks at the first [`LINES_LOOKED_AT`] lines that are neither empty nor directives.
+    pub(crate) fn of(lines: &[&[u8]], desk: &mut Desk) -> Self {
+        let mut survey = Self::default();
+        for bytes in lines {
+            match bundle::open(bytes) {
+                Some(bundle) => {
+                    bundle.lines.iter().for_each(|line| survey.line(line.as_bytes(), desk));
+                }
+                None => survey.line(bytes, desk),
+            }
+            if usize::try_from(survey.looked_at).is_ok_and(|lines| lines >= LINES_LOOKED_AT) {
+                break;
+            }
+        }
+        survey
+    }
+
+    fn line(&mut self, bytes: &[u8], desk: &mut Desk) {
         let text = clean::text(bytes);
+        if let Some(layout) = Layout::of_directive(&text) {
+            desk.fields = Some(layout);
+        }
         if text.is_empty() || crate::format::directive(&text).is_some() {
-            continue;
+            return;
         }
-        looked_at += 1;
+        self.looked_at += 1;
         for reading in readings(&text, desk) {
-            tally.add(reading);
-            *fitting.entry(reading).or_default() += 1;
-        }
-        if usize::try_from(looked_at).is_ok_and(|looked_at| looked_at >= LINES_LOOKED_AT) {
-            break;
+            self.tally.add(reading);
+            *self.fitting.entry(reading).or_default() += 1;
         }
     }
-    let best = tally.best()?;
-    let fit = fitting.get(&best).copied().unwrap_or(0);
-    Some(Guess {
-        format: best.format,
-        envelopes: best.envelopes,
-        share: f64::from(fit) / f64::from(looked_at.max(1)),
-    })
+
+    /// The readings that fitted any line, the best first.
+    pub(crate) fn guesses(&self) -> Vec<Guess> {
+        let mut scored: Vec<(u32, Reading)> =
+            self.tally.scores.iter().map(|(reading, score)| (*score, *reading)).collect();
+        scored.sort_by_key(|(score, reading)| (std::cmp::Reverse(*score), *reading));
+        let guess = |(score, reading): (u32, Reading)| {
+            let fit = self.fitting.get(&reading).copied().unwrap_or(0);
+            let share = f64::from(fit) / f64::from(self.looked_at.max(1));
+            Guess { format: reading.format, envelopes: reading.envelopes, share, score }
+        };
+        scored.into_iter().map(guess).collect()
+    }
+}
+
+/// What lines look like; nothing where no format fits any.
+pub(crate) fn detect(lines: &[&[u8]], desk: &mut Desk) -> Option<Guess> {
+    Survey::of(lines, desk).guesses().into_iter().next()
 }
 
 /// Every way in which a line can be read, with the fewest envelopes taken off.

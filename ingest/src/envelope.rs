@@ -43,8 +43,10 @@ fn json(text: &str) -> Option<Cow<'_, str>> {
     let mut object = Object::open(text)?;
     let mut found = None;
     while let Some((key, value)) = object.next(b"") {
-        if let (Value::Text(line), "message" | "log" | "MESSAGE" | "line" | "event.original") =
-            (value, key.text.raw())
+        if let (
+            Value::Text(line),
+            "message" | "log" | "MESSAGE" | "line" | "body" | "event.original",
+        ) = (value, key.text.raw())
         {
             found = Some(line);
         }

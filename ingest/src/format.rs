@@ -3,30 +3,40 @@
 //! Owns: the closed list of formats, most specific first, and what it means that a line does not
 //! fit one. Never: the meaning of the parts that a format finds.
 
+mod alb;
 mod aliases;
+mod api_gateway;
 mod caddy;
 mod clf;
 mod combined;
+mod ecs;
 mod envoy;
 mod envoy_json;
 mod haproxy;
 mod ingress_nginx;
 mod json;
+mod kong;
 mod other;
+mod otlp;
 mod own;
 mod ssl_request;
+mod template;
 mod traefik;
 mod traefik_json;
+mod w3c;
 
 use std::borrow::Cow;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use schemas::Reason;
 
-pub(crate) use aliases::Aliases;
+pub(crate) use aliases::{Aliases, column_of};
 pub use aliases::{Mapping, MappingError};
 pub(crate) use json::Memory;
 pub(crate) use other::{client, directive, guess};
+pub use template::{Template, TemplateError};
+pub(crate) use w3c::Layout;
 
 use crate::parts::Parts;
 use crate::read::times::Times;
@@ -37,12 +47,20 @@ use crate::read::times::Times;
 pub enum Format {
     /// Our own event as JSON.
     Tidegate,
+    /// A log record of OpenTelemetry with the HTTP conventions.
+    Otlp,
     /// Traefik's access log as JSON.
     TraefikJson,
     /// Caddy's access log.
     Caddy,
+    /// Kong's log plugins.
+    Kong,
+    /// AWS API Gateway's access log as JSON.
+    ApiGateway,
     /// Envoy's JSON with the names of its default format.
     EnvoyJson,
+    /// The Elastic Common Schema.
+    Ecs,
     /// The Kubernetes ingress of nginx.
     IngressNginx,
     /// Traefik's text format.
@@ -51,6 +69,12 @@ pub enum Format {
     Envoy,
     /// HAProxy's HTTP log.
     Haproxy,
+    /// The access log of AWS load balancers.
+    Alb,
+    /// CloudFront's standard log.
+    CloudFront,
+    /// The W3C log of IIS.
+    Iis,
     /// Apache's log of TLS requests.
     SslRequest,
     /// Combined with the host in front.
@@ -61,6 +85,8 @@ pub enum Format {
     Common,
     /// JSON with any names.
     Json,
+    /// The input's own, by a template.
+    Template,
 }
 
 /// Why a line is not of a format.
@@ -102,19 +128,30 @@ pub(crate) struct Desk {
     pub(crate) aliases: Aliases,
     pub(crate) memory: Memory,
     pub(crate) own_memory: Memory,
+    /// The columns of the last `#Fields:` line.
+    pub(crate) fields: Option<Layout>,
+    /// The input's own format.
+    pub(crate) template: Option<Arc<Template>>,
 }
 
 impl Format {
-    /// Every format, most specific first.
-    pub const ALL: [Self; 13] = [
+    /// Every format that is told by its lines, most specific first.
+    pub const ALL: [Self; 20] = [
         Self::Tidegate,
+        Self::Otlp,
         Self::TraefikJson,
         Self::Caddy,
+        Self::Kong,
+        Self::ApiGateway,
         Self::EnvoyJson,
+        Self::Ecs,
         Self::IngressNginx,
         Self::Traefik,
         Self::Envoy,
         Self::Haproxy,
+        Self::Alb,
+        Self::CloudFront,
+        Self::Iis,
         Self::SslRequest,
         Self::VhostCombined,
         Self::Combined,
@@ -127,6 +164,13 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Self::Tidegate => "tidegate",
+            Self::Otlp => "otlp",
+            Self::Kong => "kong",
+            Self::ApiGateway => "api_gateway",
+            Self::Ecs => "ecs",
+            Self::Alb => "alb",
+            Self::CloudFront => "cloudfront",
+            Self::Iis => "iis",
             Self::TraefikJson => "traefik_json",
             Self::Caddy => "caddy",
             Self::EnvoyJson => "envoy_json",
@@ -139,6 +183,7 @@ impl Format {
             Self::Combined => "combined",
             Self::Common => "common",
             Self::Json => "json",
+            Self::Template => "template",
         }
     }
 
@@ -147,6 +192,13 @@ impl Format {
     pub fn doc(self) -> &'static str {
         match self {
             Self::Tidegate => "our own event, one JSON object a line, names as in docs/fields.md",
+            Self::Otlp => "OpenTelemetry log records with the HTTP conventions, JSON or protobuf",
+            Self::Kong => "Kong, http-log and the other log plugins",
+            Self::ApiGateway => "AWS API Gateway, access log as JSON of $context variables",
+            Self::Ecs => "Elastic Common Schema, as Filebeat's modules and ECS loggers write it",
+            Self::Alb => "AWS application and classic load balancers",
+            Self::CloudFront => "AWS CloudFront, standard log",
+            Self::Iis => "IIS, W3C extended, by its #Fields line or one of the usual layouts",
             Self::TraefikJson => "Traefik, accessLog.format json",
             Self::Caddy => "Caddy, http.log.access as JSON",
             Self::EnvoyJson => "Envoy, Envoy Gateway and Istio, json_format with the default names",
@@ -159,17 +211,21 @@ impl Format {
             Self::Combined => "nginx combined and main, Apache combined",
             Self::Common => "Apache common (CLF)",
             Self::Json => "JSON of any gateway; well-known names, others by `mapping`",
+            Self::Template => "the input's own format, by its template",
         }
     }
 
     /// How much it says that a line fits: what a format asks of a line beyond others.
     pub(crate) fn weight(self) -> u32 {
         match self {
-            Self::Tidegate | Self::TraefikJson | Self::Caddy | Self::EnvoyJson => 4,
+            Self::Tidegate | Self::Otlp | Self::TraefikJson | Self::Caddy | Self::EnvoyJson => 4,
+            Self::Kong | Self::ApiGateway => 4,
             Self::IngressNginx | Self::Traefik | Self::Envoy | Self::Haproxy => 4,
+            Self::Alb | Self::CloudFront | Self::Iis => 4,
+            Self::Ecs => 3,
             Self::SslRequest | Self::VhostCombined => 3,
             Self::Combined => 2,
-            Self::Common | Self::Json => 1,
+            Self::Common | Self::Json | Self::Template => 1,
         }
     }
 
@@ -177,7 +233,15 @@ impl Format {
     pub(crate) fn is_json(self) -> bool {
         matches!(
             self,
-            Self::Tidegate | Self::TraefikJson | Self::Caddy | Self::EnvoyJson | Self::Json
+            Self::Tidegate
+                | Self::Otlp
+                | Self::TraefikJson
+                | Self::Caddy
+                | Self::Kong
+                | Self::ApiGateway
+                | Self::EnvoyJson
+                | Self::Ecs
+                | Self::Json
         )
     }
 
@@ -201,11 +265,18 @@ impl Format {
         desk: &mut Desk,
         parts: &mut Parts<'a>,
     ) -> Result<(), Failure> {
-        if self.is_json() != line.starts_with('{') {
+        if self.is_json() != line.starts_with('{') && self != Self::Template {
             return Err(Failure::other("another kind of line"));
         }
         match self {
             Self::Tidegate => own::read(line, desk, parts),
+            Self::Otlp => otlp::read(line, desk, parts),
+            Self::Kong => kong::read(line, desk, parts),
+            Self::ApiGateway => api_gateway::read(line, desk, parts),
+            Self::Ecs => ecs::read(line, desk, parts),
+            Self::Alb => alb::read(line, desk, parts),
+            Self::CloudFront => w3c::read_cloudfront(line, desk, parts),
+            Self::Iis => w3c::read_iis(line, desk, parts),
             Self::TraefikJson => traefik_json::read(line, desk, parts),
             Self::Caddy => caddy::read(line, desk, parts),
             Self::EnvoyJson => envoy_json::read(line, desk, parts),
@@ -218,18 +289,30 @@ impl Format {
             Self::Combined => combined::read(line, desk, parts),
             Self::Common => combined::read_common(line, desk, parts),
             Self::Json => json::read(line, desk, parts),
+            Self::Template => match desk.template.clone() {
+                Some(template) => template.read(line, desk, parts),
+                None => Err(Failure::other("no template")),
+            },
         }
     }
 }
 
-/// A name that is no format's.
+/// A name that is no format's, and no template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is no log format; take auto, or one of {known}")]
-pub struct FormatError {
-    /// What was given.
-    pub name: String,
-    /// The names that there are.
-    pub known: String,
+pub enum FormatError {
+    /// No format is called so.
+    #[error("`{name}` is no log format{nearest}; take auto, a template, or one of {known}")]
+    Unknown {
+        /// What was given.
+        name: String,
+        /// What may have been meant.
+        nearest: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// A template that cannot be used.
+    #[error("the template cannot be used: {0}")]
+    Template(#[from] TemplateError),
 }
 
 impl FromStr for Format {
@@ -249,12 +332,24 @@ impl FromStr for Format {
             "envoy_gateway" | "istio_json" => Some(Self::EnvoyJson),
             "haproxy_http" => Some(Self::Haproxy),
             "ssl_request" => Some(Self::SslRequest),
+            "kong_json" | "kong_http_log" => Some(Self::Kong),
+            "apigateway" | "aws_api_gateway" => Some(Self::ApiGateway),
+            "elb" | "aws_alb" | "aws_elb" => Some(Self::Alb),
+            "aws_cloudfront" => Some(Self::CloudFront),
+            "w3c" | "iis_w3c" => Some(Self::Iis),
+            "otlp_json" | "opentelemetry" => Some(Self::Otlp),
             _ => None,
         };
         let by_name = Self::ALL.into_iter().find(|format| format.name() == plain);
-        by_name.or(by_alias).ok_or_else(|| FormatError {
-            name: name.to_owned(),
-            known: Self::ALL.map(Self::name).join(", "),
+        by_name.or(by_alias).ok_or_else(|| {
+            let distance = |known: &Self| strsim::damerau_levenshtein(known.name(), &plain);
+            let near = Self::ALL.into_iter().min_by_key(distance);
+            let near = near.filter(|near| distance(near) <= plain.len().div_ceil(3));
+            FormatError::Unknown {
+                name: name.to_owned(),
+                nearest: near.map(|near| format!(" (`{}`?)", near.name())).unwrap_or_default(),
+                known: Self::ALL.map(Self::name).join(", "),
+            }
         })
     }
 }

@@ -30,6 +30,7 @@ pub struct LinesToEvents {
 enum Gave {
     Events(usize),
     Dead(Box<DeadLetter>),
+    Both(usize, Vec<DeadLetter>),
     Directive,
 }
 
@@ -65,6 +66,7 @@ impl Transform for LinesToEvents {
                 Fed::Events(events) => Gave::Events(events),
                 Fed::DeadLetter(letter) => Gave::Dead(letter),
                 Fed::Directive(_) => Gave::Directive,
+                Fed::Bundle { events, letters } => Gave::Both(events, letters),
             };
             gave.push((fed, taken));
             if self.builder.len() >= BATCH_ROWS_MAX {
@@ -85,23 +87,31 @@ fn produced(
     encoded: &mut impl Iterator<Item = Bytes>,
     failure: Option<&str>,
 ) -> Produced {
-    match gave {
-        Gave::Events(_) if failure.is_some() => {
-            // Our own columns did not fit our own schema.
-            let why = format!("not-encoded: {}", failure.unwrap_or_default());
-            Produced::nothing(why)
+    let (events, letters) = match gave {
+        Gave::Events(events) => (events, Vec::new()),
+        Gave::Dead(letter) => (0, vec![*letter]),
+        Gave::Both(events, letters) => (events, letters),
+        Gave::Directive => return Produced::nothing("directive"),
+    };
+    if let Some(failure) = failure.filter(|_| events > 0) {
+        // Our own columns did not fit our own schema.
+        return Produced::nothing(format!("not-encoded: {failure}"));
+    }
+    let record = |value| NewRecord { timestamp_ms: Some(taken), ..NewRecord::new(value) };
+    let records: Vec<NewRecord> = encoded.take(events).map(record).collect();
+    let dead = letters.iter().map(|letter| {
+        let (key, value) = letter.record();
+        NewRecord { key: key.map(Bytes::from), ..NewRecord::new(value) }
+    });
+    let dead: Vec<NewRecord> = dead.collect();
+    match letters.first() {
+        // What stands beside events has no void to go along with.
+        Some(letter) if records.is_empty() => {
+            let dropped = Some(Bytes::from(letter.record().1));
+            Produced { dropped, ..Produced::dead(letter.reason.name(), dead) }
         }
-        Gave::Events(events) => {
-            let record = |value| NewRecord { timestamp_ms: Some(taken), ..NewRecord::new(value) };
-            Produced { records: encoded.take(events).map(record).collect(), ..Produced::default() }
-        }
-        Gave::Directive => Produced::nothing("directive"),
-        Gave::Dead(letter) => {
-            let (key, value) = letter.record();
-            let record = NewRecord { key: key.map(Bytes::from), ..NewRecord::new(value.clone()) };
-            let dead = Produced::dead(letter.reason.name(), vec![record]);
-            Produced { dropped: Some(Bytes::from(value)), ..dead }
-        }
+        None if records.is_empty() => Produced::nothing("empty-bundle"),
+        _ => Produced { records, dead_letters: dead, ..Produced::default() },
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod address;
 mod assemble;
+mod bundle;
 mod caller;
 mod clean;
 mod dead;
@@ -20,6 +21,7 @@ pub mod input;
 mod keys;
 mod mask;
 mod memo;
+mod otlp;
 mod parser;
 mod parts;
 mod payload;
@@ -30,7 +32,7 @@ mod target;
 mod watch;
 
 pub use detect::{Guess, LINES_LOOKED_AT};
-pub use format::{Format, FormatError, Mapping, MappingError};
+pub use format::{Format, FormatError, Mapping, MappingError, Template, TemplateError};
 pub use hop::LinesToEvents;
 pub use keys::Keys;
 pub use parser::{Fed, LINE_BYTES_MAX, Parsed, Parser, Place, detect};

@@ -3,14 +3,17 @@
 //! Owns: the way of a line through cleaning, envelopes, formats and assembly; what an input has
 //! settled on. Never: reads inputs, drops a line.
 
+use std::sync::Arc;
+
 use schemas::{BatchBuilder, DeadLetter, Event, EventTime, Reason};
 
 use crate::assemble::{self, Job};
+use crate::bundle::{self, Bundle};
 use crate::clean;
 use crate::dead::{self, Arrival, Refusal};
 use crate::detect::{self, Guess, Habit, Reading};
 use crate::envelope;
-use crate::format::{self, Aliases, Desk, Format, Memory};
+use crate::format::{self, Aliases, Desk, Format, Layout, Memory, Template};
 use crate::keys::Keys;
 use crate::memo::Agents;
 use crate::parts::Parts;
@@ -42,6 +45,8 @@ pub enum Parsed {
     DeadLetter(Box<DeadLetter>),
     /// A line about the log itself, such as `#Fields:`.
     Directive(String),
+    /// What each line of a record came to that held several, in order.
+    Bundle(Vec<Parsed>),
 }
 
 /// What a line came to whose events went into a batch.
@@ -53,6 +58,22 @@ pub enum Fed {
     DeadLetter(Box<DeadLetter>),
     /// A line about the log itself.
     Directive(String),
+    /// A record that held several lines.
+    Bundle {
+        /// So many events were appended.
+        events: usize,
+        /// What could not be used of it, in order.
+        letters: Vec<DeadLetter>,
+    },
+}
+
+/// Where and when a line came.
+#[derive(Debug, Clone, Copy)]
+struct Spot<'p> {
+    place: Place<'p>,
+    /// Its number in a record that holds several lines.
+    index: u32,
+    observed: EventTime,
 }
 
 /// Reads the lines of one input.
@@ -81,9 +102,9 @@ impl Parser {
     #[must_use]
     pub fn new(settings: Settings, keys: Keys) -> Self {
         let desk = desk(&settings);
-        let habit = match settings.format {
-            Choice::Auto => Habit::default(),
-            Choice::Named(format) => Habit::settled_on(Reading { format, envelopes: 0 }),
+        let habit = match named(&settings.format) {
+            None => Habit::default(),
+            Some(format) => Habit::settled_on(Reading { format, envelopes: 0 }),
         };
         let (agents, watch) = (Agents::default(), Watch::default());
         Self { settings, keys, desk, agents, habit, watch }
@@ -114,14 +135,17 @@ impl Parser {
 
     /// Reads a line. Every line comes to events, a dead letter or a directive.
     pub fn line(&mut self, bytes: &[u8], place: Place<'_>, observed: EventTime) -> Parsed {
-        let mut events = Vec::new();
-        match self
-            .read(bytes, place, observed, &mut |event| events.push(event.clone().into_owned()))
-        {
-            Fed::Events(_) => Parsed::Events(events),
-            Fed::DeadLetter(letter) => Parsed::DeadLetter(letter),
-            Fed::Directive(text) => Parsed::Directive(text),
+        let mut spot = Spot { place, index: 0, observed };
+        let Some(bundle) = bundle::open(bytes) else { return self.parsed(bytes, spot) };
+        let mut all = Vec::with_capacity(bundle.lines.len());
+        for line in &bundle.lines {
+            all.push(self.parsed(line.as_bytes(), spot));
+            spot.index = spot.index.saturating_add(1);
         }
+        if let Some(letter) = self.remains(bytes, &bundle, spot) {
+            all.push(Parsed::DeadLetter(Box::new(letter)));
+        }
+        Parsed::Bundle(all)
     }
 
     /// Reads a line into a batch.
@@ -132,77 +156,111 @@ impl Parser {
         observed: EventTime,
         batch: &mut BatchBuilder,
     ) -> Fed {
-        self.read(bytes, place, observed, &mut |event| batch.push(event))
+        let mut spot = Spot { place, index: 0, observed };
+        let Some(bundle) = bundle::open(bytes) else {
+            return self.read(bytes, spot, &mut |event| batch.push(event));
+        };
+        let (mut events, mut letters) = (0, Vec::new());
+        for line in &bundle.lines {
+            match self.read(line.as_bytes(), spot, &mut |event| batch.push(event)) {
+                Fed::Events(more) => events += more,
+                Fed::DeadLetter(letter) => letters.push(*letter),
+                Fed::Directive(_) | Fed::Bundle { .. } => {}
+            }
+            spot.index = spot.index.saturating_add(1);
+        }
+        letters.extend(self.remains(bytes, &bundle, spot));
+        Fed::Bundle { events, letters }
     }
 
-    fn read(
-        &mut self,
-        bytes: &[u8],
-        place: Place<'_>,
-        observed: EventTime,
-        sink: &mut dyn FnMut(&Event<'_>),
-    ) -> Fed {
-        let arrival = Arrival { settings: &self.settings, place, observed };
+    fn parsed(&mut self, bytes: &[u8], spot: Spot<'_>) -> Parsed {
+        let mut events = Vec::new();
+        match self.read(bytes, spot, &mut |event| events.push(event.clone().into_owned())) {
+            Fed::Events(_) | Fed::Bundle { .. } => Parsed::Events(events),
+            Fed::DeadLetter(letter) => Parsed::DeadLetter(letter),
+            Fed::Directive(text) => Parsed::Directive(text),
+        }
+    }
+
+    /// What could not be taken out of a record that holds several lines.
+    fn remains(&self, bytes: &[u8], bundle: &Bundle, spot: Spot<'_>) -> Option<DeadLetter> {
+        let why = bundle.broken?;
+        let text = String::from_utf8_lossy(bytes);
+        let rest = text.get(text.floor_char_boundary(bundle.read_to)..).unwrap_or("");
+        let reason = (Reason::BadEnvelope, why.to_owned());
+        Some(dead::unread(rest.as_bytes(), reason, arrival(&self.settings, spot)))
+    }
+
+    fn read(&mut self, bytes: &[u8], spot: Spot<'_>, sink: &mut dyn FnMut(&Event<'_>)) -> Fed {
         if bytes.len() > LINE_BYTES_MAX {
             let detail = format!("{} bytes; at most {LINE_BYTES_MAX} are read", bytes.len());
-            let letter = dead::unread(bytes, (Reason::TooLong, detail), arrival);
-            return Fed::DeadLetter(Box::new(letter));
+            return self.unread(bytes, (Reason::TooLong, detail), spot);
         }
         let text = clean::text(bytes);
         if text.is_empty() {
-            let letter = dead::unread(bytes, (Reason::Empty, "an empty line".to_owned()), arrival);
-            return Fed::DeadLetter(Box::new(letter));
+            return self.unread(bytes, (Reason::Empty, "an empty line".to_owned()), spot);
         }
-        if self.by_habit(&text, place, observed, sink) {
+        if self.by_habit(&text, spot, sink) {
             self.habit.fits();
             return Fed::Events(1);
         }
-        if let Some(text) = format::directive(&text) {
-            return Fed::Directive(text.to_owned());
+        if let Some(text) = self.directive(&text) {
+            return Fed::Directive(text);
         }
-        match self.by_trial(&text, place, observed, sink) {
+        match self.by_trial(&text, spot, sink) {
             Ok(reading) => {
                 self.misses(Some(reading));
                 Fed::Events(1)
             }
             Err(refusal) => {
                 self.misses(None);
-                let arrival = Arrival { settings: &self.settings, place, observed };
+                let arrival = arrival(&self.settings, spot);
                 Fed::DeadLetter(Box::new(dead::refused(&text, refusal, arrival)))
             }
         }
     }
 
+    fn unread(&self, bytes: &[u8], reason: (Reason, String), spot: Spot<'_>) -> Fed {
+        Fed::DeadLetter(Box::new(dead::unread(bytes, reason, arrival(&self.settings, spot))))
+    }
+
+    /// A line about the log itself, in whatever envelope; what it says of columns is kept.
+    fn directive(&mut self, text: &str) -> Option<String> {
+        if !text.contains('#') {
+            return None;
+        }
+        for envelopes in 0..=envelope::DEPTH_MAX {
+            let line = envelope::open_all(text, envelopes)?;
+            if let Some(directive) = format::directive(&line) {
+                if let Some(layout) = Layout::of_directive(directive) {
+                    self.desk.fields = Some(layout);
+                }
+                return Some(directive.to_owned());
+            }
+        }
+        None
+    }
+
     fn misses(&mut self, otherwise: Option<Reading>) {
-        match (self.settings.format, otherwise) {
-            (Choice::Auto, _) => self.habit.misses(otherwise),
+        match (named(&self.settings.format), otherwise) {
+            (None, _) => self.habit.misses(otherwise),
             // What is named stays, but for the envelopes around it.
-            (Choice::Named(format), Some(reading)) if reading.format == format => {
+            (Some(format), Some(reading)) if reading.format == format => {
                 self.habit = Habit::settled_on(reading);
             }
-            (Choice::Named(_), _) => {}
+            (Some(_), _) => {}
         }
     }
 
     /// Reads a line as the ones before it. Whether it was one.
-    fn by_habit(
-        &mut self,
-        text: &str,
-        place: Place<'_>,
-        observed: EventTime,
-        sink: &mut dyn FnMut(&Event<'_>),
-    ) -> bool {
+    fn by_habit(&mut self, text: &str, spot: Spot<'_>, sink: &mut dyn FnMut(&Event<'_>)) -> bool {
         let Some(reading) = self.habit.reading() else { return false };
         let Some(line) = envelope::open_all(text, reading.envelopes) else { return false };
         let mut parts = Parts::default();
         if reading.format.read(&line, &mut self.desk, &mut parts).is_err() {
             return false;
         }
-        let (settings, keys) = (&self.settings, &self.keys);
-        let job = Job { settings, keys, format: reading.format, line: &line, place, observed };
-        let event = assemble::event(&mut parts, job, &mut self.agents);
-        self.watch.see(event.client_ip.as_deref().filter(|_| settings.trusted_proxies.is_empty()));
-        sink(&event);
+        self.made((reading.format, &line), &mut parts, spot, sink);
         true
     }
 
@@ -210,30 +268,19 @@ impl Parser {
     fn by_trial(
         &mut self,
         text: &str,
-        place: Place<'_>,
-        observed: EventTime,
+        spot: Spot<'_>,
         sink: &mut dyn FnMut(&Event<'_>),
     ) -> Result<Reading, Option<Refusal>> {
         let mut refusal: Option<Refusal> = None;
-        let formats = candidates(self.settings.format);
+        let formats = candidates(&self.settings.format);
         for envelopes in 0..=envelope::DEPTH_MAX {
             let Some(line) = envelope::open_all(text, envelopes) else { break };
             for format in &formats {
                 let mut parts = Parts::default();
                 match format.read(&line, &mut self.desk, &mut parts) {
                     Ok(()) => {
-                        let (format, line) = (*format, &*line);
-                        let (settings, keys) = (&self.settings, &self.keys);
-                        let job = Job { settings, keys, format, line, place, observed };
-                        let event = assemble::event(&mut parts, job, &mut self.agents);
-                        self.watch.see(
-                            event
-                                .client_ip
-                                .as_deref()
-                                .filter(|_| settings.trusted_proxies.is_empty()),
-                        );
-                        sink(&event);
-                        return Ok(Reading { format, envelopes });
+                        self.made((*format, &line), &mut parts, spot, sink);
+                        return Ok(Reading { format: *format, envelopes });
                     }
                     Err(failure) => {
                         let next = Refusal::of(failure, &parts, &self.settings);
@@ -244,25 +291,59 @@ impl Parser {
         }
         Err(refusal)
     }
-}
 
-/// The formats that a line is tried as.
-fn candidates(choice: Choice) -> Vec<Format> {
-    match choice {
-        Choice::Auto => Format::ALL.to_vec(),
-        Choice::Named(format) => {
-            let family = format.family().iter().copied().filter(|other| *other != format);
-            std::iter::once(format).chain(family).collect()
-        }
+    /// Hands on the event of a line whose parts were found.
+    fn made<'a>(
+        &'a mut self,
+        (format, line): (Format, &'a str),
+        parts: &mut Parts<'a>,
+        spot: Spot<'a>,
+        sink: &mut dyn FnMut(&Event<'_>),
+    ) {
+        let (settings, keys) = (&self.settings, &self.keys);
+        let Spot { place, index, observed } = spot;
+        let job = Job { settings, keys, format, line, place, index, observed };
+        let event = assemble::event(parts, job, &mut self.agents);
+        self.watch.see(event.client_ip.as_deref().filter(|_| settings.trusted_proxies.is_empty()));
+        sink(&event);
     }
 }
 
+fn arrival<'a>(settings: &'a Settings, spot: Spot<'a>) -> Arrival<'a> {
+    Arrival { settings, place: spot.place, index: spot.index, observed: spot.observed }
+}
+
+/// The format that an input is said to have.
+fn named(choice: &Choice) -> Option<Format> {
+    match choice {
+        Choice::Auto => None,
+        Choice::Named(format) => Some(*format),
+        Choice::Template(_) => Some(Format::Template),
+    }
+}
+
+/// The formats that a line is tried as.
+fn candidates(choice: &Choice) -> Vec<Format> {
+    let Some(format) = named(choice) else { return Format::ALL.to_vec() };
+    let family = format.family().iter().copied().filter(|other| *other != format);
+    std::iter::once(format).chain(family).collect()
+}
+
 fn desk(settings: &Settings) -> Desk {
+    let template = match &settings.format {
+        Choice::Template(template) => {
+            Some(Arc::new(Template::clone(template).mapped(&settings.mapping)))
+        }
+        Choice::Auto | Choice::Named(_) => None,
+    };
+    let names = template.as_ref().and_then(|template| template.names()).unwrap_or_default();
     Desk {
         times: Times::new(settings.time_zone.tz()),
-        aliases: Aliases::new(&settings.mapping),
+        aliases: Aliases::new(&settings.mapping, names),
         memory: Memory::default(),
         own_memory: Memory::default(),
+        fields: None,
+        template,
     }
 }
 

@@ -3,27 +3,36 @@
 //! Owns: the settings of a parser. Never: reads configuration.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
-use crate::format::{Format, FormatError, Mapping};
+use crate::format::{Format, FormatError, Mapping, Template};
 
 /// Which format an input has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Choice {
     /// Whatever its lines show.
     #[default]
     Auto,
     /// This one, and what a server writes in its place for broken requests.
     Named(Format),
+    /// One of the user's own.
+    Template(Arc<Template>),
 }
 
 impl FromStr for Choice {
     type Err = FormatError;
 
     fn from_str(name: &str) -> Result<Self, FormatError> {
-        if name == "auto" { Ok(Self::Auto) } else { name.parse().map(Self::Named) }
+        if name == "auto" {
+            Ok(Self::Auto)
+        } else if name.contains(['$', '%']) {
+            Ok(Self::Template(Arc::new(name.parse::<Template>()?)))
+        } else {
+            name.parse().map(Self::Named)
+        }
     }
 }
 

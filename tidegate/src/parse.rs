@@ -28,24 +28,35 @@ pub(crate) fn run(command: &Parse) -> Result<(), Fault> {
             counts.lines += 1;
             let offset = i64::try_from(offset).unwrap_or(i64::MAX);
             let place = Place { topic: &name, partition: 0, offset };
-            match input.parser.line(&line, place, EventTime(0)) {
-                Parsed::Events(events) => {
-                    for mut event in events {
-                        counts.events += 1;
-                        event.observed_time = None;
-                        print(&mut out, &serde_json::to_value(&event).unwrap_or_default())?;
-                    }
-                }
-                Parsed::DeadLetter(letter) => {
-                    *counts.dead.entry(letter.reason.name()).or_default() += 1;
-                    print(&mut out, &dead_letter(&letter))?;
-                }
-                Parsed::Directive(text) => print(&mut out, &json!({ "directive": text }))?,
-            }
+            let parsed = input.parser.line(&line, place, EventTime(0));
+            write(&mut out, parsed, &mut counts)?;
         }
     }
     out.flush().map_err(|error| stdout(&error))?;
     terminal::say(&counts.summary());
+    Ok(())
+}
+
+fn write(out: &mut impl Write, parsed: Parsed, counts: &mut Counts) -> Result<(), Fault> {
+    match parsed {
+        Parsed::Events(events) => {
+            for mut event in events {
+                counts.events += 1;
+                event.observed_time = None;
+                print(out, &serde_json::to_value(&event).unwrap_or_default())?;
+            }
+        }
+        Parsed::DeadLetter(letter) => {
+            *counts.dead.entry(letter.reason.name()).or_default() += 1;
+            print(out, &dead_letter(&letter))?;
+        }
+        Parsed::Directive(text) => print(out, &json!({ "directive": text }))?,
+        Parsed::Bundle(all) => {
+            for parsed in all {
+                write(out, parsed, counts)?;
+            }
+        }
+    }
     Ok(())
 }
 

@@ -129,6 +129,10 @@ impl Playing {
             match input.parser.feed(&line, place, EventTime(0), builder) {
                 ingest::Fed::Events(events) => self.counts.events += events,
                 ingest::Fed::DeadLetter(letter) => letters.push(*letter),
+                ingest::Fed::Bundle { events, letters: more } => {
+                    self.counts.events += events;
+                    letters.extend(more);
+                }
                 ingest::Fed::Directive(_) => self.counts.directives += 1,
             }
         }

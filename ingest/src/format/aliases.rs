@@ -8,6 +8,7 @@
 mod words;
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use schemas::Field;
 
@@ -150,6 +151,7 @@ const FACTS: &[Row] = &[
             "time",
             "ts",
             "timestamp",
+            "time_unix_nano",
             "time_iso8601",
             "request_time_epoch",
             "time_local",
@@ -291,6 +293,7 @@ const FACTS: &[Row] = &[
             "upstream_response_code",
             "target_status_code",
             "origin_response_status",
+            "integration_status",
         ],
     ),
     (
@@ -309,6 +312,9 @@ const FACTS: &[Row] = &[
             "cs_bytes",
             "req_bytes",
             "request_body_size",
+            "http_request_body_size",
+            "http_request_size",
+            "http_request_content_length",
         ],
     ),
     (
@@ -328,6 +334,9 @@ const FACTS: &[Row] = &[
             "body_bytes",
             "resp_body_size",
             "response_content_length",
+            "http_response_body_size",
+            "http_response_size",
+            "http_response_content_length",
         ],
     ),
     (
@@ -394,6 +403,13 @@ const FACTS: &[Row] = &[
             "gzip_ratio",
             "ssl_cipher",
             "ssl_ciphers",
+            "span_id",
+            "trace_flags",
+            "integration_latency",
+            "severity_text",
+            "severity_number",
+            "upstream_cluster",
+            "protocol_scheme",
         ],
     ),
 ];
@@ -404,14 +420,23 @@ pub(crate) struct Aliases {
     table: HashMap<String, Meaning>,
 }
 
+static OURS: LazyLock<Aliases> = LazyLock::new(|| Aliases::new(&Mapping::default(), &[]));
+
 impl Aliases {
-    /// The table with the user's names before ours.
-    pub(crate) fn new(mapping: &Mapping) -> Self {
+    /// The table without any user's names.
+    pub(crate) fn ours() -> &'static Self {
+        &OURS
+    }
+
+    /// The table with a template's names before ours, and the user's before all.
+    pub(crate) fn new(mapping: &Mapping, template: &[(String, Meaning)]) -> Self {
         let rows = TEXTS.iter().chain(CALLERS).chain(FACTS);
         let ours =
             rows.flat_map(|(meaning, names)| names.iter().map(|n| ((*n).to_owned(), *meaning)));
         let users = mapping.names.iter().map(|(name, field)| (plain(name), meaning(*field)));
-        Self { table: ours.chain(users).collect() }
+        let known = template.iter().filter(|(_, meaning)| *meaning != Meaning::Unknown);
+        let named = known.map(|(name, meaning)| (plain(name), *meaning));
+        Self { table: ours.chain(named).chain(users).collect() }
     }
 
     /// What a name stands for.
@@ -498,6 +523,27 @@ pub(crate) fn meaning(field: Field) -> Meaning {
     Meaning::Text(slot)
 }
 
+/// The column that shows what was read so; none where it only helps to fill others.
+pub(crate) fn column_of(wanted: Meaning) -> Option<&'static str> {
+    let shown = match wanted {
+        Meaning::Flags | Meaning::Details | Meaning::Blocked => Field::BlockedBy,
+        Meaning::SentBytes => Field::ResponseBytes,
+        Meaning::Duration(_) => Field::DurationUs,
+        Meaning::Text(Slot::Request) => return Some("method, path, query_keys, http_version"),
+        Meaning::Text(Slot::Target) => return Some("path, query_keys"),
+        Meaning::Text(Slot::Query) => Field::QueryKeys,
+        Meaning::Text(Slot::Chain) => Field::ClientIp,
+        Meaning::Text(Slot::HostFallback) => Field::Host,
+        Meaning::Text(Slot::User | Slot::Subject) => Field::Principal,
+        Meaning::Text(Slot::Authorization | Slot::ApiKey) => return Some("auth_kind, token_id"),
+        Meaning::Text(Slot::Cookie) => return Some("auth_kind, session_id"),
+        Meaning::Unknown => return Some("attrs"),
+        Meaning::Ignore => return None,
+        _ => Field::ALL.iter().copied().find(|field| meaning(*field) == wanted)?,
+    };
+    Some(shown.name())
+}
+
 /// The user's names for columns, per input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mapping {
@@ -528,6 +574,12 @@ impl Mapping {
         };
         Ok(Self { names: names.into_iter().map(read).collect::<Result<_, _>>()? })
     }
+
+    /// What the user says that a name stands for.
+    pub(crate) fn meaning(&self, name: &str) -> Option<Meaning> {
+        let found = self.names.iter().find(|(known, _)| plain(known) == plain(name));
+        found.map(|(_, field)| meaning(*field))
+    }
 }
 
 #[cfg(test)]
@@ -549,7 +601,7 @@ mod tests {
 
     #[test]
     fn dress_does_not_matter() {
-        let aliases = Aliases::new(&Mapping::default());
+        let aliases = Aliases::new(&Mapping::default(), &[]);
         for name in ["X-Forwarded-For", "x_forwarded_for", "xForwardedFor", "$x_forwarded_for"] {
             assert_eq!(aliases.meaning(name), Meaning::Text(Slot::Chain), "{name}");
         }
@@ -563,7 +615,7 @@ mod tests {
     fn the_users_names_go_first() {
         let mapping =
             Mapping::new([("kunde", "principal"), ("status", "upstream_status")]).unwrap();
-        let aliases = Aliases::new(&mapping);
+        let aliases = Aliases::new(&mapping, &[]);
         assert_eq!(aliases.meaning("kunde"), Meaning::Text(Slot::Principal));
         assert_eq!(aliases.meaning("status"), Meaning::UpstreamStatus);
         assert_eq!(

@@ -117,7 +117,7 @@ pub(super) fn fill<'a>(
     parts: &mut Parts<'a>,
     style: Style,
 ) -> Result<Extra<'a>, Failure> {
-    let Desk { times, aliases, memory, own_memory } = desk;
+    let Desk { times, aliases, memory, own_memory, .. } = desk;
     let memory = if style.own { own_memory } else { memory };
     let mut object = Object::open(line).ok_or(Failure::other("no JSON object"))?;
     let mut filler = Filler { times, aliases, parts, extra: Extra::default(), style };
@@ -145,15 +145,32 @@ pub(super) fn fill<'a>(
     Ok(filler.extra)
 }
 
-struct Filler<'f, 'a> {
+/// Puts values where their names say.
+pub(super) struct Filler<'f, 'a> {
     times: &'f mut Times,
     aliases: &'f Aliases,
-    parts: &'f mut Parts<'a>,
+    pub(super) parts: &'f mut Parts<'a>,
     extra: Extra<'a>,
     style: Style,
 }
 
-impl<'a> Filler<'_, 'a> {
+impl<'f, 'a> Filler<'f, 'a> {
+    /// For formats whose values come without their names.
+    pub(super) fn new(desk: &'f mut Desk, parts: &'f mut Parts<'a>, style: Style) -> Self {
+        let (times, aliases) = (&mut desk.times, &desk.aliases);
+        Self { times, aliases, parts, extra: Extra::default(), style }
+    }
+
+    /// Puts a word that says something. Whether it is of the kind that belongs there.
+    pub(super) fn put_word(&mut self, meaning: Meaning, word: &'a str) -> bool {
+        self.put(meaning, Value::Bare(word))
+    }
+
+    /// What was found beside the parts.
+    pub(super) fn end(self) -> Extra<'a> {
+        self.extra
+    }
+
     fn meaning(&self, name: &str) -> Meaning {
         if self.style.own {
             Field::named(name).map_or(Meaning::Unknown, super::aliases::meaning)

@@ -1,4 +1,4 @@
-//! Lines of formats that are not read yet, and directives.
+//! Lines that no format reads, and directives.
 //!
 //! Owns: what to say of them. Never: reads them.
 
@@ -31,11 +31,11 @@ pub(crate) fn guess(line: &str) -> Option<&'static str> {
     }
     if is_date(first, '-') && is_clock(second) {
         if line.contains('\t') {
-            return Some("a CloudFront or other tab-separated W3C log, which is not read yet");
+            return Some("a tab-separated W3C log whose `#Fields:` line was not seen");
         }
         let method = words.any(|word| matches!(word, "GET" | "POST" | "HEAD" | "PUT" | "OPTIONS"));
         return Some(if method {
-            "an IIS W3C log, which is not read yet"
+            "a W3C log whose `#Fields:` line was not seen"
         } else {
             "a log with date and time in front, but no access log that is read"
         });
@@ -44,13 +44,13 @@ pub(crate) fn guess(line: &str) -> Option<&'static str> {
         return Some("an nginx error log; give the access log");
     }
     if matches!(first, "http" | "https" | "h2" | "ws" | "wss" | "grpcs") && second.contains('T') {
-        return Some("an AWS load balancer log, which is not read yet");
+        return Some("the log of an AWS load balancer that holds no request");
     }
     if line.starts_with('[') && memmem::find(line.as_bytes(), b"] [").is_some() {
         return Some("an error log of Apache; give the access log");
     }
     if first.contains('=') && second.contains('=') {
-        return Some("logfmt, which is not read yet");
+        return Some("logfmt, which is not read; log JSON");
     }
     None
 }
@@ -72,13 +72,13 @@ pub(crate) fn client(line: &str) -> Option<String> {
 fn json(line: &str) -> Option<&'static str> {
     let has = |name: &str| line.contains(name);
     if has("\"resourceLogs\"") || has("\"scopeLogs\"") {
-        Some("OTLP logs, which are not read yet")
+        Some("an OTLP request in which no record was found")
     } else if has("\"latencies\"") && has("\"upstream_uri\"") {
-        Some("Kong's http-log, which is not read yet")
+        Some("Kong's log without `started_at`")
     } else if has("\"requestContext\"") || has("\"apiId\"") {
-        Some("an API Gateway log, which is not read yet")
+        Some("an API Gateway log without a status, a request or a time that is read")
     } else if has("\"ecs.version\"") || has("\"ecs\":{") {
-        Some("ECS, which is not read yet where the request is missing")
+        Some("ECS without a request")
     } else {
         None
     }

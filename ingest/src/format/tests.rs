@@ -8,9 +8,11 @@ fn every_format_is_found_by_its_name_and_docs() {
     }
     assert_eq!("nginx".parse(), Ok(Format::Combined));
     assert_eq!("NGINX-JSON".parse(), Ok(Format::Json));
-    let error = "iis".parse::<Format>().unwrap_err().to_string();
+    let error = "ibs".parse::<Format>().unwrap_err().to_string();
     assert!(
-        error.starts_with("`iis` is no log format; take auto, or one of tidegate, "),
+        error.starts_with(
+            "`ibs` is no log format (`iis`?); take auto, a template, or one of tidegate, otlp, "
+        ),
         "{error}"
     );
 }

@@ -8,6 +8,7 @@ use crate::format::{Format, Mapping};
 use crate::keys::Keys;
 use crate::settings::{Choice, Settings};
 
+mod clouds;
 mod formats;
 mod hostile;
 mod secrets;

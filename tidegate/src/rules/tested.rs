@@ -143,10 +143,10 @@ fn input(test: &TestCase) -> Result<Read, String> {
             let mut letters = Vec::new();
             for (offset, line) in (0..).zip(bytes) {
                 let place = Place { topic: "test", partition: 0, offset };
-                if let ingest::Fed::DeadLetter(letter) =
-                    parser.feed(line, place, EventTime(0), &mut builder)
-                {
-                    letters.push(*letter);
+                match parser.feed(line, place, EventTime(0), &mut builder) {
+                    ingest::Fed::DeadLetter(letter) => letters.push(*letter),
+                    ingest::Fed::Bundle { letters: more, .. } => letters.extend(more),
+                    ingest::Fed::Events(_) | ingest::Fed::Directive(_) => {}
                 }
             }
             let batch = builder.finish().map_err(|error| error.to_string())?;

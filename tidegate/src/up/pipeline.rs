@@ -224,6 +224,10 @@ impl Pipeline {
         match lane.parser.feed(raw.value, place, observed, &mut run.builder) {
             Fed::Events(events) => run.times.extend(std::iter::repeat_n(raw.taken_ms, events)),
             Fed::DeadLetter(letter) => run.letters.push(*letter),
+            Fed::Bundle { events, letters } => {
+                run.times.extend(std::iter::repeat_n(raw.taken_ms, events));
+                run.letters.extend(letters);
+            }
             Fed::Directive(_) => {}
         }
         run.next = record.next().0;

@@ -22,6 +22,9 @@ pub(super) const TEXTS: &[Row] = &[
             "source_address",
             "network_peer_address",
             "socket_ip",
+            "net_peer_ip",
+            "net_sock_peer_addr",
+            "identity_source_ip",
         ],
     ),
     (
@@ -64,6 +67,7 @@ pub(super) const TEXTS: &[Row] = &[
             "request_x_forwarded_for",
             "proxy_add_x_forwarded_for",
             "headers_x_forwarded_for",
+            "http_request_header_x_forwarded_for",
         ],
     ),
     (Meaning::Text(Slot::Request), &["request", "request_line", "http_request", "req"]),
@@ -104,6 +108,7 @@ pub(super) const TEXTS: &[Row] = &[
             "cs_uri",
             "path_query",
             "request_uri_raw",
+            "url_full",
         ],
     ),
     (
@@ -149,6 +154,7 @@ pub(super) const TEXTS: &[Row] = &[
             "http_protocol",
             "network_protocol_version",
             "version_http",
+            "http_flavor",
         ],
     ),
     (
@@ -164,6 +170,7 @@ pub(super) const TEXTS: &[Row] = &[
             "headers_referer",
             "http_request_referrer",
             "request_referrer",
+            "http_request_header_referer",
         ],
     ),
     (
@@ -181,6 +188,8 @@ pub(super) const TEXTS: &[Row] = &[
             "http_agent",
             "cs_user_agent",
             "browser",
+            "http_request_header_user_agent",
+            "identity_user_agent",
         ],
     ),
     (
@@ -199,6 +208,8 @@ pub(super) const TEXTS: &[Row] = &[
             "hostname_requested",
             "ssl_sni_host",
             "request_addr",
+            "http_request_header_host",
+            "domain_name",
             "x_forwarded_host",
             "http_x_forwarded_host",
         ],
@@ -235,6 +246,7 @@ pub(super) const TEXTS: &[Row] = &[
             "correlationid",
             "id_request",
             "sent_http_x_request_id",
+            "http_request_header_x_request_id",
             "upstream_http_x_request_id",
         ],
     ),
@@ -270,7 +282,18 @@ pub(super) const TEXTS: &[Row] = &[
         ],
     ),
     (Meaning::Text(Slot::Ja4), &["ja4", "http_ssl_ja4", "ssl_ja4", "tls_ja4", "ja4_hash"]),
-    (Meaning::Text(Slot::Route), &["route", "route_template", "http_route", "resource_path"]),
+    (
+        Meaning::Text(Slot::Route),
+        &[
+            "route",
+            "route_template",
+            "http_route",
+            "resource_path",
+            "route_key",
+            "route_name",
+            "route_path",
+        ],
+    ),
     (Meaning::Text(Slot::Service), &["service", "service_name", "app", "application", "api"]),
     (Meaning::Text(Slot::ServiceVersion), &["service_version", "app_version", "release"]),
     (
@@ -281,6 +304,8 @@ pub(super) const TEXTS: &[Row] = &[
             "instance",
             "pod",
             "pod_name",
+            "k8s_pod_name",
+            "kubernetes_pod_name",
             "upstream_addr",
             "upstream_host",
             "service_addr",
@@ -331,6 +356,8 @@ pub(super) const CALLERS: &[Row] = &[
             "enduser_id",
             "caller",
             "principal_id",
+            "authorizer_principal_id",
+            "consumer_custom_id",
         ],
     ),
     (
@@ -359,6 +386,7 @@ pub(super) const CALLERS: &[Row] = &[
             "request_authorization",
             "auth_header",
             "headers_authorization",
+            "http_request_header_authorization",
         ],
     ),
     (
@@ -370,6 +398,7 @@ pub(super) const CALLERS: &[Row] = &[
             "request_cookie",
             "cookies",
             "headers_cookie",
+            "http_request_header_cookie",
         ],
     ),
     (
@@ -384,10 +413,14 @@ pub(super) const CALLERS: &[Row] = &[
             "api_key_id",
             "subscription_key",
             "headers_x_api_key",
+            "http_request_header_x_api_key",
             "http_apikey",
         ],
     ),
-    (Meaning::Text(Slot::TokenId), &["token_id", "jti", "jwt_jti", "token_jti", "claims_jti"]),
+    (
+        Meaning::Text(Slot::TokenId),
+        &["token_id", "jti", "jwt_jti", "token_jti", "authenticated_entity_id", "claims_jti"],
+    ),
     (
         Meaning::Text(Slot::Session),
         &[
@@ -415,6 +448,8 @@ pub(super) const CALLERS: &[Row] = &[
             "jwt_payload_sub",
             "auth_sub",
             "jwt_subject",
+            "authorizer_claims_sub",
+            "authorizer_jwt_claims_sub",
         ],
     ),
     (

@@ -53,9 +53,9 @@ fn dead_letters_say_what_is_wrong_and_who_sent_it() {
 #[test]
 fn formats_that_are_not_read_are_called_by_their_names() {
     check_dead(
-        b"2026-11-20 08:00:00 10.0.0.1 GET / q=1 80 - 203.0.113.9 Mozilla/4.0 - 200 0 0 123",
+        b"2026-11-20 08:00:00 10.0.0.1 GET / q=1 80 - 203.0.113.9 Mozilla/4.0 - 200 0 0 123 4 5 6",
         Reason::UnknownFormat,
-        "looks like an IIS W3C log, which is not read yet",
+        "looks like a W3C log whose `#Fields:` line was not seen",
         Some("203.0.113.9"),
     );
     check_dead(
@@ -171,6 +171,7 @@ proptest! {
             Parsed::Events(events) => assert_eq!(events.len(), 1),
             Parsed::DeadLetter(letter) => assert!(letter.line.len() <= 2048),
             Parsed::Directive(text) => assert!(text.starts_with('#')),
+            Parsed::Bundle(all) => assert!(!all.is_empty()),
         }
     }
 
@@ -188,6 +189,7 @@ proptest! {
                 }
                 Parsed::DeadLetter(letter) => assert!(!letter.detail.is_empty()),
                 Parsed::Directive(text) => assert!(text.starts_with('#')),
+                Parsed::Bundle(all) => assert!(!all.is_empty()),
             }
         }
     }

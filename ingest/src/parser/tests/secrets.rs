@@ -101,6 +101,7 @@ fn everything(settings: Settings, line: &str) -> String {
         Parsed::Events(events) => serde_json::to_string(&events[0]).unwrap(),
         Parsed::DeadLetter(letter) => serde_json::to_string(&letter).unwrap(),
         Parsed::Directive(text) => text,
+        Parsed::Bundle(all) => panic!("{all:?}"),
     }
 }
 
