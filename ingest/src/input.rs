@@ -1,6 +1,6 @@
 //! Inputs: where lines come from.
 //!
-//! Owns: following files, standard input and HTTP, and the raw log that makes them durable before
+//! Owns: following files, standard input, HTTP and syslog, and the raw log that makes them durable before
 //! they are acknowledged. Never: what a line means.
 //!
 //! All inputs of a process append to one partition of one raw log. Its order is the order in which
@@ -14,12 +14,14 @@ mod http;
 mod pulse;
 mod raw;
 mod stdin;
+mod syslog;
 mod tail;
 
-pub use config::{InputConfig, InputType};
+pub use config::{InputConfig, InputType, SyslogProtocol};
 pub use file::{FileInput, FileInputError};
 pub use http::{HttpInput, LineReply, lines_router};
 pub use pulse::keep_time;
 pub use raw::{RawKind, RawLog, RawRecord};
 pub use stdin::StdinInput;
+pub use syslog::{SyslogError, SyslogInput};
 pub use tail::{Chunk, Follow, Place, Tail};

@@ -15,6 +15,7 @@ mod clean;
 mod dead;
 mod detect;
 mod envelope;
+mod explain;
 mod format;
 mod hop;
 pub mod input;
@@ -32,6 +33,7 @@ mod target;
 mod watch;
 
 pub use detect::{Guess, LINES_LOOKED_AT};
+pub use explain::{guesses, mapping};
 pub use format::{Format, FormatError, Mapping, MappingError, Template, TemplateError};
 pub use hop::LinesToEvents;
 pub use keys::Keys;

@@ -12,7 +12,7 @@ mod json;
 mod proto;
 
 pub(crate) use json::records;
-pub(crate) use proto::{is_request, lines};
+pub(crate) use proto::{Fields, Wire, is_request, lines};
 
 /// How a record that was written out begins.
 pub(crate) const MARK: &str = "{\"time_unix_nano\":";

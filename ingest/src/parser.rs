@@ -329,7 +329,7 @@ fn candidates(choice: &Choice) -> Vec<Format> {
     std::iter::once(format).chain(family).collect()
 }
 
-fn desk(settings: &Settings) -> Desk {
+pub(crate) fn desk(settings: &Settings) -> Desk {
     let template = match &settings.format {
         Choice::Template(template) => {
             Some(Arc::new(Template::clone(template).mapped(&settings.mapping)))

@@ -1,6 +1,14 @@
 //! The commands as a user runs them: the built binary, files in, text out.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "command_line/gateways.rs"]
+mod gateways;
 
 use std::io::Write;
 use std::path::Path;

@@ -12,6 +12,7 @@
 mod running;
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::net::TcpListener;
 
 use serde_json::Value;
@@ -184,6 +185,86 @@ path = "never-there.log"
     let (status, _) = ask(port, "POST", "/", token, &later()).unwrap();
     assert_eq!(status, 200);
     counted(&up.verdict("closed"), 30);
+}
+
+/// The first block of a shipper's page in this language.
+fn block(page: &str, language: &str) -> String {
+    let pages = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/shippers");
+    let text = std::fs::read_to_string(pages.join(page)).unwrap();
+    let (_, rest) = text.split_once(&format!("```{language}\n")).unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+#[test]
+fn what_rsyslog_sends_as_its_page_says_is_judged() {
+    if std::process::Command::new("rsyslogd").arg("-v").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "rsyslogd is not installed, and CI skips nothing");
+        std::io::stderr().write_all(b"skipped rsyslog: rsyslogd is not installed\n").unwrap();
+        return;
+    }
+    let port = free_port();
+    let input = block("rsyslog.md", "toml")
+        .replace("5514", &port.to_string())
+        .replace("service =", "live = false\nservice =");
+    let mut up = Up::prepare(&input, STUFFING);
+    up.start();
+    let conf = block("rsyslog.md", "rsyslog")
+        .replace("/var/log/nginx/access.log", &up.path("access.log").display().to_string())
+        .replace("5514", &port.to_string());
+    let work = up.path("").display().to_string();
+    std::fs::write(up.path("rsyslog.conf"), format!("global(workDirectory=\"{work}\")\n{conf}")).unwrap();
+    let conf = up.path("rsyslog.conf").display().to_string();
+    let pid = up.path("rsyslog.pid").display().to_string();
+    let rsyslog = std::process::Command::new("rsyslogd")
+        .args(["-n", "-f", &conf, "-i", &pid])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let _rsyslog = Ended(rsyslog);
+    up.write("access.log", &(failures(0..60) + &later()));
+    counted(&up.verdict("closed"), 60);
+}
+
+/// A process that ends with this.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn shippers_of_elasticsearch_loki_and_otlp_are_taken_at_one_port() {
+    let port = free_port();
+    let input = format!(
+        "[[input]]\ntype = \"elasticsearch\"\nlisten = \"127.0.0.1:{port}\"\nservice = \"shop\"\nlive = false\n"
+    );
+    let mut up = Up::prepare(&input, STUFFING);
+    up.start();
+    let documents: String = failures(0..20)
+        .lines()
+        .map(|line| format!("{{\"create\":{{}}}}\n{}\n", serde_json::json!({ "message": line })))
+        .collect();
+    let (status, body) = ask(port, "POST", "/_bulk", "", &documents).unwrap();
+    assert_eq!(status, 200, "{body}");
+    let json = "Content-Type: application/json\r\n";
+    let values: Vec<Value> =
+        failures(20..40).lines().map(|line| serde_json::json!(["1", line])).collect();
+    let push = serde_json::json!({ "streams": [{ "stream": {}, "values": values }] }).to_string();
+    let (status, body) = ask(port, "POST", "/loki/api/v1/push", json, &push).unwrap();
+    assert_eq!(status, 204, "{body}");
+    let lines = failures(40..60) + &later();
+    let records: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::json!({ "body": { "stringValue": line } }))
+        .collect();
+    let request = serde_json::json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": records }] }] });
+    let (status, body) = ask(port, "POST", "/v1/logs", json, &request.to_string()).unwrap();
+    assert_eq!(status, 200, "{body}");
+    counted(&up.verdict("closed"), 60);
 }
 
 #[test]

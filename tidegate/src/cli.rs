@@ -38,6 +38,9 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Read log lines and print each as an event or a dead letter
     Parse(Parse),
+    /// List log formats, or tell which one a file has
+    #[command(subcommand)]
+    Formats(FormatsCommand),
     /// Check, test, explain and list rules
     #[command(subcommand)]
     Rules(RulesCommand),
@@ -81,7 +84,7 @@ pub(crate) enum Output {
 /// How lines are read.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Reading {
-    /// Log format, or `auto` to detect it
+    /// Log format, `auto` to detect it, or a template such as '$remote_addr [$time_local] $status'
     #[arg(long, default_value = "auto")]
     pub(crate) format: String,
     /// Service that the lines are about; default: the host name in the line
@@ -138,6 +141,18 @@ pub(crate) struct Parse {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) reading: Reading,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FormatsCommand {
+    /// List the formats that are told by their lines
+    List,
+    /// Show which format a file has, what its names stand for, and the first lines as they are read
+    Detect {
+        /// Log file; `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -17,7 +17,7 @@ use crate::fault::Fault;
 use crate::pack::counted;
 use crate::parse::stdout;
 use crate::terminal;
-use crate::up::KafkaTable;
+use crate::up::{KafkaTable, parser_settings};
 
 /// The lowest layer: every table that has a default.
 const DEFAULTS: &str = include_str!("config/defaults.toml");
@@ -98,6 +98,9 @@ fn checked(loaded: Loaded<Config>) -> Result<Loaded<Config>, Problems> {
     for (place, input) in input.iter().enumerate() {
         if let Some((key, why)) = input.check() {
             return refuse(&loaded.in_force, &format!("input.{place}.{key}"), why);
+        }
+        if let Err((key, why)) = parser_settings(input) {
+            return refuse(&loaded.in_force, &format!("input.{place}.{key}"), &why);
         }
         let is_topic = input.r#type == InputType::Kafka;
         if is_topic != kafka.is_some() {

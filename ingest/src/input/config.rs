@@ -2,7 +2,9 @@
 //!
 //! Owns: the keys that an input has. Never: defaults that differ by place; they are all here.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use runtime::config::{Secret, Span};
@@ -16,10 +18,31 @@ pub enum InputType {
     File,
     /// Standard input, until its end.
     Stdin,
-    /// Lines posted over HTTP.
+    /// Lines posted over HTTP, in whatever way a shipper does it.
     Http,
+    /// As `http`; for shippers that write to Elasticsearch.
+    Elasticsearch,
+    /// As `http`; for shippers that write to Loki.
+    Loki,
+    /// As `http`; for OTLP over HTTP.
+    Otlp,
+    /// Syslog over UDP, TCP or TLS.
+    Syslog,
     /// A Kafka topic that a shipper writes to; needs `[kafka]`.
     Kafka,
+}
+
+/// How syslog is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyslogProtocol {
+    /// UDP and TCP at the same port.
+    #[default]
+    Both,
+    /// UDP only.
+    Udp,
+    /// TCP only; TLS with a certificate.
+    Tcp,
 }
 
 /// An input as configured. Keys that a type does not use are refused by [`InputConfig::check`].
@@ -44,13 +67,25 @@ pub struct InputConfig {
     /// `kafka`: the topic.
     #[serde(default)]
     pub topic: Option<String>,
-    /// `http`: address to listen on.
+    /// `http`, `elasticsearch`, `loki`, `otlp`, `syslog`: address to listen on.
     #[serde(default)]
     pub listen: Option<SocketAddr>,
-    /// `http`: bearer token that senders must show.
+    /// `http`, `elasticsearch`, `loki`, `otlp`: bearer token that senders must show.
     #[serde(default)]
     pub token: Option<Secret>,
-    /// Log format, or `auto`.
+    /// `syslog`: `udp`, `tcp` or `both`.
+    #[serde(default)]
+    pub protocol: SyslogProtocol,
+    /// `syslog`: PEM file with the certificate and its chain; with it only TLS is taken.
+    #[serde(default)]
+    pub tls_certificate: Option<PathBuf>,
+    /// `syslog`: PEM file with the certificate's key.
+    #[serde(default)]
+    pub tls_key: Option<PathBuf>,
+    /// Names in the log, nested ones joined by dots, to names of columns: `{ kunde = "principal" }`.
+    #[serde(default)]
+    pub mapping: BTreeMap<String, String>,
+    /// Log format, `auto`, or a template in the language of nginx, Envoy, Apache or HAProxy.
     #[serde(default = "auto")]
     pub format: String,
     /// The customer's API that the lines are about.
@@ -100,8 +135,9 @@ impl InputConfig {
             InputType::File => self.path.clone().unwrap_or_else(|| "file".to_owned()),
             InputType::Kafka => self.topic.clone().unwrap_or_else(|| "kafka".to_owned()),
             InputType::Stdin => "stdin".to_owned(),
-            InputType::Http => {
-                self.listen.map_or_else(|| "http".to_owned(), |at| format!("http:{at}"))
+            other => {
+                let kind = other.name();
+                self.listen.map_or_else(|| kind.to_owned(), |at| format!("{kind}:{at}"))
             }
         }
     }
@@ -117,18 +153,52 @@ impl InputConfig {
             InputType::Kafka if self.topic.is_none() => {
                 Some(("topic", "an input of type `kafka` needs `topic`, such as \"access.raw\""))
             }
-            InputType::Http if self.listen.is_none() => Some((
-                "listen",
-                "an input of type `http` needs `listen`, such as \"127.0.0.1:7071\"",
-            )),
-            InputType::Http => {
-                let open = self.listen.is_some_and(|at| !at.ip().is_loopback());
-                (open && self.token.is_none()).then_some((
-                    "token",
-                    "an input that listens beyond this machine needs a `token`",
-                ))
-            }
             InputType::File | InputType::Stdin | InputType::Kafka => None,
+            InputType::Syslog => self.check_syslog(),
+            _ if self.listen.is_none() => Some((
+                "listen",
+                "an input that senders write to needs `listen`, such as \"127.0.0.1:7071\"",
+            )),
+            _ => (self.is_open() && self.token.is_none())
+                .then_some(("token", "an input that listens beyond this machine needs a `token`")),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.listen.is_some_and(|at| !at.ip().is_loopback())
+    }
+
+    fn check_syslog(&self) -> Option<(&'static str, &'static str)> {
+        if self.listen.is_none() {
+            let why = "an input of type `syslog` needs `listen`, such as \"127.0.0.1:5514\"";
+            return Some(("listen", why));
+        }
+        match (&self.tls_certificate, &self.tls_key) {
+            (Some(_), None) => Some(("tls_key", "a certificate needs its key, `tls_key`")),
+            (None, Some(_)) => {
+                Some(("tls_certificate", "a key needs its certificate, `tls_certificate`"))
+            }
+            (Some(_), Some(_)) if self.protocol == SyslogProtocol::Udp => {
+                Some(("protocol", "TLS needs `protocol = \"tcp\"`"))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl InputType {
+    /// The word of the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Stdin => "stdin",
+            Self::Http => "http",
+            Self::Elasticsearch => "elasticsearch",
+            Self::Loki => "loki",
+            Self::Otlp => "otlp",
+            Self::Syslog => "syslog",
+            Self::Kafka => "kafka",
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{DEPTH_MAX, Sheet, quoted};
 
 /// A field's value on the wire.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Wire<'a> {
+pub(crate) enum Wire<'a> {
     Number(u64),
     Fixed(u64),
     Bytes(&'a [u8]),
@@ -19,14 +19,20 @@ enum Wire<'a> {
 
 /// The fields of a message, one after the other.
 #[derive(Debug, Clone, Copy)]
-struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     rest: &'a [u8],
     broken: bool,
 }
 
 impl<'a> Fields<'a> {
-    fn new(rest: &'a [u8]) -> Self {
+    /// The fields of this message.
+    pub(crate) fn new(rest: &'a [u8]) -> Self {
         Self { rest, broken: false }
+    }
+
+    /// Whether it ended within a field.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
     }
 
     fn varint(&mut self) -> Option<u64> {

@@ -176,3 +176,24 @@ fn a_mapping_names_columns_of_an_input() {
     assert_eq!(events[0].principal.as_deref(), Some("ann"));
     assert_eq!(events[0].path.as_deref(), Some("/a"));
 }
+
+/// Lines of other projects' tests, log by log.
+const CORPUS: &str = include_str!("../../corpus/detect.txt");
+
+#[test]
+fn no_log_of_the_corpus_is_taken_for_another_one() {
+    let mut wrong = Vec::new();
+    let mut logs = 0;
+    for log in CORPUS.split("## ").skip(1) {
+        let (heading, lines) = log.split_once('\n').unwrap();
+        let (_, expected) = heading.rsplit_once(": ").unwrap();
+        let lines: Vec<&[u8]> = lines.lines().map(str::as_bytes).collect();
+        let found = super::detect(&lines).map_or("-", |guess| guess.format.name());
+        if !expected.split(' ').any(|name| name == found) {
+            wrong.push(format!("{heading}, taken for {found}"));
+        }
+        logs += 1;
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(logs > 50, "{logs}");
+}

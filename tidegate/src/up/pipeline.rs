@@ -137,7 +137,7 @@ impl Pipeline {
         for input in inputs {
             let name = input.sensor();
             let settings = parser_settings(input)
-                .map_err(|why| PipelineError::Input { input: name.clone(), why })?;
+                .map_err(|(_, why)| PipelineError::Input { input: name.clone(), why })?;
             let parser = Parser::new(settings, keys.clone());
             lanes.push(Lane { name, parser, habit: Habit::default() });
         }

@@ -103,8 +103,9 @@ impl Starting<'_> {
         let metrics = HopMetrics::new(&self.shared.metrics.component("ingest"));
         let silent = silence::declare(&self.shared.metrics);
         for raw in self.topics.raw().await? {
-            let settings = parser_settings(&raw.input)
-                .map_err(|why| Fault::Usage(format!("input `{}`: {why}", raw.input.sensor())))?;
+            let settings = parser_settings(&raw.input).map_err(|(_, why)| {
+                Fault::Usage(format!("input `{}`: {why}", raw.input.sensor()))
+            })?;
             let stage = HopStage {
                 input: raw.log.clone(),
                 kind: HopInput::Raw,

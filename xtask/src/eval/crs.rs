@@ -42,7 +42,7 @@ pub(super) fn score(
     report: &mut Report,
 ) -> Result<(), Trouble> {
     let lines: Vec<&str> = cases.iter().map(|case| text(case, "line")).collect();
-    let events = tidegate.parse(&lines)?;
+    let events = tidegate.parse(&lines, &[])?;
     let tallies = tally(cases, &events);
     report.section(
         "Payload classes (crs)",

@@ -87,6 +87,11 @@ impl Count {
         self.of += other.of;
     }
 
+    /// Whether at least this many of a thousand hit.
+    pub(super) fn reaches_permille(self, permille: usize) -> bool {
+        self.of > 0 && self.hits * 1000 >= self.of * permille
+    }
+
     /// Whether at least so many of a hundred were right; true where there were none.
     pub(super) fn reaches(self, percent: usize) -> bool {
         self.hits * 100 >= self.of * percent

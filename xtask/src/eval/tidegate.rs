@@ -29,10 +29,14 @@ impl Tidegate {
     }
 
     /// What each line is read as, in order: events and dead letters.
-    pub(super) fn parse(&self, lines: &[&str]) -> Result<Vec<Value>, Trouble> {
+    pub(super) fn parse(&self, lines: &[&str], proxies: &[&str]) -> Result<Vec<Value>, Trouble> {
         let file = self.file(lines)?;
         let mut parse = Command::new(&self.binary);
-        json_lines(&output(parse.args(["parse", "--format", "auto"]).arg(file))?)
+        parse.args(["parse", "--format", "auto"]);
+        for proxy in proxies {
+            parse.args(["--trusted-proxy", proxy]);
+        }
+        json_lines(&output(parse.arg(file))?)
     }
 
     /// The addresses that verdicts name when these lines are replayed.

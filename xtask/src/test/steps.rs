@@ -8,13 +8,18 @@ use super::session::{Session, TARGETS};
 use super::{Ending, Step};
 use crate::demo;
 use crate::eval::{self, Score};
-use crate::packages::{self, CC, JAVA, KCAT, MAKE, MAVEN, NGINX, Need, RSYSLOG, RSYSLOG_KAFKA};
+use crate::packages::{
+    self, APACHE, CC, HAPROXY, JAVA, KCAT, MAKE, MAVEN, NGINX, Need, RSYSLOG, RSYSLOG_KAFKA,
+    VARNISH,
+};
 use crate::process::succeeds;
 use crate::trouble::Trouble;
 use crate::{place, tidy};
 
 /// What the machine needs beside Rust.
-const NEEDS: [Need; 8] = [CC, MAKE, JAVA, MAVEN, NGINX, KCAT, RSYSLOG, RSYSLOG_KAFKA];
+const NEEDS: [Need; 11] = [
+    CC, MAKE, JAVA, MAVEN, NGINX, KCAT, RSYSLOG, RSYSLOG_KAFKA, APACHE, HAPROXY, VARNISH,
+];
 
 /// In the order of CI: what is quick and fails often comes first.
 pub(super) const STEPS: &[Step] = &[
@@ -65,6 +70,12 @@ fn test(session: &mut Session) -> Result<Ending, Trouble> {
     let absent = packages::missing(&[JAVA, MAVEN]);
     if absent.is_empty() {
         test.env("TIDEGATE_KAFKA_BROKERS", session.brokers()?);
+    }
+    match packages::gateways() {
+        Ok(folder) => {
+            test.env("TIDEGATE_GATEWAYS", folder);
+        }
+        Err(why) => eprintln!("without some gateways: {why}"),
     }
     // Tests that need what is not there say so on standard error, and fail in CI.
     match judge(&mut test, "see above")? {

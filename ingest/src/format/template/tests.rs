@@ -180,11 +180,7 @@ fn templates_that_cannot_be_used_say_why() {
             "the template cannot be used: `$remote_adr` is no variable of nginx; nearest: remote_addr, remote_port, remote_user"
         ],
     );
-    check(
-        "%h %Z",
-        "",
-        &expect!["the template cannot be used: `%Z` is no variable of Apache"],
-    );
+    check("%h %Z", "", &expect!["the template cannot be used: `%Z` is no variable of Apache"]);
     check(
         "%START_TIME% %RESPONSE_CDE%",
         "",

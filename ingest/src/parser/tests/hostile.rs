@@ -1,8 +1,11 @@
 //! Bytes that no honest writer writes: no panic, no line lost, the client found.
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
 use super::{
-    LINE_BYTES_MAX, PLACE, Parsed, ProptestConfig, Reason, SEEN, Settings, Strategy, any, event,
-    parser, prop, proptest, read,
+    BatchBuilder, Choice, Fed, Format, LINE_BYTES_MAX, PLACE, Parsed, ProptestConfig, Reason, SEEN,
+    Settings, Strategy, any, event, parser, prop, proptest, read,
 };
 
 #[track_caller]
@@ -129,68 +132,138 @@ fn two_objects_on_a_line_are_not_one() {
     );
 }
 
-/// Lines of every family, to be mutated.
-const LINES: &[&str] = &[
-    r#"203.0.113.9 - ann [20/Nov/2026:08:00:00 +0100] "GET /v1/a?q=1 HTTP/2.0" 200 571 "https://s.example/x?y=z" "curl/8.5""#,
-    r#"h.example "203.0.113.9, 10.0.0.1" 10.0.0.2 - - [20/Nov/2026:08:00:00 +0000] "GET / HTTP/1.1" 200 61 "-" "x" 348 0.104 [w] [] 10.0.0.6:8080, 10.0.0.7:8080 61, 100 0.100, 0.004 502, 200 8351"#,
-    r#"[2026-11-20T08:00:00.310Z] "POST /v1?a=b HTTP/2" 204 - 154 0 226 100 "203.0.113.9" "n" "cc21" "api.example" "tcp://10.0.2.1:80""#,
-    r#"Nov 20 08:00:01 lb haproxy[3]: 203.0.113.9:38862 [20/Nov/2026:08:00:00.726] in~ docs/d 0/0/1/0/2 304 168 - - ---- 6/6/0/0/0 0/0 {a} "GET /c HTTP/1.1""#,
-    r#"{"time":"2026-11-20T08:00:00Z","remote_addr":"203.0.113.9","method":"GET","uri":"/a?b=\u0041\xff","status":200,"x":{"y":[1,{}]},"authorization":"Bearer a"}"#,
-    r#"{"message":"203.0.113.9 - - [20/Nov/2026:08:00:00 +0100] \"GET / HTTP/2.0\" 200 5"}"#,
-    r#"{"event_time":"2026-11-20T08:00:00Z","path":"/v1","status":200,"roles":["a"],"attrs":{"k":"v"}}"#,
-    r#"{"level":"info","ts":1795161600.75,"logger":"http.log.access","msg":"handled request","request":{"remote_ip":"10.0.0.1","method":"GET","uri":"/x","headers":{"Cookie":["a=b"]}},"status":200}"#,
-];
+/// Lines of every format and envelope, to be mutated.
+static LINES: LazyLock<Vec<&str>> =
+    LazyLock::new(|| include_str!("../../../corpus/formats.txt").lines().collect());
+
+/// Formats that an input may be said to have.
+static CHOICES: LazyLock<Vec<Choice>> = LazyLock::new(|| {
+    let templates = [
+        "$remote_addr - $remote_user [$time_local] \"$request\" $status $upstream_addr $body_bytes_sent",
+        "[%START_TIME%] \"%REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %DURATION%",
+        "%h %l %u %t \"%r\" %>s %b",
+        "{\"time\":\"$time_iso8601\",\"who\":\"$remote_addr\",\"status\":$status}",
+    ];
+    let auto = std::iter::repeat_n(Choice::Auto, Format::ALL.len());
+    let named = Format::ALL.into_iter().map(Choice::Named);
+    auto.chain(named).chain(templates.map(|template| template.parse().unwrap())).collect()
+});
+
+#[test]
+fn every_line_of_the_corpus_is_read() {
+    for line in LINES.iter() {
+        match read(Settings::default(), line.as_bytes()) {
+            Parsed::Events(events) => assert_eq!(events.len(), 1, "{line}"),
+            Parsed::Directive(_) => assert!(line.starts_with('#')),
+            Parsed::Bundle(all) => {
+                assert!(all.iter().any(|one| matches!(one, Parsed::Events(_))), "{line}");
+            }
+            Parsed::DeadLetter(letter) => panic!("{line}\n{letter:?}"),
+        }
+    }
+    let read: BTreeSet<Format> = LINES
+        .iter()
+        .filter_map(|line| crate::guesses(&[line.as_bytes()]).first().map(|guess| guess.format))
+        .collect();
+    assert_eq!(read, Format::ALL.into_iter().collect(), "a line of every format");
+}
 
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let edit = (any::<prop::sample::Index>(), any::<u8>(), 0..4_u8);
-    (prop::sample::select(LINES), prop::collection::vec(edit, 0..6)).prop_map(|(line, edits)| {
-        let mut bytes = line.as_bytes().to_vec();
-        for (place, byte, what) in edits {
-            let at = place.index(bytes.len().max(1)).min(bytes.len());
-            match what {
-                0 if at < bytes.len() => bytes[at] = byte,
-                1 => bytes.insert(at, byte),
-                2 => bytes.truncate(at),
-                _ => {
-                    let tail = bytes[at..].to_vec();
-                    bytes.extend_from_slice(&tail);
+    (prop::sample::select(LINES.as_slice()), prop::collection::vec(edit, 0..6)).prop_map(
+        |(line, edits)| {
+            let mut bytes = line.as_bytes().to_vec();
+            for (place, byte, what) in edits {
+                let at = place.index(bytes.len().max(1)).min(bytes.len());
+                match what {
+                    0 if at < bytes.len() => bytes[at] = byte,
+                    1 => bytes.insert(at, byte),
+                    2 => bytes.truncate(at),
+                    _ => {
+                        let tail = bytes[at..].to_vec();
+                        bytes.extend_from_slice(&tail);
+                    }
                 }
             }
+            bytes
+        },
+    )
+}
+
+/// What a line came to is whole: each event with its time, each dead letter with a reason.
+#[track_caller]
+fn check_whole(parsed: &Parsed) {
+    match parsed {
+        Parsed::Events(events) => {
+            assert_eq!(events.len(), 1);
+            assert!(events[0].event_time.is_some());
+            assert!(events[0].event_id.is_some());
+            assert!(events[0].line.as_ref().is_none_or(|line| line.len() <= 2048));
         }
-        bytes
-    })
+        Parsed::DeadLetter(letter) => {
+            assert!(!letter.detail.is_empty() && letter.origin.is_some());
+            assert!(letter.line.len() <= 2048);
+        }
+        Parsed::Directive(text) => assert!(text.starts_with('#')),
+        Parsed::Bundle(all) => {
+            assert!(!all.is_empty());
+            assert!(all.iter().all(|one| !matches!(one, Parsed::Bundle(_))));
+            all.iter().for_each(check_whole);
+        }
+    }
+}
+
+/// Events and dead letters of what a line came to.
+fn counted(parsed: &Parsed) -> (usize, usize) {
+    match parsed {
+        Parsed::Events(events) => (events.len(), 0),
+        Parsed::DeadLetter(_) => (0, 1),
+        Parsed::Directive(_) => (0, 0),
+        Parsed::Bundle(all) => all.iter().map(counted).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)),
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
     #[test]
-    fn any_bytes_come_to_one_event_or_one_dead_letter(
+    fn any_bytes_come_to_events_or_dead_letters(
         bytes in prop::collection::vec(any::<u8>(), 0..300),
     ) {
-        match read(Settings::default(), &bytes) {
-            Parsed::Events(events) => assert_eq!(events.len(), 1),
-            Parsed::DeadLetter(letter) => assert!(letter.line.len() <= 2048),
-            Parsed::Directive(text) => assert!(text.starts_with('#')),
-            Parsed::Bundle(all) => assert!(!all.is_empty()),
+        check_whole(&read(Settings::default(), &bytes));
+    }
+
+    #[test]
+    fn mutated_lines_come_to_events_or_dead_letters_in_batches_too(
+        lines in prop::collection::vec(mutated(), 1..8),
+        format in prop::sample::select(CHOICES.as_slice()),
+    ) {
+        let settings = || Settings { format: format.clone(), ..Settings::default() };
+        let (mut parser, mut feeder) = (parser(settings()), parser(settings()));
+        let mut batch = BatchBuilder::default();
+        for line in lines {
+            let parsed = parser.line(&line, PLACE, SEEN);
+            check_whole(&parsed);
+            let fed = match feeder.feed(&line, PLACE, SEEN, &mut batch) {
+                Fed::Events(events) => (events, 0),
+                Fed::DeadLetter(_) => (0, 1),
+                Fed::Directive(_) => (0, 0),
+                Fed::Bundle { events, letters } => (events, letters.len()),
+            };
+            assert_eq!(fed, counted(&parsed));
         }
     }
 
     #[test]
-    fn mutated_lines_come_to_one_event_or_one_dead_letter(
-        lines in prop::collection::vec(mutated(), 1..8),
+    fn any_protobuf_comes_to_events_or_dead_letters(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        cut in any::<prop::sample::Index>(),
     ) {
-        let mut parser = parser(Settings::default());
-        for line in lines {
-            match parser.line(&line, PLACE, SEEN) {
-                Parsed::Events(events) => {
-                    assert_eq!(events.len(), 1);
-                    assert!(events[0].event_time.is_some());
-                    assert!(events[0].line.as_ref().is_none_or(|line| line.len() <= 2048));
-                }
-                Parsed::DeadLetter(letter) => assert!(!letter.detail.is_empty()),
-                Parsed::Directive(text) => assert!(text.starts_with('#')),
-                Parsed::Bundle(all) => assert!(!all.is_empty()),
-            }
+        let mut bytes = crate::otlp::tests::request();
+        for (place, byte) in edits {
+            let at = place.index(bytes.len());
+            bytes[at] = byte;
         }
+        bytes.truncate(cut.index(bytes.len() + 1));
+        check_whole(&read(Settings::default(), &bytes));
     }
 }
