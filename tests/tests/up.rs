@@ -198,7 +198,10 @@ fn block(page: &str, language: &str) -> String {
 #[test]
 fn what_rsyslog_sends_as_its_page_says_is_judged() {
     if std::process::Command::new("rsyslogd").arg("-v").output().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "rsyslogd is not installed, and CI skips nothing");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "rsyslogd is not installed, and CI skips nothing"
+        );
         std::io::stderr().write_all(b"skipped rsyslog: rsyslogd is not installed\n").unwrap();
         return;
     }
@@ -212,7 +215,8 @@ fn what_rsyslog_sends_as_its_page_says_is_judged() {
         .replace("/var/log/nginx/access.log", &up.path("access.log").display().to_string())
         .replace("5514", &port.to_string());
     let work = up.path("").display().to_string();
-    std::fs::write(up.path("rsyslog.conf"), format!("global(workDirectory=\"{work}\")\n{conf}")).unwrap();
+    std::fs::write(up.path("rsyslog.conf"), format!("global(workDirectory=\"{work}\")\n{conf}"))
+        .unwrap();
     let conf = up.path("rsyslog.conf").display().to_string();
     let pid = up.path("rsyslog.pid").display().to_string();
     let rsyslog = std::process::Command::new("rsyslogd")
@@ -257,11 +261,10 @@ fn shippers_of_elasticsearch_loki_and_otlp_are_taken_at_one_port() {
     let (status, body) = ask(port, "POST", "/loki/api/v1/push", json, &push).unwrap();
     assert_eq!(status, 204, "{body}");
     let lines = failures(40..60) + &later();
-    let records: Vec<Value> = lines
-        .lines()
-        .map(|line| serde_json::json!({ "body": { "stringValue": line } }))
-        .collect();
-    let request = serde_json::json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": records }] }] });
+    let records: Vec<Value> =
+        lines.lines().map(|line| serde_json::json!({ "body": { "stringValue": line } })).collect();
+    let request =
+        serde_json::json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": records }] }] });
     let (status, body) = ask(port, "POST", "/v1/logs", json, &request.to_string()).unwrap();
     assert_eq!(status, 200, "{body}");
     counted(&up.verdict("closed"), 60);

@@ -96,6 +96,7 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         // Workers that gave up their rights read and write here too.
         Command::new("chmod").arg("777").arg(folder.path()).status().unwrap();
+        std::fs::write(folder.path().join("ready"), "ok").unwrap();
         Self { folder, port, running: Vec::new() }
     }
 
@@ -116,16 +117,30 @@ impl Gateway {
         self.running.push(command.spawn().unwrap());
     }
 
+    /// Waits until requests are answered as its configuration says.
+    #[track_caller]
+    fn ready(&self) {
+        let request = b"GET /ready HTTP/1.1\r\nHost: api.example\r\nConnection: close\r\n\r\n";
+        let up = (0..600).any(|_| {
+            pause();
+            let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", self.port)) else {
+                return false;
+            };
+            let mut answer = Vec::new();
+            stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            stream.write_all(request).is_ok()
+                && stream.read_to_end(&mut answer).is_ok()
+                && answer.starts_with(b"HTTP/1.1 200")
+        });
+        assert!(up, "the gateway does not answer: {}", self.said());
+    }
+
     /// Sends every request from an address of its own, and gives the addresses.
     #[track_caller]
     fn attack(&self) -> BTreeMap<&'static str, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let to = SocketAddr::from(([127, 0, 0, 1], self.port));
-        let up = (0..600).any(|_| {
-            pause();
-            std::net::TcpStream::connect(to).is_ok()
-        });
-        assert!(up, "the gateway does not listen: {}", self.said());
+        self.ready();
         let mut senders = BTreeMap::new();
         for (number, (name, request)) in (1..).zip(REQUESTS) {
             let from = Ipv4Addr::new(127, 0, 1, number);
@@ -375,9 +390,10 @@ fn varnish_as_its_page_says() {
         &["-F", "-n", &work, "-a", &listen, "-b", &behind, "-j", "none"],
         "out",
     );
+    gateway.ready();
     let log = block("varnish.md", "sh")
         .replace("/var/log/varnish/access.log", &gateway.path("access.log"))
-        .replace("varnishncsa ", &format!("exec varnishncsa -n {work} -t 30 "));
+        .replace("varnishncsa ", &format!("exec varnishncsa -n {work} -d "));
     gateway.start(Path::new("/bin/sh"), &["-c", log.trim()], "ncsa");
     gateway.check("access.log", "auto", &[]);
 }
