@@ -77,6 +77,8 @@ fn head(text: &str) -> Option<Head<'_>> {
         && let Some(user) = text.get(space..).and_then(|rest| rest.strip_prefix(" - "))
     {
         let lead = text.get(..space)?;
+        // Host and address are both unknown where a server could not read the request.
+        let user = if lead == "-" { user.strip_prefix("- ").unwrap_or(user) } else { user };
         return lead_of(lead).map(|lead| Head { user, ..lead });
     }
     // Nobody logs an ident but `-`; what is before it are hosts and addresses.
@@ -176,6 +178,7 @@ mod tests {
         check("\"1.1.1.1, 2.2.2.2\" 3.3.3.3 - -", Some("∅ 1.1.1.1, 2.2.2.2 3.3.3.3 -"));
         check("h:80 \"1.1.1.1\" 3.3.3.3 - -", Some("h:80 1.1.1.1 3.3.3.3 -"));
         check("unix: - -", Some("∅ ∅ unix: -"));
+        check("- - - -", Some("∅ ∅ - -"));
     }
 
     #[test]
