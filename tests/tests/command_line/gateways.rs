@@ -120,19 +120,23 @@ impl Gateway {
     /// Waits until requests are answered as its configuration says.
     #[track_caller]
     fn ready(&self) {
-        let request = b"GET /ready HTTP/1.1\r\nHost: api.example\r\nConnection: close\r\n\r\n";
         let up = (0..600).any(|_| {
             pause();
-            let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", self.port)) else {
-                return false;
-            };
-            let mut answer = Vec::new();
-            stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-            stream.write_all(request).is_ok()
-                && stream.read_to_end(&mut answer).is_ok()
-                && answer.starts_with(b"HTTP/1.1 200")
+            self.answers()
         });
         assert!(up, "the gateway does not answer: {}", self.said());
+    }
+
+    fn answers(&self) -> bool {
+        let request = b"GET /ready HTTP/1.1\r\nHost: api.example\r\nConnection: close\r\n\r\n";
+        let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", self.port)) else {
+            return false;
+        };
+        let mut answer = Vec::new();
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        stream.write_all(request).is_ok()
+            && stream.read_to_end(&mut answer).is_ok()
+            && answer.starts_with(b"HTTP/1.1 200")
     }
 
     /// Sends every request from an address of its own, and gives the addresses.
@@ -181,6 +185,8 @@ impl Gateway {
         let mut printed = Vec::new();
         for _ in 0..200 {
             pause();
+            // A writer that waits for more before it writes gets more.
+            assert!(self.answers());
             let output = tidegate(&["parse", "--format", format, &log], "");
             assert!(output.status.success(), "{}", super::stderr(&output));
             printed = stdout(&output);
@@ -393,7 +399,14 @@ fn varnish_as_its_page_says() {
     gateway.ready();
     let log = block("varnish.md", "sh")
         .replace("/var/log/varnish/access.log", &gateway.path("access.log"))
-        .replace("varnishncsa ", &format!("exec varnishncsa -n {work} -d "));
+        .replace("varnishncsa ", &format!("exec varnishncsa -n {work} "));
     gateway.start(Path::new("/bin/sh"), &["-c", log.trim()], "ncsa");
+    // It shows what comes after it has begun to read.
+    let reads = (0..600).any(|_| {
+        pause();
+        gateway.answers()
+            && std::fs::metadata(gateway.path("access.log")).is_ok_and(|log| log.len() > 0)
+    });
+    assert!(reads, "varnishncsa shows nothing: {}", gateway.said());
     gateway.check("access.log", "auto", &["control", "foreign"]);
 }

@@ -23,7 +23,7 @@ const BUILT: [&str; 6] = [
 ];
 
 /// Proxies that the corpus takes for such: a CDN's, which wrote the last address of a chain.
-const PROXIES: [&str; 2] = ["10.0.0.0/8", "204.246.0.0/16"];
+const PROXIES: [&str; 3] = ["10.0.0.0/8", "127.0.0.0/8", "204.246.0.0/16"];
 
 /// All fields that are compared, under their name there.
 const FIELDS: [&str; 10] = [

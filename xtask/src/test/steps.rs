@@ -17,9 +17,8 @@ use crate::trouble::Trouble;
 use crate::{place, tidy};
 
 /// What the machine needs beside Rust.
-const NEEDS: [Need; 11] = [
-    CC, MAKE, JAVA, MAVEN, NGINX, KCAT, RSYSLOG, RSYSLOG_KAFKA, APACHE, HAPROXY, VARNISH,
-];
+const NEEDS: [Need; 11] =
+    [CC, MAKE, JAVA, MAVEN, NGINX, KCAT, RSYSLOG, RSYSLOG_KAFKA, APACHE, HAPROXY, VARNISH];
 
 /// In the order of CI: what is quick and fails often comes first.
 pub(super) const STEPS: &[Step] = &[

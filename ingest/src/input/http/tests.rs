@@ -24,7 +24,7 @@ fn input(token: Option<&str>) -> Input {
     let clock = Clock::system();
     let store = Store::open(&folder.path().join("store"), StoreOptions::new(clock.clone()));
     let raw = RawLog::open(&store.unwrap(), clock).unwrap();
-    let token = token.map(|token| Secret::new(token));
+    let token = token.map(Secret::new);
     Input { http: HttpInput { sensor: "edge".to_owned(), token, raw }, _folder: folder }
 }
 
