@@ -133,3 +133,6 @@ impl Exchange {
         self.frames.partitions()
     }
 }
+
+#[cfg(test)]
+mod tests;
