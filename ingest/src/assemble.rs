@@ -18,7 +18,7 @@ use crate::parts::{Part, Parts};
 use crate::payload::{self, Class, Classes};
 use crate::secret;
 use crate::settings::Settings;
-use crate::target::{self, Found, RequestLine};
+use crate::target::{self, Found, RequestLine, Target};
 
 /// Bytes of a User-Agent that are kept.
 const AGENT_BYTES_MAX: usize = 1024;
@@ -227,7 +227,13 @@ fn ask<'s>(sent: Sent<'s>, keys: &Keys) -> Asked<'s> {
         asked.classes.add(Class::Protocol);
     }
     let Some(text) = sent.target.or(line.target).or(sent.path) else { return asked };
-    let parted = target::target(text, asked.method.as_deref());
+    // IIS writes the path decoded, beside its query: a `#` in it is the path's.
+    let alone = sent.query.is_some() && line.target.is_none() && sent.target.is_none();
+    let parted = if alone && text.starts_with('/') && !text.contains(['?', '%']) {
+        Target { path: text, ..Target::default() }
+    } else {
+        target::target(text, asked.method.as_deref())
+    };
     let given = sent.query.map(|query| query.trim_start_matches('?'));
     let query = parted.query.or(given).filter(|query| !query.is_empty());
     // A path without any word of its query may have lost it: then nothing is known of parameters.

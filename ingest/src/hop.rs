@@ -93,17 +93,17 @@ fn produced(
         Gave::Both(events, letters) => (events, letters),
         Gave::Directive => return Produced::nothing("directive"),
     };
-    if let Some(failure) = failure.filter(|_| events > 0) {
-        // Our own columns did not fit our own schema.
-        return Produced::nothing(format!("not-encoded: {failure}"));
-    }
-    let record = |value| NewRecord { timestamp_ms: Some(taken), ..NewRecord::new(value) };
-    let records: Vec<NewRecord> = encoded.take(events).map(record).collect();
     let dead = letters.iter().map(|letter| {
         let (key, value) = letter.record();
         NewRecord { key: key.map(Bytes::from), ..NewRecord::new(value) }
     });
     let dead: Vec<NewRecord> = dead.collect();
+    if let Some(failure) = failure.filter(|_| events > 0) {
+        // Our own columns did not fit our own schema.
+        return Produced::dead(format!("not-encoded: {failure}"), dead);
+    }
+    let record = |value| NewRecord { timestamp_ms: Some(taken), ..NewRecord::new(value) };
+    let records: Vec<NewRecord> = encoded.take(events).map(record).collect();
     match letters.first() {
         // What stands beside events has no void to go along with.
         Some(letter) if records.is_empty() => {

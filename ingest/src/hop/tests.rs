@@ -51,3 +51,15 @@ fn what_cannot_be_used_goes_to_the_dead_letters_and_along_with_the_void() {
     let key = dead.dead_letters[0].key.as_deref().unwrap();
     assert_eq!(std::str::from_utf8(key).unwrap(), "access.raw/2/11/0");
 }
+
+#[test]
+fn a_record_of_several_lines_gives_its_events_and_its_dead_letters() {
+    let json = serde_json::json!([LINE, "neither this", LINE, "nor that"]).to_string();
+    let produced = apply(&[&json, "[\"nothing\"]"]);
+    assert_eq!((produced[0].records.len(), produced[0].dead_letters.len()), (2, 2));
+    let keys: Vec<&[u8]> =
+        produced[0].dead_letters.iter().filter_map(|letter| letter.key.as_deref()).collect();
+    assert_eq!(keys, [b"access.raw/2/10/1", b"access.raw/2/10/3"]);
+    assert_eq!((produced[1].records.len(), produced[1].dead_letters.len()), (0, 1));
+    assert_eq!(produced[1].void_reason, "unknown_format");
+}

@@ -148,6 +148,15 @@ fn iis_and_cloudfront() {
 }
 
 #[test]
+fn a_path_that_stands_decoded_beside_its_query_is_whole() {
+    let event = event(
+        "2026-11-20 08:00:00 10.0.0.1 GET /a${#b}.action q=1 443 - 203.0.113.9 x - 404 0 2 46",
+    );
+    assert_eq!(event.path.as_deref(), Some("/a${#b}.action"));
+    assert_eq!(event.query_keys, Some(vec!["q".into()]));
+}
+
+#[test]
 fn columns_are_those_of_the_last_directive() {
     let mut parser = parser(Settings::default());
     let directive = b"#Fields: date time cs-method cs-uri-stem c-ip sc-status cs(X-Forwarded-For)";
