@@ -1,7 +1,7 @@
 //! Deploys, and which of them answered a request.
 //!
 //! Owns: the history of deploys and the meaning of "as of". Never: where deploys come from
-//! ([`parse_deploys`] reads them, [`deploys_router`](crate::deploys_router) takes them).
+//! ([`parse_deploys`] reads them, [`DeploysEndpoint`] takes them).
 //!
 //! # Which deploy an event belongs to
 //!
@@ -27,9 +27,11 @@
 
 mod cdevents;
 mod endpoint;
+mod history;
 mod join;
 mod parse;
 mod timeline;
+mod webhooks;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -37,11 +39,13 @@ use schemas::{Deploy, DeployAction, Event, EventTime};
 
 use crate::facts::Facts;
 
-pub use endpoint::{AcceptedDeploys, deploys_router};
+pub use endpoint::{AcceptedDeploys, DeploysEndpoint};
+pub use history::{DeployRecord, DeployState};
 pub(crate) use parse::decoded as percent_decoded;
 pub(crate) use parse::parse_line;
 pub use parse::{Ignored, Understood, parse_deploys};
 use timeline::{Asked, Timelines};
+pub use webhooks::WebhooksConfig;
 
 /// Deploys kept at most, from all sources. At about 500 bytes with their tables they are 50 MiB.
 pub const DEPLOYS_MAX: usize = 100_000;
@@ -287,4 +291,4 @@ fn row<'a>(deploy: &'a Deploy, previous: Option<&'a str>) -> Event<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

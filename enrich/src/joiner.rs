@@ -115,4 +115,6 @@ fn name_service(context: &Context, columns: &mut Columns) -> Result<(), JoinErro
 }
 
 #[cfg(test)]
+mod by_force;
+#[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //! for deploys. Never: loses an event for want of context; it says `context_missing` instead.
 //!
 //! [`load_folder`] reads a context folder; a [`ContextCell`] holds the [`Context`] in force, which
-//! a [`Watch`] on the folder and [`deploys_router`] replace; a [`Joiner`] enriches batches with it.
+//! a [`Watch`] on the folder and [`DeploysEndpoint`] replace; a [`Joiner`] enriches batches with it.
 //! The join reads no clock: an event gets what was true at its own time.
 
 mod blocks;
@@ -28,8 +28,8 @@ pub use blocks::{Block, Blocks};
 pub use columns::JoinError;
 pub use context::{Context, ContextCell, TableReport, TableState};
 pub use deploys::{
-    AcceptedDeploys, Added, Current, DEPLOYS_MAX, Deploys, HISTORY_MS, Ignored, Served, Understood,
-    deploys_router, parse_deploys,
+    AcceptedDeploys, Added, Current, DEPLOYS_MAX, DeployRecord, DeployState, Deploys,
+    DeploysEndpoint, HISTORY_MS, Ignored, Served, Understood, WebhooksConfig, parse_deploys,
 };
 pub use folder::{Watch, load_folder};
 pub use hop::EventsToEnriched;
@@ -38,4 +38,4 @@ pub use joiner::{JoinOptions, Joiner};
 pub use metrics::EnrichMetrics;
 pub use network::{AddressList, Database, Network, Place};
 pub use problem::Problem;
-pub use routes::{Document, Operation, Routes, parse_document};
+pub use routes::{DeclaredRoute, Document, Operation, Routes, parse_document};

@@ -61,9 +61,26 @@ pub struct Routes {
     facts: Facts,
     /// Of templates alone, for methods that they do not have.
     others: Facts,
+    /// All operations, by service, path and method.
+    listed: Vec<DeclaredRoute>,
     /// Templates over all services.
     templates: usize,
     operations: usize,
+}
+
+/// An operation that some document declares.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeclaredRoute {
+    /// Its service.
+    pub service: String,
+    /// The template, as `route` has it.
+    pub route: String,
+    /// The method, in upper case.
+    pub method: &'static str,
+    /// Whether it is deprecated.
+    pub deprecated: bool,
+    /// Whether it needs credentials.
+    pub auth_required: bool,
 }
 
 /// What a document says of a request.
@@ -110,13 +127,15 @@ impl Routes {
         let mut problems = Vec::new();
         let mut services = HashMap::new();
         let (mut templates, mut operations) = (0, 0);
+        let mut listed = Vec::new();
         for (service, documents) in by_service {
             let mut declared = Declared::default();
             for document in documents {
                 for operation in &document.operations {
                     operations += 1;
-                    if let Err(taken_by) = declared.add(operation, &mut rows) {
-                        problems.push(twice(document, operation, &taken_by));
+                    match declared.add(operation, &mut rows) {
+                        Ok(()) => listed.push(listed_row(service, operation)),
+                        Err(taken_by) => problems.push(twice(document, operation, &taken_by)),
                     }
                 }
             }
@@ -124,7 +143,14 @@ impl Routes {
             services.insert(service.into(), declared);
         }
         let (facts, others) = (Facts::new(rows.operations), Facts::new(rows.templates));
-        (Self { services, facts, others, templates, operations }, problems)
+        listed.sort();
+        (Self { services, facts, others, listed, templates, operations }, problems)
+    }
+
+    /// All declared operations, by service, path and method.
+    #[must_use]
+    pub fn declared(&self) -> &[DeclaredRoute] {
+        &self.listed
     }
 
     /// How many operations are declared.
@@ -149,6 +175,16 @@ impl Routes {
         let mut names: Vec<&str> = self.services.keys().map(AsRef::as_ref).collect();
         names.sort_unstable();
         names.into_iter()
+    }
+}
+
+fn listed_row(service: &str, operation: &Operation) -> DeclaredRoute {
+    DeclaredRoute {
+        service: service.to_owned(),
+        route: operation.template.clone(),
+        method: operation.method(),
+        deprecated: operation.deprecated,
+        auth_required: operation.auth_required,
     }
 }
 

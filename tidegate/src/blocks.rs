@@ -108,7 +108,12 @@ fn subject_of(text: &str) -> Value {
     }
 }
 
-fn ask(configured: &Configured, path: &str, body: Option<&Value>) -> Result<Value, Fault> {
+/// What the admin endpoint of the running process answers to GET, or to POST with a body.
+pub(crate) fn ask(
+    configured: &Configured,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Value, Fault> {
     let loaded =
         config::load(configured).map_err(|problems| Fault::Usage(problems.render(false)))?;
     let runtime = tokio::runtime::Builder::new_current_thread()

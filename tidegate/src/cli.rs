@@ -50,6 +50,12 @@ pub(crate) enum Command {
     /// List or release blocks
     #[command(subcommand)]
     Blocks(BlocksCommand),
+    /// List deploys: what serves now, what was superseded, rolled back, removed
+    #[command(subcommand)]
+    Deploys(DeploysCommand),
+    /// Hold traffic against OpenAPI documents
+    #[command(subcommand)]
+    Routes(RoutesCommand),
 }
 
 #[derive(Debug, Args)]
@@ -243,4 +249,55 @@ pub(crate) struct BlocksRelease {
     /// Why, for the ledger
     #[arg(long, default_value = "released by hand")]
     pub(crate) reason: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeploysCommand {
+    /// List the deploys of the running process, or of a context folder
+    List(DeploysList),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeploysList {
+    #[command(flatten)]
+    pub(crate) configured: Configured,
+    /// Read this context folder instead of asking the running process
+    #[arg(long, value_name = "DIR")]
+    pub(crate) context: Option<PathBuf>,
+    /// Only this service
+    #[arg(long)]
+    pub(crate) service: Option<String>,
+    /// Only this environment, and deploys that name none
+    #[arg(long)]
+    pub(crate) environment: Option<String>,
+    /// As it was at this time, such as `2026-11-20T08:00:00Z`; default: now
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+    /// What to print on standard output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoutesCommand {
+    /// List routes that are declared, seen, or both, with what traffic says of each
+    List(RoutesList),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RoutesList {
+    /// Log files; `.gz` and `.zst` are read as they are; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Folder with `openapi/<service>.yml` and the rest of the context
+    #[arg(long, value_name = "DIR")]
+    pub(crate) context: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    /// Only routes in these states, such as `shadow,zombie`; default: all
+    #[arg(long, value_delimiter = ',', value_name = "STATE")]
+    pub(crate) states: Vec<String>,
+    /// What to print on standard output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
 }

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use enrich::WebhooksConfig;
 use ingest::input::{InputConfig, InputType};
 use respond::{RespondConfig, TargetConfig};
 use runtime::config::{ByteSize, InForce, Layers, Loaded, Problems, Secret, Span};
@@ -49,6 +50,9 @@ pub(crate) struct ContextConfig {
     /// Deploys, identities, OpenAPI documents, lists, network databases.
     #[serde(default)]
     pub(crate) folder: Option<PathBuf>,
+    /// Deploys as other systems tell of them.
+    #[serde(default)]
+    pub(crate) webhooks: WebhooksConfig,
 }
 
 /// `[rules]`
@@ -115,6 +119,16 @@ fn checked(loaded: Loaded<Config>) -> Result<Loaded<Config>, Problems> {
             let why = "two inputs have this name; give each a `name` of its own";
             return refuse(&loaded.in_force, &format!("input.{place}"), why);
         }
+    }
+    let Config { context, admin, .. } = &loaded.settings;
+    if let Some((key, why)) = context.webhooks.check() {
+        return refuse(&loaded.in_force, &format!("context.webhooks.{key}"), why);
+    }
+    if context.webhooks.any() && context.webhooks.listen.is_none() && admin.token.is_some() {
+        let why = "the admin endpoint asks for `admin.token`, which GitHub, GitLab and Flux cannot \
+                   show; give the webhooks an address of their own, such as \
+                   `listen = \"0.0.0.0:7072\"`";
+        return refuse(&loaded.in_force, "context.webhooks", why);
     }
     Ok(loaded)
 }

@@ -5,6 +5,7 @@
 mod blocks;
 mod cli;
 mod config;
+mod deploys;
 mod fault;
 mod formats;
 mod init;
@@ -13,6 +14,7 @@ mod pack;
 mod parse;
 mod reading;
 mod replay;
+mod routes;
 mod rules;
 mod terminal;
 mod up;
@@ -20,7 +22,9 @@ mod up;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{BlocksCommand, Cli, Command, ConfigCommand, RulesCommand};
+use cli::{
+    BlocksCommand, Cli, Command, ConfigCommand, DeploysCommand, RoutesCommand, RulesCommand,
+};
 use fault::Fault;
 use mimalloc::MiMalloc;
 use runtime::error::Exit;
@@ -74,5 +78,7 @@ fn run(command: Command) -> Result<(), Fault> {
         Command::Config(ConfigCommand::Show(configured)) => config::show(&configured),
         Command::Blocks(BlocksCommand::List(list)) => blocks::list(&list),
         Command::Blocks(BlocksCommand::Release(release)) => blocks::release(&release),
+        Command::Deploys(DeploysCommand::List(list)) => deploys::list(&list),
+        Command::Routes(RoutesCommand::List(list)) => routes::list(&list),
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 use engine::run::{Fed, RunSettings, Runner};
-use enrich::{ContextCell, EnrichMetrics, JoinOptions, Joiner, load_folder};
+use enrich::{Context, ContextCell, EnrichMetrics, JoinOptions, Joiner, load_folder};
 use ingest::Place;
 use runtime::config::Span;
 use runtime::metrics::Metrics;
@@ -63,6 +63,11 @@ fn joiner(folder: Option<&Path>) -> Joiner {
     for problem in problems {
         terminal::say(&format!("context: {problem}"));
     }
+    joiner_of(context)
+}
+
+/// A join of files with this context.
+pub(crate) fn joiner_of(context: Context) -> Joiner {
     let options = JoinOptions { object_key: REPLAY_KEY, learn_routes: true };
     Joiner::new(ContextCell::new(context), options, EnrichMetrics::new(&Metrics::new()))
 }

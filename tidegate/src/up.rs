@@ -13,7 +13,7 @@ mod topics;
 
 use std::path::{Path, PathBuf};
 
-use enrich::{ContextCell, EnrichMetrics, JoinOptions, Joiner, Watch, deploys_router};
+use enrich::{ContextCell, DeploysEndpoint, EnrichMetrics, JoinOptions, Joiner, Watch};
 use ingest::input::{
     FileInput, HttpInput, InputConfig, InputType, RawLog, StdinInput, SyslogInput, keep_time,
     lines_router,
@@ -133,8 +133,9 @@ impl Process {
             JoinOptions { object_key: key, learn_routes: true },
             enrich_metrics.clone(),
         );
-        let (deploys_routes, accepted) =
-            deploys_router(context.clone(), shared.clock.clone(), enrich_metrics);
+        let (endpoint, accepted) =
+            DeploysEndpoint::new(context.clone(), shared.clock.clone(), enrich_metrics);
+        let deploys_routes = self.deploys(&endpoint, shared).await?;
         shared.tasks.spawn("deploys", deploys.keep(accepted));
         let listening = responder.start(&shared.tasks).await;
         listening.map_err(|error| Fault::of(&error))?;
@@ -203,9 +204,9 @@ impl Process {
         let mut enriching = None;
         if stages.contains(&Stage::Enrich) {
             let (context, metrics) = self.context(Vec::new(), shared);
-            let (router, accepted) =
-                deploys_router(context.clone(), shared.clock.clone(), metrics.clone());
-            routes = routes.merge(router);
+            let (endpoint, accepted) =
+                DeploysEndpoint::new(context.clone(), shared.clock.clone(), metrics.clone());
+            routes = routes.merge(self.deploys(&endpoint, shared).await?);
             enriching = Some(Enriching { context, metrics, accepted });
         }
         let mut responder = None;
@@ -239,6 +240,26 @@ impl Process {
             shared.tasks.spawn("context", watch.run(stop));
         }
         (context, metrics)
+    }
+
+    /// The routes for deploys of the admin endpoint; where the webhooks have an address of their
+    /// own, they are served there as well.
+    async fn deploys(
+        &self,
+        endpoint: &DeploysEndpoint,
+        shared: &Shared,
+    ) -> Result<axum::Router, Fault> {
+        let config = &self.config.context.webhooks;
+        let hooks = endpoint.webhooks(config);
+        if let Some(address) = config.listen {
+            let setting = "context.webhooks.listen";
+            let listening = Listening { what: "endpoint for webhooks", address, setting };
+            let listener = listen(listening).await.map_err(|error| Fault::of(&error))?;
+            let serving = Serving::new(HttpMetrics::new(&shared.metrics, "webhooks"));
+            let stop = shared.tasks.shutdown().token();
+            shared.tasks.spawn("webhooks", serve(listener, hooks.clone(), serving, stop));
+        }
+        Ok(endpoint.router().merge(hooks))
     }
 
     async fn admin(&self, routes: axum::Router, shared: &Shared) -> Result<(), Fault> {

@@ -1,23 +1,27 @@
-//! `POST /v1/deploys`.
+//! `POST` and `GET /v1/deploys`, and what the webhooks beside it have in common.
 //!
 //! Owns: the answers, and that nothing is acknowledged before it is stored. Never: storing it;
 //! whoever takes [`AcceptedDeploys`] does.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use runtime::clock::Clock;
 use runtime::http::axum::body::{Body, to_bytes};
-use runtime::http::axum::extract::State;
+use runtime::http::axum::extract::rejection::QueryRejection;
+use runtime::http::axum::extract::{Query, State};
 use runtime::http::axum::http::{StatusCode, header};
 use runtime::http::axum::response::{IntoResponse, Response};
 use runtime::http::axum::routing::post;
 use runtime::http::axum::{Json, Router};
 use schemas::{Deploy, EventTime};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::parse::{Understood, parse_deploys};
+use super::webhooks::{self, WebhooksConfig};
 use super::{Added, HISTORY_MS};
 use crate::context::ContextCell;
 use crate::metrics::EnrichMetrics;
@@ -53,65 +57,127 @@ impl AcceptedDeploys {
     }
 }
 
+/// Takes deploys over HTTP. Clones are one.
+///
+/// The answer is 202 with what was understood; 200 where all of it was known; 400 with every
+/// mistake, and then nothing of the body counts; 413; 503 when it cannot be stored now.
 #[derive(Debug, Clone)]
-struct Endpoint {
+pub struct DeploysEndpoint {
     context: ContextCell,
     clock: Clock,
     metrics: EnrichMetrics,
     accepted: mpsc::Sender<AcceptedDeploys>,
 }
 
-/// The route `POST /v1/deploys`, and what it accepted, to be stored by the caller.
-///
-/// The body is what [`parse_deploys`] takes. The answer is 202 with what was understood; 200 where
-/// all of it was known; 400 with every mistake, and then nothing of the body counts; 413; 503 when
-/// it cannot be stored now.
-pub fn deploys_router(
-    context: ContextCell,
-    clock: Clock,
-    metrics: EnrichMetrics,
-) -> (Router, mpsc::Receiver<AcceptedDeploys>) {
-    let (accepted, waiting) = mpsc::channel(WAITING_MAX);
-    let endpoint = Endpoint { context, clock, metrics, accepted };
-    (Router::new().route("/v1/deploys", post(take)).with_state(endpoint), waiting)
-}
-
-async fn take(State(endpoint): State<Endpoint>, body: Body) -> Response {
-    let Ok(bytes) = to_bytes(body, BODY_BYTES_MAX).await else {
-        let why = format!("it does not arrive whole, or is larger than {BODY_BYTES_MAX} bytes");
-        return endpoint.refused(StatusCode::PAYLOAD_TOO_LARGE, why, "send smaller parts");
+async fn take(State(endpoint): State<DeploysEndpoint>, body: Body) -> Response {
+    let bytes = match endpoint.whole(body).await {
+        Ok(bytes) => bytes,
+        Err(refusal) => return refusal,
     };
-    let now = EventTime(endpoint.clock.unix_ms());
     let Ok(text) = std::str::from_utf8(&bytes) else {
         let why = "the body is not UTF-8";
-        return endpoint.refused(StatusCode::BAD_REQUEST, why.to_owned(), "send JSON in UTF-8");
+        return endpoint.refused(StatusCode::BAD_REQUEST, why, "send JSON in UTF-8");
     };
-    let Understood { deploys, ignored } = match parse_deploys(text, now) {
-        Ok(understood) => understood,
-        Err(problems) => return endpoint.mistaken(StatusCode::BAD_REQUEST, &problems),
-    };
-    let added = endpoint.context.load().deploys().tell_repeats(deploys);
-    let answer = json!({
-        "accepted": added.fresh, "repeated": added.repeated, "ignored": ignored,
-    });
-    endpoint.metrics.deploys_repeated(added.repeated.len());
-    if added.fresh.is_empty() {
-        return (StatusCode::OK, Json(answer)).into_response();
-    }
-    match endpoint.store(added, now).await {
-        Ok(()) => (StatusCode::ACCEPTED, Json(answer)).into_response(),
-        Err(why) => {
-            let next = "send it again; nothing of it counts so far";
-            let mut response = endpoint.refused(StatusCode::SERVICE_UNAVAILABLE, why, next);
-            response.headers_mut().insert(header::RETRY_AFTER, 1.into());
-            response
-        }
+    match parse_deploys(text, endpoint.now()) {
+        Ok(understood) => endpoint.accept(understood).await,
+        Err(problems) => endpoint.mistaken(StatusCode::BAD_REQUEST, &problems),
     }
 }
 
-impl Endpoint {
+/// What `GET /v1/deploys` can be asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// This service alone.
+    service: Option<String>,
+    /// At this moment; absent: now.
+    at: Option<EventTime>,
+}
+
+async fn tell(
+    State(endpoint): State<DeploysEndpoint>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    let Query(asked) = match asked {
+        Ok(asked) => asked,
+        Err(mistake) => {
+            let next = "ask with `service=NAME` and `at=TIME` (RFC 3339), or without";
+            let problem = Problem::new("nothing is told", mistake.body_text(), next);
+            let answer = Json(json!({ "problems": [problem] }));
+            return (StatusCode::BAD_REQUEST, answer).into_response();
+        }
+    };
+    let context = endpoint.context.load();
+    let mut records = context.deploys().history(asked.at.unwrap_or_else(|| endpoint.now()));
+    if let Some(service) = asked.service {
+        records.retain(|record| record.deploy.service == service);
+    }
+    Json(json!({ "deploys": records })).into_response()
+}
+
+impl DeploysEndpoint {
+    /// An endpoint, and what it accepts, to be stored by the caller.
+    #[must_use]
+    pub fn new(
+        context: ContextCell,
+        clock: Clock,
+        metrics: EnrichMetrics,
+    ) -> (Self, mpsc::Receiver<AcceptedDeploys>) {
+        let (accepted, waiting) = mpsc::channel(WAITING_MAX);
+        (Self { context, clock, metrics, accepted }, waiting)
+    }
+
+    /// The routes `POST /v1/deploys`, whose body is what [`parse_deploys`] takes, and
+    /// `GET /v1/deploys`, which tells the history; for whoever may use the admin endpoint.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        Router::new().route("/v1/deploys", post(take).get(tell)).with_state(self.clone())
+    }
+
+    /// The routes `POST /v1/deploys/{github,gitlab,flux}`, for whoever has the secret. One whose
+    /// secret is not configured answers 404.
+    #[must_use]
+    pub fn webhooks(&self, config: &WebhooksConfig) -> Router {
+        webhooks::router(self.clone(), config)
+    }
+
+    /// The machine's time.
+    pub(super) fn now(&self) -> EventTime {
+        EventTime(self.clock.unix_ms())
+    }
+
+    /// The body, or the refusal of one that is too large.
+    pub(super) async fn whole(&self, body: Body) -> Result<Bytes, Response> {
+        to_bytes(body, BODY_BYTES_MAX).await.map_err(|_cut_or_long| {
+            let why = format!("it does not arrive whole, or is larger than {BODY_BYTES_MAX} bytes");
+            self.refused(StatusCode::PAYLOAD_TOO_LARGE, why, "send smaller parts")
+        })
+    }
+
+    /// Has what is new stored, and answers.
+    pub(super) async fn accept(&self, understood: Understood) -> Response {
+        let Understood { deploys, ignored } = understood;
+        let added = self.context.load().deploys().tell_repeats(deploys);
+        let answer = json!({
+            "accepted": added.fresh, "repeated": added.repeated, "ignored": ignored,
+        });
+        self.metrics.deploys_repeated(added.repeated.len());
+        if added.fresh.is_empty() {
+            return (StatusCode::OK, Json(answer)).into_response();
+        }
+        match self.store(added).await {
+            Ok(()) => (StatusCode::ACCEPTED, Json(answer)).into_response(),
+            Err(why) => {
+                let next = "send it again; nothing of it counts so far";
+                let mut response = self.refused(StatusCode::SERVICE_UNAVAILABLE, why, next);
+                response.headers_mut().insert(header::RETRY_AFTER, 1.into());
+                response
+            }
+        }
+    }
+
     /// Has the deploys stored, then lets them join.
-    async fn store(&self, added: Added, now: EventTime) -> Result<(), String> {
+    async fn store(&self, added: Added) -> Result<(), String> {
         let (answer, stored) = oneshot::channel();
         let request = AcceptedDeploys { deploys: added.fresh.clone(), answer };
         self.accepted.try_send(request).map_err(|error| match error {
@@ -130,15 +196,20 @@ impl Endpoint {
             info!(service, deploy_id, %deployed_at, action = ?deploy.action, "took a deploy");
         }
         self.metrics.deploys_accepted(added.fresh.len());
-        self.context.add_deploys(added.fresh, Some(now.minus(HISTORY_MS)));
+        self.context.add_deploys(added.fresh, Some(self.now().minus(HISTORY_MS)));
         Ok(())
     }
 
-    fn refused(&self, status: StatusCode, why: String, next: &str) -> Response {
+    pub(super) fn refused(
+        &self,
+        status: StatusCode,
+        why: impl Into<Box<str>>,
+        next: &str,
+    ) -> Response {
         self.mistaken(status, &[Problem::new("the deploys are not taken", why, next)])
     }
 
-    fn mistaken(&self, status: StatusCode, problems: &[Problem]) -> Response {
+    pub(super) fn mistaken(&self, status: StatusCode, problems: &[Problem]) -> Response {
         for problem in problems {
             warn!(%problem, "refused a deploy");
         }

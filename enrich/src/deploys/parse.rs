@@ -1,7 +1,7 @@
 //! Deploys from text.
 //!
 //! Owns: the three forms (canonical JSON, CDEvents, `name=value`), one or many, and what to say
-//! about mistakes. Never: what the deploys mean together.
+//! about mistakes. Never: what the deploys mean together; what `webhooks` translates.
 //!
 //! The short form is for a shell: `curl -d 'service=shop deploy_id=d2 version=1.4.2' …`, or one
 //! `-d` a field; the time is that of receipt.
@@ -212,7 +212,8 @@ fn hex(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-fn checked(item: Item) -> Result<Item, Problem> {
+/// The same, or what is wrong with the texts in it.
+pub(super) fn checked(item: Item) -> Result<Item, Problem> {
     let Item::Deploy(deploy) = &item else { return Ok(item) };
     let fields = [
         ("service", Some(&deploy.service)),

@@ -2,7 +2,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
 use schemas::{Deploy, DeployAction, EventTime};
 
-use super::{Current, Deploys, Served};
+use super::{Current, DeployRecord, DeployState, Deploys, Served};
 
 /// `id@time` with `env=`, `v=`, `action` behind it.
 fn deploy(text: &str) -> Deploy {
@@ -202,8 +202,73 @@ fn other_filed_deploys_leave_the_posted_ones() {
     assert_eq!(ids, ["d1", "f2"]);
 }
 
+/// The history at a moment, one line a deploy.
+#[track_caller]
+fn check_history(deploys: &Deploys, moment: i64, expected: &Expect) {
+    let mut lines = String::new();
+    for DeployRecord { deploy, state, until, by } in deploys.history(EventTime(moment)) {
+        let environment = deploy.environment.as_deref().unwrap_or("any");
+        lines.push_str(&format!("{environment} {}@{}: ", deploy.deploy_id, deploy.deployed_at.0));
+        lines.push_str(state.name());
+        until.into_iter().for_each(|until| lines.push_str(&format!(" at {}", until.0)));
+        by.into_iter().for_each(|by| lines.push_str(&format!(" by {by}")));
+        lines.push('\n');
+    }
+    expected.assert_eq(&lines);
+}
+
+#[test]
+fn the_history_says_what_became_of_each_deploy_by_a_moment() {
+    let deploys = history(&[
+        "d1@10 env=prod",
+        "d2@20 env=prod",
+        "d3@30 env=prod",
+        "d2@40 env=prod rolledback",
+        "s1@15 env=staging",
+        "s1@25 env=staging removed",
+        "s2@50 env=staging",
+    ]);
+    check_history(
+        &deploys,
+        45,
+        &expect![[r#"
+            prod d2@40: serving
+            prod d3@30: rolled back at 40 by d2
+            prod d2@20: superseded at 30 by d3
+            prod d1@10: superseded at 20 by d2
+            staging s2@50: to come
+            staging s1@15: removed at 25
+        "#]],
+    );
+    check_history(
+        &deploys,
+        24,
+        &expect![[r#"
+            prod d2@40: to come
+            prod d3@30: to come
+            prod d2@20: serving
+            prod d1@10: superseded at 20 by d2
+            staging s2@50: to come
+            staging s1@15: serving
+        "#]],
+    );
+}
+
+#[test]
+fn a_deploy_of_no_environment_takes_over_in_all_and_is_taken_over_only_where_another_is() {
+    check_history(
+        &history(&["p1@10 env=prod", "x@20", "p2@30 env=prod"]),
+        40,
+        &expect![[r#"
+            any x@20: serving
+            prod p2@30: serving
+            prod p1@10: superseded at 20 by x
+        "#]],
+    );
+}
+
 /// The definition, word by word, without any table.
-fn by_force(
+pub(crate) fn by_force(
     deploys: &[Deploy],
     served: &Served<'_>,
 ) -> Option<(String, EventTime, Option<String>)> {
@@ -334,6 +399,32 @@ proptest! {
             };
             let found = deploys.current(&served).map(|c| (c.deploy_id, c.deployed_at, c.previous_deploy_id));
             prop_assert_eq!(found, by_force(&history, &served), "{:?}", served);
+        }
+    }
+    #[test]
+    fn what_serves_in_the_history_is_what_the_join_gives(
+        history in histories(),
+        moment in -1..45_i64,
+    ) {
+        let named = history.into_iter().filter(|deploy| deploy.environment.is_some()).collect();
+        let deploys = Deploys::new(named);
+        for environment in ["prod", "staging"] {
+            let served = Served {
+                service: "shop",
+                environment: Some(environment),
+                version: None,
+                deploy_id: None,
+                event_time: EventTime(moment),
+            };
+            let serving = deploys.history(EventTime(moment)).into_iter().filter(|record| {
+                record.deploy.service == "shop"
+                    && record.deploy.environment.as_deref() == Some(environment)
+                    && record.state == DeployState::Serving
+            });
+            let serving: Vec<_> =
+                serving.map(|record| (record.deploy.deploy_id, record.deploy.deployed_at)).collect();
+            let joined = deploys.current(&served).map(|found| (found.deploy_id, found.deployed_at));
+            prop_assert_eq!(serving, joined.into_iter().collect::<Vec<_>>());
         }
     }
 }

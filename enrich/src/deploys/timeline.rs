@@ -154,12 +154,12 @@ struct Tracks<'d> {
 }
 
 /// Order of time; the rest only makes it the same whatever the order of arrival.
-fn order(deploy: &Deploy) -> (EventTime, &str, bool) {
+pub(super) fn order(deploy: &Deploy) -> (EventTime, &str, bool) {
     (deploy.deployed_at, &deploy.deploy_id, deploy.action == DeployAction::Rolledback)
 }
 
 /// When a deploy was removed, by its own id or with everything else.
-fn end_of(deploy: &Deploy, gone: &[&Deploy], live: &[&Deploy]) -> EventTime {
+pub(super) fn end_of(deploy: &Deploy, gone: &[&Deploy], live: &[&Deploy]) -> EventTime {
     let ends = gone.iter().filter(|removal| {
         let named =
             live.iter().any(|known| meets(removal, known) && known.deploy_id == removal.deploy_id);

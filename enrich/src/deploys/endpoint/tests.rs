@@ -7,7 +7,7 @@ use schemas::EventTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::deploys_router;
+use super::DeploysEndpoint;
 use crate::context::ContextCell;
 use crate::deploys::Served;
 use crate::metrics::EnrichMetrics;
@@ -26,7 +26,8 @@ enum Store {
 async fn post(context: &ContextCell, store: Store, bodies: &[&str]) -> (String, usize) {
     let metrics = EnrichMetrics::new(&Metrics::new());
     let clock = Clock::manual(NOW_MS).clock();
-    let (router, mut accepted) = deploys_router(context.clone(), clock, metrics);
+    let (endpoint, mut accepted) = DeploysEndpoint::new(context.clone(), clock, metrics);
+    let router = endpoint.router();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();

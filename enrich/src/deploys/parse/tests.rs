@@ -132,3 +132,22 @@ fn mistakes_say_where_why_and_what_next() {
         ],
     );
 }
+
+#[test]
+fn the_template_for_argo_cd_in_the_documentation_makes_a_deploy() {
+    let page = include_str!("../../../../docs/deploys.md");
+    let body = page.split_once("      body: |\n").unwrap().1.split_once("```").unwrap().0;
+    let filled = [
+        (".app.metadata.name", "shop"),
+        (".app.metadata.namespace", "argocd"),
+        (".app.spec.destination.namespace", "production"),
+        (".app.spec.source.repoURL", "https://git.example.com/acme/shop.git"),
+        (".app.status.operationState.syncResult.revision", "bbb222"),
+        (".app.status.operationState.finishedAt", "2026-11-20T08:00:00Z"),
+    ]
+    .into_iter()
+    .fold(body.to_owned(), |body, (name, value)| body.replace(&format!("{{{{{name}}}}}"), value));
+    let understood = parse_deploys(&filled, EventTime(0)).unwrap();
+    expect![[r#"{"service":"shop","environment":"production","deploy_id":"shop@bbb222/2026-11-20T08:00:00Z","deployed_at":"2026-11-20T08:00:00.000Z","commit":"bbb222","repository":"https://git.example.com/acme/shop.git","action":"deployed"}"#]]
+        .assert_eq(&serde_json::to_string(&understood.deploys[0]).unwrap());
+}
