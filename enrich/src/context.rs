@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::blocks::Blocks;
 use crate::deploys::{Added, Deploys};
 use crate::facts::Facts;
-use crate::identities::Identities;
+use crate::identities::{ApiKey, Identities, Identity};
 use crate::network::Network;
 use crate::routes::Routes;
 
@@ -24,14 +24,34 @@ pub struct Context {
     network: Arc<Network>,
     blocks: Arc<Blocks>,
     tables: Arc<Vec<TableState>>,
+    /// What the identities were made of.
+    callers: Callers,
+    /// How the identities from elsewhere stand.
+    pulled: Option<TableState>,
     /// A table with one row, the service, where all tables speak of one alone.
     sole_service: Option<Arc<Facts>>,
+}
+
+/// Lines about callers, by where they came from.
+#[derive(Debug, Clone, Default)]
+struct Callers {
+    people: Arc<Vec<Identity>>,
+    keys: Arc<Vec<ApiKey>>,
+    pulled: Arc<Vec<Identity>>,
+}
+
+impl Callers {
+    /// What is written in files counts above what a directory says.
+    fn identities(&self) -> Identities {
+        let people: Vec<Identity> = self.pulled.iter().chain(&*self.people).cloned().collect();
+        Identities::new(&people, &self.keys)
+    }
 }
 
 /// How a table of the context folder stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableState {
-    /// `deploys`, `identities`, `api_keys`, `routes`, `lists`, `networks`.
+    /// `deploys`, `identities`, `api_keys`, `routes`, `lists`, `networks`, `scim`.
     pub table: &'static str,
     /// Its rows.
     pub rows: usize,
@@ -105,6 +125,21 @@ impl Context {
         self
     }
 
+    /// The same with other lines of the context folder about callers; those from a directory stay.
+    pub(crate) fn with_filed_callers(mut self, people: Vec<Identity>, keys: Vec<ApiKey>) -> Self {
+        self.callers.people = Arc::new(people);
+        self.callers.keys = Arc::new(keys);
+        self.identities = Arc::new(self.callers.identities());
+        self
+    }
+
+    /// The same with other lines from a directory; those of the context folder stay.
+    fn with_pulled_identities(mut self, pulled: Vec<Identity>) -> Self {
+        self.callers.pulled = Arc::new(pulled);
+        self.identities = Arc::new(self.callers.identities());
+        self
+    }
+
     /// The same with other routes.
     #[must_use]
     pub fn with_routes(mut self, routes: Routes) -> Self {
@@ -146,7 +181,7 @@ impl Context {
             problems: state.problems,
             age_s: state.read_at_ms.map(|read_at_ms| seconds(now_ms.saturating_sub(read_at_ms))),
         };
-        self.tables.iter().map(report).collect()
+        self.tables.iter().chain(&self.pulled).map(report).collect()
     }
 
     /// Where deploys and documents speak of a single service, an event that names none is its.
@@ -210,6 +245,16 @@ impl ContextCell {
             let (deploys, added) = context.deploys.with_posted(deploys, forget_before);
             (context.clone().with_deploys(deploys), added)
         })
+    }
+
+    /// Replaces the identities from a directory.
+    pub(crate) fn set_pulled_identities(&self, pulled: Vec<Identity>) {
+        self.update(|context| (context.clone().with_pulled_identities(pulled), ()));
+    }
+
+    /// Says how the identities from a directory stand.
+    pub(crate) fn set_pulled_table(&self, state: TableState) {
+        self.update(|context| (Context { pulled: Some(state), ..context.clone() }, ()));
     }
 
     /// Replaces our own blocks.

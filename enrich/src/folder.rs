@@ -17,7 +17,6 @@ use std::time::SystemTime;
 
 use crate::context::{Context, TableState};
 use crate::deploys::Deploys;
-use crate::identities::Identities;
 use crate::network::Network;
 use crate::problem::Problem;
 use crate::routes::Routes;
@@ -123,7 +122,7 @@ impl Folder {
                 self.of(Kind::Identities).flat_map(Content::identities).cloned().collect();
             let keys: Vec<_> =
                 self.of(Kind::ApiKeys).flat_map(Content::api_keys).cloned().collect();
-            context = context.with_identities(Identities::new(&people, &keys));
+            context = context.with_filed_callers(people, keys);
         }
         if changed.contains(&Kind::Document) {
             let (routes, twice) =

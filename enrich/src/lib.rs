@@ -22,6 +22,7 @@ mod network;
 mod problem;
 mod recent;
 mod routes;
+mod scim;
 mod track;
 
 pub use blocks::{Block, Blocks};
@@ -39,3 +40,4 @@ pub use metrics::EnrichMetrics;
 pub use network::{AddressList, Database, Network, Place};
 pub use problem::Problem;
 pub use routes::{DeclaredRoute, Document, Operation, Routes, parse_document};
+pub use scim::{ScimConfig, ScimError, ScimPrincipal, ScimPull};

@@ -146,3 +146,128 @@ fn a_misspelt_key_of_the_configuration_is_shown_with_line_and_nearest_name() {
     let said = stderr(&output);
     assert!(said.contains("paht") && said.contains("path") && said.contains(":3"), "{said}");
 }
+
+/// A context folder with a document of one route in use, one deprecated, one dead.
+fn context() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("deploys.jsonl"),
+        r#"{"service":"shop","environment":"prod","deploy_id":"d1","deployed_at":"2026-11-20T07:00:00Z","version":"1.0"}
+{"service":"shop","environment":"prod","deploy_id":"d2","deployed_at":"2026-11-20T08:00:00Z","version":"1.1"}
+{"service":"shop","environment":"prod","deploy_id":"d1","deployed_at":"2026-11-20T09:00:00Z","action":"rolledback"}
+"#,
+    )
+    .unwrap();
+    std::fs::create_dir(folder.path().join("openapi")).unwrap();
+    std::fs::write(
+        folder.path().join("openapi/shop.yml"),
+        "openapi: 3.0.3
+info: {title: shop, version: '1'}
+paths:
+  /orders/{id}: {get: {responses: {}}, delete: {responses: {}}}
+  /v1/orders: {get: {deprecated: true, responses: {}}}
+",
+    )
+    .unwrap();
+    folder
+}
+
+#[test]
+fn deploys_list_says_what_served_at_a_time_and_what_became_of_the_rest() {
+    let folder = context();
+    let folder = folder.path().to_str().unwrap();
+    let list = |at: &str| {
+        let output =
+            tidegate(&["deploys", "list", "--context", folder, "--at", at, "-o", "json"], "");
+        assert!(output.status.success(), "{}", stderr(&output));
+        let told: Vec<String> = stdout(&output)
+            .iter()
+            .map(|line| format!("{} {}", line["deploy"]["deploy_id"], line["state"]))
+            .collect();
+        told.join(", ").replace('"', "")
+    };
+    assert_eq!(list("2026-11-20T08:30:00Z"), "d1 to_come, d2 serving, d1 superseded");
+    assert_eq!(list("2026-11-20T09:30:00Z"), "d1 serving, d2 rolled_back, d1 superseded");
+    let output = tidegate(&["deploys", "list", "--context", folder], "");
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("rolled back 2026-11-20T09:00:00.000Z by d1"), "{table}");
+    let output = tidegate(&["deploys", "list", "--context", folder, "--service", "cart"], "");
+    assert!(stderr(&output).contains("deploys are known of shop"), "{}", stderr(&output));
+    let empty = tempfile::tempdir().unwrap();
+    let output = tidegate(&["deploys", "list", "--context", empty.path().to_str().unwrap()], "");
+    assert!(output.status.success());
+    assert!(stderr(&output).contains("deploys.jsonl, such as\n{"), "{}", stderr(&output));
+    let output = tidegate(&["deploys", "list", "--context", folder, "--at", "yesterday"], "");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+#[test]
+fn routes_list_tells_shadow_zombie_and_orphan_from_declared() {
+    let folder = context();
+    let folder = folder.path().to_str().unwrap();
+    let mut lines = String::new();
+    for (second, (request, status)) in [
+        ("GET /orders/17", 200),
+        ("GET /orders/18", 404),
+        ("GET /v1/orders", 200),
+        ("GET /debug/vars", 200),
+        ("GET /wp-login.php", 404),
+    ]
+    .iter()
+    .enumerate()
+    {
+        lines.push_str(&format!(
+            "203.0.113.9 - - [20/Nov/2026:08:00:{second:02} +0000] \"{request} HTTP/1.1\" {status} 120 \"-\" \"curl/8\"\n"
+        ));
+    }
+    let output = tidegate(&["routes", "list", "--context", folder, "-o", "json", "-"], &lines);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told: Vec<String> = stdout(&output)
+        .iter()
+        .map(|line| {
+            format!("{} {} {} {}", line["state"], line["method"], line["route"], line["calls"])
+        })
+        .collect();
+    assert_eq!(
+        told.join("\n").replace('"', ""),
+        "shadow GET /debug/vars 1\nzombie GET /v1/orders 1\n\
+         orphan DELETE /orders/{id} 0\ndeclared GET /orders/{id} 2"
+    );
+    let said = stderr(&output);
+    assert!(said.contains("4 routes: 1 shadow, 1 zombie, 1 orphan, 1 declared"), "{said}");
+    let args = ["routes", "list", "--context", folder, "--states", "ghost", "-"];
+    let output = tidegate(&args, &lines);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("the states are shadow"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_configuration_in_the_pages_on_context_is_good_as_it_stands() {
+    let pages = [include_str!("../../docs/deploys.md"), include_str!("../../docs/identities.md")];
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = "[[input]]\ntype = \"file\"\npath = \"access.log\"\n\n".to_owned();
+    for page in pages {
+        text.push_str(page.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0);
+    }
+    std::fs::create_dir(folder.path().join("secrets")).unwrap();
+    for name in ["github", "gitlab", "flux", "scim"] {
+        std::fs::write(folder.path().join("secrets").join(name), "0123456789abcdef\n").unwrap();
+    }
+    let path = folder.path().join("tidegate.toml");
+    let check = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        tidegate(&["config", "check", "--config", path.to_str().unwrap()], "")
+    };
+    let output = check(&text);
+    assert!(output.status.success(), "{}", stderr(&output));
+    std::fs::write(folder.path().join("secrets/flux"), "short").unwrap();
+    let output = check(&text);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("flux_secret") && said.contains("openssl rand"), "{said}");
+    let token = "[admin]\ntoken = \"0123456789abcdef\"\n\
+                 [context.webhooks]\ngithub_secret = \"0123456789abcdef\"\n";
+    let output = check(&format!("{}{token}", text.split_once("[context").unwrap().0));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("listen = "), "{}", stderr(&output));
+}

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use enrich::WebhooksConfig;
+use enrich::{ScimConfig, WebhooksConfig};
 use ingest::input::{InputConfig, InputType};
 use respond::{RespondConfig, TargetConfig};
 use runtime::config::{ByteSize, InForce, Layers, Loaded, Problems, Secret, Span};
@@ -53,6 +53,9 @@ pub(crate) struct ContextConfig {
     /// Deploys as other systems tell of them.
     #[serde(default)]
     pub(crate) webhooks: WebhooksConfig,
+    /// Identities from a directory.
+    #[serde(default)]
+    pub(crate) scim: Option<ScimConfig>,
 }
 
 /// `[rules]`
@@ -123,6 +126,9 @@ fn checked(loaded: Loaded<Config>) -> Result<Loaded<Config>, Problems> {
     let Config { context, admin, .. } = &loaded.settings;
     if let Some((key, why)) = context.webhooks.check() {
         return refuse(&loaded.in_force, &format!("context.webhooks.{key}"), why);
+    }
+    if let Some((key, why)) = context.scim.as_ref().and_then(ScimConfig::check) {
+        return refuse(&loaded.in_force, &format!("context.scim.{key}"), &why);
     }
     if context.webhooks.any() && context.webhooks.listen.is_none() && admin.token.is_some() {
         let why = "the admin endpoint asks for `admin.token`, which GitHub, GitLab and Flux cannot \

@@ -13,7 +13,7 @@ mod topics;
 
 use std::path::{Path, PathBuf};
 
-use enrich::{ContextCell, DeploysEndpoint, EnrichMetrics, JoinOptions, Joiner, Watch};
+use enrich::{ContextCell, DeploysEndpoint, EnrichMetrics, JoinOptions, Joiner, ScimPull, Watch};
 use ingest::input::{
     FileInput, HttpInput, InputConfig, InputType, RawLog, StdinInput, SyslogInput, keep_time,
     lines_router,
@@ -127,7 +127,7 @@ impl Process {
         info!(rules = ruleset.len(), inputs = self.config.input.len(), "starting");
         let responder = self.responder(&folder, key, shared)?;
         let stored = deploys.all().await.map_err(|error| Fault::of(&error))?;
-        let (context, enrich_metrics) = self.context(stored, shared);
+        let (context, enrich_metrics) = self.context(stored, shared)?;
         let joiner = Joiner::new(
             context.clone(),
             JoinOptions { object_key: key, learn_routes: true },
@@ -203,7 +203,7 @@ impl Process {
         let mut routes = axum::Router::new();
         let mut enriching = None;
         if stages.contains(&Stage::Enrich) {
-            let (context, metrics) = self.context(Vec::new(), shared);
+            let (context, metrics) = self.context(Vec::new(), shared)?;
             let (endpoint, accepted) =
                 DeploysEndpoint::new(context.clone(), shared.clock.clone(), metrics.clone());
             routes = routes.merge(self.deploys(&endpoint, shared).await?);
@@ -227,7 +227,11 @@ impl Process {
         }
     }
 
-    fn context(&self, deploys: Vec<Deploy>, shared: &Shared) -> (ContextCell, EnrichMetrics) {
+    fn context(
+        &self,
+        deploys: Vec<Deploy>,
+        shared: &Shared,
+    ) -> Result<(ContextCell, EnrichMetrics), Fault> {
         let metrics = EnrichMetrics::new(&shared.metrics);
         let context = ContextCell::default();
         context.add_deploys(deploys, None);
@@ -239,7 +243,15 @@ impl Process {
             let stop = shared.tasks.shutdown().token();
             shared.tasks.spawn("context", watch.run(stop));
         }
-        (context, metrics)
+        if let Some(scim) = &self.config.context.scim {
+            let clock = shared.clock.clone();
+            let pull = ScimPull::new(scim.clone(), context.clone(), clock, metrics.clone());
+            let pull = pull.map_err(|error| Fault::of(&error))?;
+            let ready = shared.ready.condition("scim", "the directory is being read");
+            let stop = shared.tasks.shutdown().token();
+            shared.tasks.spawn("scim", pull.run(ready, stop));
+        }
+        Ok((context, metrics))
     }
 
     /// The routes for deploys of the admin endpoint; where the webhooks have an address of their

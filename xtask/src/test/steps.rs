@@ -76,11 +76,19 @@ fn test(session: &mut Session) -> Result<Ending, Trouble> {
         }
         Err(why) => eprintln!("without some gateways: {why}"),
     }
+    let scim = packages::python(&["scim2-server"]);
+    if let Ok(python) = &scim {
+        test.env("TIDEGATE_SCIM_SERVER", python.with_file_name("scim2-server"));
+    }
     // Tests that need what is not there say so on standard error, and fail in CI.
     match judge(&mut test, "see above")? {
         Ending::Passed if !absent.is_empty() => {
             Ok(Ending::Skipped(format!("tests with a broker; {}", packages::plea(&absent))))
         }
+        Ending::Passed => Ok(scim.map_or_else(
+            |e| Ending::Skipped(format!("the test with a SCIM server: {e}")),
+            |_python| Ending::Passed,
+        )),
         other => Ok(other),
     }
 }
