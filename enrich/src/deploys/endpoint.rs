@@ -129,16 +129,14 @@ impl DeploysEndpoint {
 
     /// The routes `POST /v1/deploys`, whose body is what [`parse_deploys`] takes, and
     /// `GET /v1/deploys`, which tells the history; for whoever may use the admin endpoint.
-    #[must_use]
     pub fn router(&self) -> Router {
         Router::new().route("/v1/deploys", post(take).get(tell)).with_state(self.clone())
     }
 
     /// The routes `POST /v1/deploys/{github,gitlab,flux}`, for whoever has the secret. One whose
     /// secret is not configured answers 404.
-    #[must_use]
     pub fn webhooks(&self, config: &WebhooksConfig) -> Router {
-        webhooks::router(self.clone(), config)
+        webhooks::router(self, config)
     }
 
     /// The machine's time.

@@ -132,7 +132,7 @@ struct Told<'t> {
 }
 
 /// The routes of all senders.
-pub(super) fn router(endpoint: DeploysEndpoint, config: &WebhooksConfig) -> Router {
+pub(super) fn router(endpoint: &DeploysEndpoint, config: &WebhooksConfig) -> Router {
     let services = Arc::new(config.services.clone());
     let mut router = Router::new();
     for sender in Sender::ALL {
