@@ -27,6 +27,7 @@ use engine::map::MapError;
 use engine::reduce::{ReduceError, RestoreError};
 use engine::ruleset::Ruleset;
 use runtime::error::{Class, Classified};
+use schemas::CodecError;
 use transport::{GateError, Log, LogError};
 
 pub use map::{MapStage, MapperMetrics};
@@ -93,6 +94,9 @@ pub enum ExchangeError {
         /// What is wrong.
         source: AcceptError,
     },
+    /// A verdict cannot be written.
+    #[error("write a verdict")]
+    Codec(#[from] CodecError),
     /// A checkpoint cannot be made.
     #[error("write a checkpoint")]
     Snapshot(#[source] ArrowError),
@@ -121,6 +125,7 @@ impl Classified for ExchangeError {
             | Self::Reduce(_)
             | Self::Entry { .. }
             | Self::Accept { .. }
+            | Self::Codec(_)
             | Self::Snapshot(_)
             | Self::Restore(_) => Class::Bug,
         }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use schemas::{
-    CodecError, DeadLetter, EventReader, Framing, LazyEncoder, Origin, Reason, RecordKind,
+    CodecError, DeadLetter, DeadLetterCodec, EventReader, Framing, LazyEncoder, Origin, Reason,
+    RecordKind,
 };
 use transport::hop::{Produced, Transform};
 use transport::{NewRecord, Record};
@@ -21,19 +22,22 @@ pub struct EventsToEnriched {
     joiner: Arc<Joiner>,
     reader: EventReader,
     encoder: LazyEncoder,
+    letters: Arc<DeadLetterCodec>,
 }
 
 impl EventsToEnriched {
-    /// Enriches records of `topic`, and writes them in this framing.
+    /// Enriches records of `topic`, and writes them in this framing and dead letters by this codec.
     #[must_use]
     pub fn new(
         topic: &Arc<str>,
         joiner: &Arc<Joiner>,
         reader: EventReader,
         framing: Framing,
+        letters: &Arc<DeadLetterCodec>,
     ) -> Self {
         let encoder = LazyEncoder::new(RecordKind::Enriched, framing);
-        Self { topic: Arc::clone(topic), joiner: Arc::clone(joiner), reader, encoder }
+        let (topic, letters) = (Arc::clone(topic), Arc::clone(letters));
+        Self { topic, joiner: Arc::clone(joiner), reader, encoder, letters }
     }
 
     /// The enriched records of those that could be read, in order, and what stood in the way of
@@ -51,6 +55,29 @@ impl EventsToEnriched {
         }
         Ok((enriched, read.failures))
     }
+
+    /// A record that is no event. Nothing in it is known to be free of secrets, so its bytes stay.
+    fn dead(&self, record: &Record, reason: Reason, detail: String) -> Produced {
+        let origin = Origin {
+            topic: self.topic.to_string(),
+            partition: record.partition.0,
+            offset: record.offset.0,
+            index: 0,
+        };
+        let letter = DeadLetter {
+            reason,
+            detail,
+            origin: Some(origin),
+            sensor: None,
+            client_ip: None,
+            event_time: None,
+            line: String::new(),
+        };
+        let (key, value) = self.letters.record(&letter);
+        let record = NewRecord { key: key.map(Bytes::from), ..NewRecord::new(value) };
+        let produced = Produced::dead(reason.name(), vec![record]);
+        Produced { dropped: Some(Bytes::from(letter.record().1)), ..produced }
+    }
 }
 
 impl Transform for EventsToEnriched {
@@ -58,14 +85,15 @@ impl Transform for EventsToEnriched {
         let (enriched, failures) = match self.enrich(batch) {
             Ok(done) => done,
             Err(why) => {
-                let letter = |record| dead(&self.topic, record, format!("not enriched: {why}"));
+                let detail = format!("not enriched: {why}");
+                let letter = |record| self.dead(record, Reason::BadValue, detail.clone());
                 return batch.iter().map(letter).collect();
             }
         };
         let mut enriched = enriched.into_iter();
         let both = batch.iter().zip(failures);
         both.map(|(record, failure)| match failure {
-            Some(failure) => dead(&self.topic, record, failure.to_string()),
+            Some(failure) => self.dead(record, reason(&failure), failure.to_string()),
             None => enriched.next().map_or_else(Produced::default, |value| {
                 let timestamp_ms = record.timestamp_ms;
                 Produced::one(NewRecord { timestamp_ms, ..NewRecord::new(value) })
@@ -75,25 +103,9 @@ impl Transform for EventsToEnriched {
     }
 }
 
-/// A record that is no event. Nothing in it is known to be free of secrets, so its bytes stay.
-fn dead(topic: &Arc<str>, record: &Record, detail: String) -> Produced {
-    let origin = Origin {
-        topic: topic.to_string(),
-        partition: record.partition.0,
-        offset: record.offset.0,
-        index: 0,
-    };
-    let letter = DeadLetter {
-        reason: Reason::BadValue,
-        detail,
-        origin: Some(origin),
-        sensor: None,
-        client_ip: None,
-        event_time: None,
-        line: String::new(),
-    };
-    let (key, value) = letter.record();
-    let record = NewRecord { key: key.map(Bytes::from), ..NewRecord::new(value.clone()) };
-    let produced = Produced::dead(letter.reason.name(), vec![record]);
-    Produced { dropped: Some(Bytes::from(value)), ..produced }
+fn reason(failure: &CodecError) -> Reason {
+    match failure {
+        CodecError::UnknownSchema { .. } => Reason::UnknownSchema,
+        _ => Reason::BadValue,
+    }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use runtime::clock::Clock;
 use schemas::{
-    BATCH_ROWS_MAX, BatchBuilder, CodecError, DeadLetter, EventTime, Framing, LazyEncoder,
-    RecordKind,
+    BATCH_ROWS_MAX, BatchBuilder, CodecError, DeadLetter, DeadLetterCodec, EventTime, Framing,
+    LazyEncoder, RecordKind,
 };
 use transport::hop::{Produced, Transform};
 use transport::{NewRecord, Record};
@@ -23,6 +23,7 @@ pub struct LinesToEvents {
     parser: Parser,
     builder: BatchBuilder,
     encoder: LazyEncoder,
+    letters: Arc<DeadLetterCodec>,
     clock: Clock,
 }
 
@@ -35,12 +36,19 @@ enum Gave {
 }
 
 impl LinesToEvents {
-    /// Reads records of `topic` with this parser, and writes events in this framing.
+    /// Reads records of `topic` with this parser, and writes events in this framing and dead
+    /// letters by this codec.
     #[must_use]
-    pub fn new(topic: &Arc<str>, parser: Parser, framing: Framing, clock: Clock) -> Self {
+    pub fn new(
+        topic: &Arc<str>,
+        parser: Parser,
+        framing: Framing,
+        letters: &Arc<DeadLetterCodec>,
+        clock: Clock,
+    ) -> Self {
         let encoder = LazyEncoder::new(RecordKind::Access, framing);
-        let builder = BatchBuilder::default();
-        Self { topic: Arc::clone(topic), parser, builder, encoder, clock }
+        let (builder, letters) = (BatchBuilder::default(), Arc::clone(letters));
+        Self { topic: Arc::clone(topic), parser, builder, encoder, letters, clock }
     }
 
     fn encode(&mut self, to: &mut Vec<Bytes>) -> Result<(), String> {
@@ -75,9 +83,10 @@ impl Transform for LinesToEvents {
         }
         failure = failure.or(self.encode(&mut encoded).err());
         let mut encoded = encoded.into_iter();
-        gave.into_iter()
-            .map(|(gave, taken)| produced(gave, taken, &mut encoded, failure.as_deref()))
-            .collect()
+        let made = gave.into_iter().map(|(gave, taken)| {
+            produced(gave, taken, &mut encoded, failure.as_deref(), &self.letters)
+        });
+        made.collect()
     }
 }
 
@@ -86,6 +95,7 @@ fn produced(
     taken: i64,
     encoded: &mut impl Iterator<Item = Bytes>,
     failure: Option<&str>,
+    codec: &DeadLetterCodec,
 ) -> Produced {
     let (events, letters) = match gave {
         Gave::Events(events) => (events, Vec::new()),
@@ -94,7 +104,7 @@ fn produced(
         Gave::Directive => return Produced::nothing("directive"),
     };
     let dead = letters.iter().map(|letter| {
-        let (key, value) = letter.record();
+        let (key, value) = codec.record(letter);
         NewRecord { key: key.map(Bytes::from), ..NewRecord::new(value) }
     });
     let dead: Vec<NewRecord> = dead.collect();
@@ -107,6 +117,7 @@ fn produced(
     match letters.first() {
         // What stands beside events has no void to go along with.
         Some(letter) if records.is_empty() => {
+            // Who judges what was dropped reads JSON, whatever the form of the topic.
             let dropped = Some(Bytes::from(letter.record().1));
             Produced { dropped, ..Produced::dead(letter.reason.name(), dead) }
         }

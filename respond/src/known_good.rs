@@ -1,14 +1,16 @@
 //! Callers that have shown to be good: successful authenticated requests of the last 24 hours.
 //!
-//! Owns: counts by subject in hours of event time, and who was seen behind an address.
+//! Owns: counts by subject in hours of event time, who was seen behind an address, and who is under
+//! suspicion: what a subject does from the first event of an episode on, until the episode is over,
+//! makes nobody known.
 //! Never: on disk; after a restart it is taught again by the events that follow. Until then the
 //! budget and the time limit of blocks are what holds.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use schemas::{Event, EventTime, Subject};
+use schemas::{Event, EventTime, Mode, Subject, Verdict, VerdictKind};
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
@@ -22,6 +24,9 @@ const SUBJECTS_PER_HOUR_MAX: usize = 50_000;
 /// 20,000 × 16 are 13 MB. More callers than 16 behind one address change no decision.
 const ADDRESSES_MAX: usize = 20_000;
 const CALLERS_PER_ADDRESS_MAX: usize = 16;
+
+/// Subjects of open episodes. An entry takes about 150 bytes with its episode: 15 MB.
+const SUSPECTS_MAX: usize = 100_000;
 
 /// Who is known to be good. Cheap to clone; clones are one.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +53,9 @@ struct Table {
     hours: VecDeque<(i64, HashMap<u64, u32>)>,
     /// Hash of the address → callers behind it, with the time each was last seen.
     behind: BTreeMap<u64, Vec<(u64, EventTime)>>,
-    /// Successes that found no room.
+    /// Hash of a subject → the open episodes that it is the subject of.
+    suspects: BTreeMap<u64, BTreeSet<String>>,
+    /// Successes and suspects that found no room.
     overflowed: u64,
 }
 
@@ -74,6 +81,24 @@ impl KnownGood {
         true
     }
 
+    /// Learns who is under suspicion, and who no longer is. What the subjects of an episode did
+    /// since the hour of its first event counts no more: it was their attack, or may have been. A
+    /// rule in shadow has no say.
+    pub fn heard(&self, verdict: &Verdict) {
+        let mut table = self.table();
+        let is_over = matches!(verdict.kind, VerdictKind::Closed | VerdictKind::Merged);
+        for (kind, value) in &verdict.subject {
+            let Some(value) = value.as_str() else { continue };
+            let subject = Subject { kind: kind.clone(), value: value.to_owned() };
+            let subject = table.subject_hash(&subject);
+            if is_over {
+                table.clear(subject, &verdict.id);
+            } else if verdict.mode != Mode::Shadow {
+                table.suspect(subject, verdict);
+            }
+        }
+    }
+
     /// Learns a successful authenticated request.
     pub fn saw(&self, success: &Success<'_>) {
         let mut table = self.table();
@@ -81,11 +106,12 @@ impl KnownGood {
         if !table.open_hour(hour) {
             return;
         }
-        let subjects =
-            [("ip", success.ip), ("principal", success.principal), ("token", success.token)];
-        for (kind, value) in subjects {
-            if let Some(value) = value {
-                let subject = table.hash(kind, value);
+        let all = [("ip", success.ip), ("principal", success.principal), ("token", success.token)];
+        let known = all.iter().filter_map(|(kind, value)| Some((kind, (*value)?)));
+        let subjects: Vec<u64> = known.map(|(kind, value)| table.hash(kind, value)).collect();
+        // A stolen account is no better for what the thief does with it.
+        if !subjects.iter().any(|subject| table.suspects.contains_key(subject)) {
+            for subject in subjects {
                 table.count(hour, subject);
             }
         }
@@ -121,7 +147,7 @@ impl KnownGood {
         callers.iter().filter(|(caller, seen)| *seen >= since && good(caller)).count()
     }
 
-    /// Successes that found no room in the table, since the start.
+    /// Successes and suspects that found no room in the table, since the start.
     #[must_use]
     pub fn overflowed(&self) -> u64 {
         self.table().overflowed
@@ -176,6 +202,28 @@ impl Table {
         }
     }
 
+    fn suspect(&mut self, subject: u64, verdict: &Verdict) {
+        if !self.suspects.contains_key(&subject) && self.suspects.len() >= SUSPECTS_MAX {
+            self.overflowed += 1;
+            return;
+        }
+        let is_new = self.suspects.entry(subject).or_default().insert(verdict.id.clone());
+        if is_new {
+            let since = verdict.first_event.millis().div_euclid(HOUR_MS);
+            for (_, counts) in self.hours.iter_mut().filter(|(hour, _)| *hour >= since) {
+                counts.remove(&subject);
+            }
+        }
+    }
+
+    fn clear(&mut self, subject: u64, episode: &str) {
+        let Some(episodes) = self.suspects.get_mut(&subject) else { return };
+        episodes.remove(episode);
+        if episodes.is_empty() {
+            self.suspects.remove(&subject);
+        }
+    }
+
     fn successes(&self, subject: u64) -> u64 {
         self.hours
             .iter()
@@ -209,9 +257,10 @@ impl Table {
 mod tests {
     use std::borrow::Cow;
 
-    use schemas::{Event, EventTime, Subject};
+    use schemas::{Event, EventTime, Mode, Subject, VerdictKind};
 
     use super::{HOUR_MS, KnownGood, Success};
+    use crate::fixture;
 
     const START: i64 = 1_800_000_000_000;
 
@@ -242,6 +291,46 @@ mod tests {
         assert_eq!(known.successes(&subject("principal", "ann")), 2);
         saw(&known, 0, "ann", 1);
         assert_eq!(known.successes(&subject("principal", "ann")), 2, "too old to count");
+    }
+
+    #[test]
+    fn an_attacker_is_not_known_for_what_the_attack_achieved() {
+        let known = KnownGood::new();
+        let (nat, ann) = (subject("ip", "203.0.113.9"), subject("principal", "ann"));
+        saw(&known, 0, "ann", 3);
+        saw(&known, 2, "ann", 40);
+        let mut verdict = fixture::verdict("e", 1);
+        verdict.first_event = EventTime(START + 2 * HOUR_MS);
+        known.heard(&verdict);
+        assert_eq!(known.successes(&nat), 3, "what it did before the episode counts");
+        saw(&known, 2, "ann", 40);
+        assert_eq!(known.successes(&nat), 3);
+        assert_eq!(known.successes(&ann), 43, "the thief adds nothing to the account");
+        assert_eq!(known.callers_behind(&nat, 3), 1, "and it is still seen behind the address");
+        verdict.kind = VerdictKind::Closed;
+        known.heard(&verdict);
+        saw(&known, 2, "ann", 1);
+        assert_eq!((known.successes(&nat), known.successes(&ann)), (4, 44));
+    }
+
+    #[test]
+    fn a_rule_in_shadow_casts_no_suspicion_and_one_of_two_episodes_holds_it() {
+        let known = KnownGood::new();
+        let nat = subject("ip", "203.0.113.9");
+        let mut verdict = fixture::verdict("e", 1);
+        verdict.first_event = EventTime(START);
+        verdict.mode = Mode::Shadow;
+        known.heard(&verdict);
+        saw(&known, 0, "ann", 2);
+        assert_eq!(known.successes(&nat), 2);
+        verdict.mode = Mode::Live;
+        known.heard(&verdict);
+        verdict.id = "f".into();
+        known.heard(&verdict);
+        verdict.kind = VerdictKind::Merged;
+        known.heard(&verdict);
+        saw(&known, 0, "ann", 2);
+        assert_eq!(known.successes(&nat), 0);
     }
 
     #[test]

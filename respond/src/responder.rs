@@ -22,6 +22,7 @@ use runtime::metrics::Metrics;
 use runtime::tasks::Tasks;
 use schemas::{EventTime, Order, Subject, Verdict};
 use tokio::sync::{Mutex as AsyncMutex, watch};
+use tracing::warn;
 
 use crate::config::{Settings, SettingsError};
 use crate::decide::{Ability, CallerFacts, Scene, decide};
@@ -124,6 +125,9 @@ impl Responder {
         let Targets(targets) = targets;
         check_targets(&settings, &targets)?;
         let last = ledger.journal.last_seq();
+        for verdict in ledger.state.open_episodes() {
+            known_good.heard(verdict);
+        }
         Ok(Self(Arc::new(Inner {
             settings,
             abilities: targets.iter().map(Target::ability).collect(),
@@ -167,6 +171,7 @@ impl Responder {
     /// When a decision service cannot listen.
     pub async fn start(&self, tasks: &Tasks) -> Result<Vec<SocketAddr>, ListenError> {
         let stop = tasks.shutdown().token();
+        self.sweep().await;
         let mut addresses = Vec::new();
         for (address, router) in self.services() {
             let listening =
@@ -193,6 +198,21 @@ impl Responder {
             keeper.keep_house(stop).await.map_err(StartError::from)
         });
         Ok(addresses)
+    }
+
+    /// A draft that cannot be removed stands in nobody's way: it is written over.
+    async fn sweep(&self) {
+        let inner = Arc::clone(&self.0);
+        let work = move || {
+            for target in &inner.targets {
+                if let Err(error) = target.sweep() {
+                    warn!(target = target.name, %error, "cannot remove a file written half");
+                }
+            }
+        };
+        if tokio::task::spawn_blocking(work).await.is_err() {
+            warn!("looking for files written half ended early");
+        }
     }
 
     fn services(&self) -> Vec<(SocketAddr, runtime::http::axum::Router)> {
@@ -306,6 +326,7 @@ impl Inner {
             Some(known) if known > verdict.revision => return (Vec::new(), Took::Superseded),
             Some(_) | None => {}
         }
+        self.known_good.heard(&verdict);
         let policy = &self.settings.policy;
         let callers = |subject: &Subject| CallerFacts {
             successes: self.known_good.successes(subject),

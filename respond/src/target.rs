@@ -181,6 +181,15 @@ impl Target {
         Ability { target: self.name.clone(), actions, subjects }
     }
 
+    /// Removes what a process that was killed left half written. Blocks.
+    pub(crate) fn sweep(&self) -> std::io::Result<()> {
+        match &self.kind {
+            Kind::Nginx(nginx) => nginx.files().try_for_each(sweep),
+            Kind::Tickets(tickets) => sweep_folder(tickets.folder()),
+            Kind::Authz(_) | Kind::Webhook(_) | Kind::Redmine(_) | Kind::Journal(_) => Ok(()),
+        }
+    }
+
     /// Makes the target hold exactly these subjects, and reads back what it holds.
     pub(crate) async fn hold(&self, desired: &BTreeMap<Subject, Entry>) -> Result<Held, Trouble> {
         match &self.kind {
@@ -231,12 +240,43 @@ pub(crate) async fn on_disk<T: Send + 'static>(
     }
 }
 
+/// What a draft's name ends with.
+const DRAFT: &str = ".tidegate-new";
+
+/// Where a file is written before it takes its place.
+fn draft(path: &Path) -> std::path::PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(DRAFT);
+    path.with_file_name(name)
+}
+
+/// Removes the draft of this file, which a process leaves that is killed while it writes.
+fn sweep(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(draft(path)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The same for all files of a folder that is ours. One that is not there holds none.
+fn sweep_folder(folder: &Path) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.as_os_str().as_encoded_bytes().ends_with(DRAFT.as_bytes()) {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes the whole of a file so that a reader sees the old or the new one, and neither half.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tidegate-new");
-    let new = path.with_file_name(name);
+    let new = draft(path);
     let mut file = std::fs::File::create(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;

@@ -7,6 +7,9 @@
 //! Rabin fingerprint) without a registry, and the Confluent wire format (`00` and a 32-bit schema
 //! id, big endian) with one.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
@@ -24,6 +27,7 @@ use serde_json::{Value, json};
 
 use crate::batch::{BATCH_ROWS_MAX, arrow_schema};
 use crate::field::{Field, Kind, Section, Spec};
+use crate::wire::confluent_schema_id;
 
 /// Which record a topic carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -305,88 +309,144 @@ pub struct EventsRead {
     pub failures: Vec<Option<CodecError>>,
 }
 
-/// Reads records of a topic, some of which may be torn or foreign.
+/// Gives the schemas of writers by the ids of a registry, without waiting; `None` where one is not
+/// known.
+#[derive(Clone)]
+pub struct WriterSchemas(Arc<dyn Fn(u32) -> Option<Arc<str>> + Send + Sync>);
+
+impl WriterSchemas {
+    /// Those that `known` gives.
+    pub fn new(known: impl Fn(u32) -> Option<Arc<str>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(known))
+    }
+}
+
+impl fmt::Debug for WriterSchemas {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("WriterSchemas").finish_non_exhaustive()
+    }
+}
+
+/// Writers that a reader keeps a decoder for. A topic has as many as versions of us write to it.
+const DECODERS_MAX: usize = 16;
+
+/// Who wrote a record, as far as its frame tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Writer {
+    /// Single-object encoding.
+    Fingerprint,
+    /// The Confluent wire format with this id.
+    Id(u32),
+}
+
+/// Reads records of a topic, in either frame, some of which may be torn or foreign.
 #[derive(Debug)]
 pub struct EventReader {
     kind: RecordKind,
-    /// By id, in the Confluent wire format; absent: single-object encoding.
-    writers: Option<Vec<(u32, String)>>,
-    decoder: Option<EventDecoder>,
+    /// Absent: there is no registry.
+    schemas: Option<WriterSchemas>,
+    decoders: BTreeMap<Writer, EventDecoder>,
 }
 
 impl Clone for EventReader {
     /// One that has read nothing.
     fn clone(&self) -> Self {
-        Self { kind: self.kind, writers: self.writers.clone(), decoder: None }
+        Self { kind: self.kind, schemas: self.schemas.clone(), decoders: BTreeMap::new() }
     }
+}
+
+/// What was pushed and is not in a batch yet.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    writer: Writer,
+    records: usize,
 }
 
 impl EventReader {
     /// Reads single-object encoding.
     #[must_use]
     pub fn single_object(kind: RecordKind) -> Self {
-        Self { kind, writers: None, decoder: None }
+        Self { kind, schemas: None, decoders: BTreeMap::new() }
     }
 
-    /// Reads the Confluent wire format of writers with these schemas.
+    /// Reads the Confluent wire format of writers with these schemas too.
     #[must_use]
-    pub fn confluent(kind: RecordKind, writers: Vec<(u32, String)>) -> Self {
-        Self { kind, writers: Some(writers), decoder: None }
+    pub fn confluent(kind: RecordKind, schemas: WriterSchemas) -> Self {
+        Self { schemas: Some(schemas), ..Self::single_object(kind) }
     }
 
     /// Reads these records.
     pub fn read<'r>(&mut self, records: impl Iterator<Item = &'r [u8]>) -> EventsRead {
         let mut read = EventsRead::default();
-        let mut held = 0;
+        let mut held = Held { writer: Writer::Fingerprint, records: 0 };
         for record in records {
-            let failure = self.decoder().and_then(|decoder| decoder.push(record)).err();
+            let writer = confluent_schema_id(record).map_or(Writer::Fingerprint, Writer::Id);
+            if writer != held.writer {
+                self.flush(&mut read, &mut held);
+                held.writer = writer;
+            }
+            let failure = self.decoder(writer).and_then(|decoder| decoder.push(record)).err();
             if failure.is_none() {
-                held += 1;
+                held.records += 1;
             }
             let is_bad = failure.is_some();
             read.failures.push(failure);
-            if is_bad || held == BATCH_ROWS_MAX {
+            if is_bad || held.records == BATCH_ROWS_MAX {
                 self.flush(&mut read, &mut held);
             }
             if is_bad {
-                self.decoder = None;
+                self.decoders.remove(&writer);
             }
         }
         self.flush(&mut read, &mut held);
         read
     }
 
-    fn decoder(&mut self) -> Result<&mut EventDecoder, CodecError> {
-        let decoder = match self.decoder.take() {
-            Some(decoder) => decoder,
-            None => match &self.writers {
-                None => EventDecoder::single_object(self.kind, &[])?,
-                Some(writers) => {
-                    let writers: Vec<(u32, &str)> =
-                        writers.iter().map(|(id, text)| (*id, text.as_str())).collect();
-                    EventDecoder::confluent(self.kind, &writers)?
-                }
-            },
+    fn decoder(&mut self, writer: Writer) -> Result<&mut EventDecoder, CodecError> {
+        if self.decoders.len() >= DECODERS_MAX && !self.decoders.contains_key(&writer) {
+            // All are empty: what another writer's decoder held was flushed.
+            self.decoders.clear();
+        }
+        let decoder = match self.decoders.entry(writer) {
+            Entry::Occupied(made) => made.into_mut(),
+            Entry::Vacant(place) => {
+                place.insert(new_decoder(self.kind, self.schemas.as_ref(), writer)?)
+            }
         };
-        Ok(self.decoder.insert(decoder))
+        Ok(decoder)
     }
 
-    /// Gives out what the decoder holds: the last `held` records that could be read.
-    fn flush(&mut self, read: &mut EventsRead, held: &mut usize) {
-        let flushed = self.decoder.as_mut().map_or(Ok(None), EventDecoder::flush);
+    /// Gives out what the decoder of the last records holds.
+    fn flush(&mut self, read: &mut EventsRead, held: &mut Held) {
+        let flushed = self.decoders.get_mut(&held.writer).map_or(Ok(None), EventDecoder::flush);
         match flushed {
             Ok(batch) => read.batches.extend(batch),
             Err(error) => {
                 let reason = error.to_string();
                 let good = read.failures.iter_mut().rev().filter(|failure| failure.is_none());
-                for failure in good.take(*held) {
+                for failure in good.take(held.records) {
                     *failure = Some(CodecError::Malformed { reason: reason.clone() });
                 }
-                self.decoder = None;
+                self.decoders.remove(&held.writer);
             }
         }
-        *held = 0;
+        held.records = 0;
     }
+}
+
+fn new_decoder(
+    kind: RecordKind,
+    schemas: Option<&WriterSchemas>,
+    writer: Writer,
+) -> Result<EventDecoder, CodecError> {
+    let id = match writer {
+        Writer::Fingerprint => return EventDecoder::single_object(kind, &[]),
+        Writer::Id(id) => id,
+    };
+    let unknown = |name| CodecError::UnknownSchema { name };
+    let schemas = schemas.ok_or_else(|| unknown(format!("id {id}; no registry is configured")))?;
+    let schema = (schemas.0)(id).ok_or_else(|| unknown(format!("id {id}")))?;
+    EventDecoder::confluent(kind, &[(id, &schema)])
 }
 
 fn explained(text: &str) -> CodecError {

@@ -45,6 +45,22 @@ impl Reason {
         Self::Late,
     ];
 
+    /// What a person may do about it.
+    #[must_use]
+    pub fn next_step(self) -> &'static str {
+        match self {
+            Self::UnknownFormat => "see what `tidegate parse` makes of it, and set `format`",
+            Self::Malformed => "compare the log format of its writer with `format`",
+            Self::BadValue => "have its writer log this part as the format says",
+            Self::TooLong => "have its writer cut long fields, such as bodies and cookies",
+            Self::Binary => "see whether the input is compressed or no log",
+            Self::Empty => "nothing, unless there are many",
+            Self::BadEnvelope => "see how the shipper wraps lines",
+            Self::UnknownSchema => "give this process the registry that its writer uses",
+            Self::Late => "raise `lateness`, or look why its input is behind the others",
+        }
+    }
+
     /// The name in JSON, metrics and table `drops`.
     #[must_use]
     pub fn name(self) -> &'static str {

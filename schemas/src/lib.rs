@@ -19,7 +19,7 @@ mod wire;
 
 pub use avro::{
     CodecError, EventDecoder, EventEncoder, EventReader, EventsRead, Framing, LazyEncoder,
-    RecordKind,
+    RecordKind, WriterSchemas,
 };
 pub use batch::{BATCH_ROWS_MAX, BatchBuilder, arrow_schema, arrow_type, event_at};
 pub use dead_letter::{DeadLetter, Reason};

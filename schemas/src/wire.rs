@@ -163,6 +163,12 @@ impl<R: WireRecord> RecordCodec<R> {
         Ok(())
     }
 
+    /// Whether records that carry this id can be read.
+    #[must_use]
+    pub fn knows_id(&self, id: u32) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
     /// Lets the codec read records in single-object encoding that another version of the schema
     /// wrote.
     ///
@@ -231,6 +237,21 @@ impl<R: WireRecord> RecordCodec<R> {
         };
         let value = value.map_err(|torn| malformed::<R>(&torn))?;
         serde_json::from_value(value).map_err(|error| malformed::<R>(&error))
+    }
+}
+
+impl DeadLetterCodec {
+    /// Key and value of the letter's record: the key is the origin, so that repeats are told.
+    #[must_use]
+    pub fn record(&self, letter: &DeadLetter) -> (Option<String>, Vec<u8>) {
+        let (key, json) = letter.record();
+        // What does not fit its own schema is a bug of ours and yet no reason to lose a letter;
+        // readers tell the forms apart.
+        let value = match self.form {
+            RecordForm::Json => json,
+            RecordForm::Avro(_) => self.encode(letter).unwrap_or(json),
+        };
+        (key, value)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Four services over a real Kafka: lines from a shipper in, an attacker who gets 403 from a real
 //! nginx and a ticket out, whatever process is killed on the way.
 //!
-//! Needs a broker, named by `TIDEGATE_KAFKA_BROKERS`, `kcat`, `nginx` and `rsyslogd`. Where one is absent, that
-//! is said and the suite passes; with `CI` set it fails instead.
+//! Needs a broker, named by `TIDEGATE_KAFKA_BROKERS`, a schema registry, named by
+//! `TIDEGATE_SCHEMA_REGISTRY`, `kcat`, `nginx` and `rsyslogd`. Where one is absent, that is said
+//! and the suite passes; with `CI` set it fails instead.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,6 +14,8 @@
 
 #[path = "services/cluster.rs"]
 mod cluster;
+#[path = "services/registered.rs"]
+mod registered;
 #[path = "up/running.rs"]
 #[expect(dead_code, reason = "the other suite starts `tidegate up` with it")]
 mod running;
@@ -143,9 +146,45 @@ fn what_rsyslog_ships_from_a_file_becomes_a_verdict() {
 }
 
 #[test]
+fn inputs_that_are_no_topics_go_on_at_the_exact_line_after_a_kill() {
+    let Some(brokers) = brokers("inputs that are no topics") else { return };
+    let mut cluster = Cluster::prepare(&brokers, 1, 1);
+    let port = running::free_port();
+    cluster.configure(&format!(
+        "[[input]]\ntype = \"file\"\npath = \"access*.log\"\nlive = false\n\n\
+         [[input]]\ntype = \"http\"\nlisten = \"127.0.0.1:{port}\"\nlive = false\n"
+    ));
+    cluster.start(&["up"]);
+    cluster.log(&traffic(0..60));
+    let taken = || cluster.values("raw.access-.log").len();
+    until("the first lines", || (taken() >= 60).then_some(()));
+    cluster.log(&traffic(60..90));
+    cluster.kill("up");
+    cluster.log(&traffic(90..150));
+    cluster.start(&["up"]);
+    cluster.log(&traffic(150..180));
+    cluster.kill("up"); // in the middle of reading, more often than not
+    cluster.start(&["up"]);
+    let body = traffic(180..200).join("\n");
+    let (status, said) = running::ask(port, "POST", "/v1/lines", "", &body).unwrap();
+    assert_eq!((status, said.contains("\"accepted\":43")), (200, true), "{said}");
+    // A line of a mebibyte is more than a topic takes, and no reason to stop.
+    cluster.log(&["x".repeat(1 << 20), later()]);
+    cluster.ship_everywhere(&later());
+    running::ask(port, "POST", "/v1/lines", "", &later()).unwrap();
+    let closed = cluster.verdict("closed");
+    assert_eq!(closed["values"]["failures"], 200, "{closed}");
+    assert_eq!(closed["values"]["paths"], 200, "each line counts once: {closed}");
+    let dead = cluster.values("dead-letter").into_iter();
+    let dead: Vec<Value> = dead.map(|letter| serde_json::from_slice(&letter).unwrap()).collect();
+    assert!(dead.iter().any(|letter| letter["reason"] == "too_long"), "{dead:?}");
+    cluster.stop();
+}
+
+#[test]
 fn a_stage_without_brokers_says_what_it_waits_for_and_stops_when_told() {
     let mut cluster = Cluster::away();
-    let said = cluster.waiting("detect");
-    assert!(said.contains("\"ready\":false") && said.contains("kafka"), "{said}");
+    let said = cluster.waiting("detect", "kafka");
+    assert!(said.contains("\"ready\":false"), "{said}");
     cluster.stop();
 }

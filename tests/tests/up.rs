@@ -14,6 +14,7 @@ mod running;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::TcpListener;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -335,4 +336,93 @@ fn a_rule_that_does_not_parse_and_a_second_process_are_told_apart_and_named() {
     let (code, said) = refused(&running);
     assert!(matches!(code, Some(2 | 75)), "{code:?}: {said}");
     assert!(said.contains("data"), "{said}");
+}
+
+/// A small disk under a folder, for as long as this lives.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn under(folder: std::path::PathBuf) -> Self {
+        std::fs::create_dir(&folder).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=192m", "tmpfs"]).arg(&folder);
+        assert!(mount.status().unwrap().success(), "a disk of its own takes root");
+        Self(folder)
+    }
+
+    /// Leaves so little that the store is below its low-water mark, and not without any room.
+    fn fill(&self) {
+        let mut df = Command::new("df");
+        let said = df.args(["--output=avail", "-B1"]).arg(&self.0).output().unwrap().stdout;
+        let said = String::from_utf8(said).unwrap();
+        let free: u64 = said.lines().last().unwrap().trim().parse().unwrap();
+        let ballast = vec![0; usize::try_from(free - 512 * 1024).unwrap()];
+        std::fs::write(self.0.join("ballast"), ballast).unwrap();
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.join("ballast")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+#[test]
+fn a_full_disk_makes_lines_wait_says_so_and_loses_none() {
+    let port = free_port();
+    let http = format!("[[input]]\ntype = \"http\"\nlisten = \"127.0.0.1:{port}\"\nlive = false\n");
+    let mut up = Up::prepare(&format!("{FOLLOWED}{http}"), STUFFING);
+    let disk = SmallDisk::under(up.path("data"));
+    up.start();
+    up.write("access.log", &failures(0..30));
+    up.verdict("opened");
+    disk.fill();
+    up.write("access.log", &failures(30..60));
+    let said = until("a word about the disk", || {
+        let log = up.read("log");
+        log.lines().find(|line| line.contains("lines wait")).map(str::to_owned)
+    });
+    assert!(said.contains("data/store") && said.contains("bytes free"), "the place: {said}");
+    assert!(said.contains("low-water mark of 1048576"), "the cause: {said}");
+    assert!(said.contains("refused until there is more"), "the next step: {said}");
+    let (status, body) = ask(port, "POST", "/v1/lines", "", &failures(60..61)).unwrap();
+    assert_eq!(status, 429, "{body}");
+    assert!(body.contains("low-water mark") && body.contains("send it again"), "{body}");
+    assert_eq!(ask(up.admin, "GET", "/live", "", "").unwrap().0, 200);
+    // What waits is in the file, so that a crash changes nothing.
+    up.kill();
+    disk.free();
+    up.start();
+    up.write("access.log", &failures(61..90));
+    let (status, body) = ask(port, "POST", "/v1/lines", "", &failures(60..61)).unwrap();
+    assert_eq!(status, 200, "{body}");
+    up.write("access.log", &later());
+    ask(port, "POST", "/v1/lines", "", &later()).unwrap();
+    counted(&up.verdict("closed"), 90);
+    nothing_twice(&up);
+    assert_eq!(up.stop().code(), Some(0), "{}", up.read("log"));
+}
+
+#[test]
+fn a_line_of_a_mebibyte_is_named_with_cause_and_next_step_and_costs_no_other() {
+    let mut up = Up::prepare(FOLLOWED, STUFFING);
+    up.start();
+    up.write("access.log", &failures(0..15));
+    up.write("access.log", &format!("{}\n", "x".repeat(1 << 20)));
+    up.write("access.log", &failures(15..30));
+    up.write("access.log", &later());
+    counted(&up.verdict("closed"), 30);
+    let log = up.read("log");
+    let said = log.lines().find(|line| line.contains("too_long")).unwrap_or(&log);
+    assert!(said.contains("access*.log") && said.contains("raw/0/15"), "the place: {said}");
+    assert!(said.contains("1048576 bytes; at most 262144 are read"), "the cause: {said}");
+    assert!(said.contains("have its writer"), "the next step: {said}");
+    let (_, metrics) = ask(up.admin, "GET", "/metrics", "", "").unwrap();
+    let counter = metrics.lines().find(|line| line.contains("reason=\"too_long\""));
+    assert!(counter.is_some_and(|line| line.ends_with(" 1")), "{counter:?}");
+    assert_eq!(up.stop().code(), Some(0), "{}", up.read("log"));
 }

@@ -3,6 +3,7 @@
 //! Owns: which tables there are, and their defaults. Never: the keys of a stage's own table; each
 //! stage declares them.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use crate::fault::Fault;
 use crate::pack::counted;
 use crate::parse::stdout;
 use crate::terminal;
-use crate::up::{KafkaTable, parser_settings};
+use crate::up::{KafkaTable, own_topic, parser_settings};
 
 /// The lowest layer: every table that has a default.
 const DEFAULTS: &str = include_str!("config/defaults.toml");
@@ -101,7 +102,7 @@ pub(crate) fn load(configured: &Configured) -> Result<Loaded<Config>, Problems> 
 fn checked(loaded: Loaded<Config>) -> Result<Loaded<Config>, Problems> {
     let Config { input, kafka, .. } = &loaded.settings;
     let refuse = |in_force: &InForce, setting: &str, why: &str| Err(in_force.refuse(setting, why));
-    let mut names = std::collections::BTreeSet::new();
+    let (mut names, mut topics) = (BTreeSet::new(), BTreeSet::new());
     for (place, input) in input.iter().enumerate() {
         if let Some((key, why)) = input.check() {
             return refuse(&loaded.in_force, &format!("input.{place}.{key}"), why);
@@ -109,14 +110,15 @@ fn checked(loaded: Loaded<Config>) -> Result<Loaded<Config>, Problems> {
         if let Err((key, why)) = parser_settings(input) {
             return refuse(&loaded.in_force, &format!("input.{place}.{key}"), &why);
         }
-        let is_topic = input.r#type == InputType::Kafka;
-        if is_topic != kafka.is_some() {
-            let why = if is_topic {
-                "an input of type `kafka` needs a table [kafka] with `brokers`"
-            } else {
-                "with [kafka] every input is a topic: let a shipper write to it, or remove [kafka]"
-            };
+        if input.r#type == InputType::Kafka && kafka.is_none() {
+            let why = "an input of type `kafka` needs a table [kafka] with `brokers`";
             return refuse(&loaded.in_force, &format!("input.{place}.type"), why);
+        }
+        let is_own = input.r#type != InputType::Kafka && kafka.is_some();
+        if is_own && !topics.insert(own_topic(input)) {
+            let why = "the lines of two inputs would go to one topic; give each a `name` whose \
+                       letters, digits, `.`, `_` and `-` differ";
+            return refuse(&loaded.in_force, &format!("input.{place}"), why);
         }
         if !names.insert(input.sensor()) {
             let why = "two inputs have this name; give each a `name` of its own";

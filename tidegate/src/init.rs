@@ -180,12 +180,17 @@ const MIDDLE: &str = "\
 # type = \"http\"
 # listen = \"127.0.0.1:7071\"
 
-# Over Kafka every input is a topic that shippers write to, in place of those above:
+# Over Kafka topics that shippers write to are inputs too; lines of those above go to `raw.NAME`:
 #   [[input]]
 #   type = \"kafka\"
 #   topic = \"access.raw\"
 #   [kafka]
 #   brokers = \"HOST:9092\"   # yours; they are not guessed
+#   records = \"avro\"         # verdicts, orders, outcomes, dead letters; default: json
+#   [kafka.registry]         # a schema registry with Confluent's interface
+#   url = \"http://HOST:8081\"
+#   user = \"tidegate\"
+#   password = { file = \"registry-password\" }
 
 # [context]
 # folder = \"context\"     # deploys.jsonl, identities.jsonl, api_keys.jsonl, openapi/SERVICE.yml, …

@@ -2,6 +2,7 @@
 //!
 //! Owns: which parts there are and what each is given. Never: what a part does.
 
+mod forms;
 mod marker;
 #[cfg(test)]
 mod metrics_page;
@@ -40,8 +41,8 @@ use pipeline::{Pipeline, Wiring};
 pub(crate) use services::Stage;
 use services::{Enriching, Starting};
 use storage::Deploys;
-pub(crate) use topics::KafkaTable;
 use topics::Topics;
+pub(crate) use topics::{KafkaTable, own_topic};
 
 /// Runs all stages until told to stop.
 pub(crate) fn run(configured: &Configured) -> Result<(), Fault> {
@@ -78,6 +79,15 @@ struct Process {
     shown: String,
     /// The only stage that runs here; absent: all.
     stage: Option<Stage>,
+}
+
+/// Who says that an input stands at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Marks {
+    /// The input, in the embedded raw log.
+    ByInput,
+    /// Who reads the topic.
+    ByReader,
 }
 
 /// What all parts share.
@@ -157,7 +167,7 @@ impl Process {
         let stop = shared.tasks.shutdown().token();
         shared.tasks.spawn("pipeline", pipeline.run(ready, stop));
         for input in &self.config.input {
-            self.input(input, raw.clone(), shared).await?;
+            self.input(input, raw.clone(), Marks::ByInput, shared).await?;
         }
         taking.ready();
         Ok(())
@@ -220,7 +230,13 @@ impl Process {
         let stop = shared.tasks.shutdown().token();
         let topics = Topics::new(table, &self.config.input, shared, condition.clone())?;
         let starting = Starting { process: self, shared, topics: &topics, key };
-        let started = starting.start(stages, enriching, responder);
+        let started = async {
+            starting.start(stages, enriching, responder).await?;
+            if stages.contains(&Stage::Ingest) {
+                self.own_inputs(&topics, shared).await?;
+            }
+            Ok(())
+        };
         tokio::select! {
             () = stop.cancelled() => Ok(()),
             started = Box::pin(started) => started.map(|()| condition.ready()),
@@ -293,10 +309,36 @@ impl Process {
         Ok(())
     }
 
-    async fn input(&self, input: &InputConfig, raw: RawLog, shared: &Shared) -> Result<(), Fault> {
+    /// Inputs that are no topics append to topics of their own, which are read as any other.
+    async fn own_inputs(&self, topics: &Topics, shared: &Shared) -> Result<(), Fault> {
+        if self.config.input.iter().all(|input| input.r#type == InputType::Kafka) {
+            return Ok(());
+        }
+        let taking = shared.ready.condition("inputs", "are being opened");
+        let folder = self.base.join(&self.config.storage.folder);
+        let (store, writer) = (self.store(&folder, shared)?, storage::writer_name(&folder)?);
+        let own = topics.raw().await?.iter().filter(|raw| raw.input.r#type != InputType::Kafka);
+        for topic in own {
+            let clock = shared.clock.clone();
+            let raw = RawLog::shared(topic.log.clone(), &store, clock, &writer);
+            let raw = raw.map_err(|error| Fault::of(&error))?;
+            self.input(&topic.input, raw, Marks::ByReader, shared).await?;
+        }
+        taking.ready();
+        Ok(())
+    }
+
+    async fn input(
+        &self,
+        input: &InputConfig,
+        raw: RawLog,
+        marks: Marks,
+        shared: &Shared,
+    ) -> Result<(), Fault> {
         let name = format!("input {}", input.sensor());
         let stop = shared.tasks.shutdown().token();
-        if input.live && input.r#type != InputType::File {
+        let marked = marks == Marks::ByInput;
+        if marked && input.live && input.r#type != InputType::File {
             let time = keep_time(input.sensor(), raw.clone(), stop.clone());
             shared.tasks.spawn(&format!("{name} time"), time);
         }
@@ -304,14 +346,16 @@ impl Process {
             InputType::File => {
                 let path =
                     input.path.as_ref().map(|path| self.base.join(path).display().to_string());
-                let input = InputConfig { path, name: Some(input.sensor()), ..input.clone() };
+                let live = input.live && marked;
+                let sensor = Some(input.sensor());
+                let input = InputConfig { path, name: sensor, live, ..input.clone() };
                 let file = FileInput::open(&input, raw).await.map_err(|error| Fault::of(&error))?;
                 shared.tasks.spawn(&name, file.run(stop));
             }
-            // The configuration was checked: these come with [kafka].
+            // Somebody else appends to it.
             InputType::Kafka => {}
             InputType::Stdin => {
-                shared.tasks.spawn(&name, StdinInput::new(&input.sensor(), raw).run(stop));
+                shared.tasks.spawn(&name, StdinInput::new(&input.sensor(), raw, marked).run(stop));
             }
             InputType::Syslog => {
                 let path = |path: &Option<PathBuf>| path.as_ref().map(|path| self.base.join(path));

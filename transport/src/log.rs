@@ -14,6 +14,7 @@ use crate::kafka::{KafkaLog, KafkaReader};
 use crate::memory::MemoryLog;
 use crate::output::Output;
 use crate::record::{NewRecord, NextOffset, OffsetRange, Partition, Record, TopicId};
+use crate::registry::Schemas;
 
 /// One topic. Cheap to clone; clones are one.
 #[derive(Debug, Clone)]
@@ -114,6 +115,16 @@ impl Log {
         }
     }
 
+    /// The same topic, whose readers give a record only once the schema that it names was asked
+    /// for. Logs that never leave the machine name none.
+    #[must_use]
+    pub fn with_schemas(&self, schemas: &Schemas) -> Self {
+        match self {
+            Self::Memory(_) | Self::Embedded(_) => self.clone(),
+            Self::Kafka(log) => Self::Kafka(log.with_schemas(schemas)),
+        }
+    }
+
     /// Appends the records, all or (with an error) perhaps some of the first; waits until they are
     /// durable. An empty append is done at once.
     ///
@@ -160,7 +171,11 @@ impl Log {
             Self::Embedded(log) => Source::Embedded(log.clone()),
             Self::Kafka(log) => Source::Kafka(Box::new(log.reader(partition, from).await?)),
         };
-        Ok(Reader { source, partition, next: from, ahead: VecDeque::new() })
+        let schemas = match self {
+            Self::Memory(_) | Self::Embedded(_) => None,
+            Self::Kafka(log) => log.schemas().cloned(),
+        };
+        Ok(Reader { source, partition, next: from, ahead: VecDeque::new(), schemas })
     }
 
     /// Joins the group of this name that shares the partitions of the log. Only Kafka's logs have
@@ -278,6 +293,8 @@ pub struct Reader {
     next: NextOffset,
     /// Read from the log but not given yet; starts at `next`.
     ahead: VecDeque<Record>,
+    /// Asked before records are given.
+    schemas: Option<Schemas>,
 }
 
 #[derive(Debug)]
@@ -316,6 +333,9 @@ impl Reader {
             };
             end_at_ms = read.end_at_ms;
             self.ahead.extend(read.records);
+        }
+        if let Some(schemas) = &self.schemas {
+            schemas.fetch(self.ahead.iter().map(|record| &*record.value)).await;
         }
         let records = self.take(limits);
         // What is still ahead is not before the end.

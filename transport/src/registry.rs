@@ -25,8 +25,10 @@ use serde_json::json;
 use tokio::time::Instant;
 
 mod error;
+mod schemas;
 
 pub use error::RegistryError;
+pub use schemas::Schemas;
 
 /// What the interface calls its JSON.
 const CONTENT: &str = "application/vnd.schemaregistry.v1+json";
@@ -232,6 +234,7 @@ impl Registry {
         let answer: Result<Schema, _> = self.ask(&doing, request).await;
         match answer {
             Ok(Schema { schema_type: Some(kind), .. }) if kind != "AVRO" => {
+                self.remember(id, Known::Nothing { asked: Instant::now() });
                 Err(RegistryError::Answer { doing, reason: format!("it is of type {kind}") })
             }
             Ok(Schema { schema, .. }) => {
@@ -240,11 +243,20 @@ impl Registry {
                 Ok(schema)
             }
             Err(error) => {
-                if matches!(error, RegistryError::NotFound { .. }) {
+                if matches!(error, RegistryError::NotFound { .. } | RegistryError::Answer { .. }) {
                     self.remember(id, Known::Nothing { asked: Instant::now() });
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// The schema of this id, where it was asked for or registered here before; asks nothing.
+    #[must_use]
+    pub fn known(&self, id: u32) -> Option<Arc<str>> {
+        match self.remembered(id)? {
+            Known::Schema(schema) => Some(schema),
+            Known::Nothing { .. } => None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask demo | test | tidy | bench | eval | kafka`.
+//! The project's own chores: `cargo xtask demo | test | tidy | bench | eval | kafka | registry`.
 //!
 //! Owns: which command runs which module, and exit codes. Never: a library's code; what concerns
 //! the product is asked of the built `tidegate` binary.
@@ -16,10 +16,12 @@ mod eval;
 mod generate;
 mod http;
 mod kafka;
+mod nightly;
 mod packages;
 mod place;
 mod process;
 mod random;
+mod registry;
 mod test;
 mod tidy;
 mod trouble;
@@ -44,9 +46,12 @@ cargo xtask COMMAND
                               what a line costs, beside the floor and DuckDB
   kafka start|stop|status     a real Kafka on this machine, from Maven jars
                               [--nodes N] [--port P] [--dir D] [--heap 512m]; stop [--wipe]
+  registry start|stop         a real schema registry on this machine, Apicurio from Maven
+                              [--port P] [--dir D]
   gen docs                    writes the pages under docs/ that are made from code
   gen traffic --out FOLDER [--seed 7] [--start-ms MS]
                               the demo's traffic as files
+  nightly [redmine]           suites with parts that take too long to get for every change
   tidy                        what no lint can check: imports, licences, files, rules
 
 Everything that cargo builds here goes to TIDEGATE_TARGET_DIR (default ~/.cache/tidegate/target).";
@@ -70,6 +75,8 @@ fn run(args: &mut Args) -> Result<(), Trouble> {
         Ok("eval") => eval::run(args),
         Ok("gen") => generate::run(args),
         Ok("kafka") => kafka::run(args),
+        Ok("nightly") => nightly::run(args),
+        Ok("registry") => registry::run(args),
         Ok("test") => test::run(args),
         Ok("tidy") => tidy::run(args),
         Ok("help" | "--help" | "-h") => {

@@ -68,6 +68,15 @@ pub(crate) fn gateways() -> Result<PathBuf, Trouble> {
     let python = python(&GATEWAYS)?;
     Ok(python.parent().map(Path::to_owned).unwrap_or_default())
 }
+/// Debian in a folder.
+pub(crate) const DEBOOTSTRAP: Need =
+    Need { package: "debootstrap", proof: "debootstrap", purpose: "a system of its own" };
+/// Python's environments.
+pub(crate) const VENV: Need = Need {
+    package: "python3-venv",
+    proof: "ensurepip/__init__.py",
+    purpose: "the Java that the schema registry needs",
+};
 
 impl Need {
     /// Whether it is there.
@@ -126,7 +135,8 @@ pub(crate) fn plea(absent: &[Need]) -> String {
     format!("missing: {}; install with:\n  {sudo}{}", reasons.join(", "), install_line(absent))
 }
 
-fn is_root() -> bool {
+/// Whether root runs us.
+pub(crate) fn is_root() -> bool {
     output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
 

@@ -11,12 +11,12 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use engine::frame::{Frame, Owner};
-use engine::map::{Input, MapSettings, Mapped, Mapper, Start};
+use engine::map::{Input, LateRow, MapSettings, Mapped, Mapper, Start};
 use engine::watermark::Guard;
 use runtime::CancellationToken;
 use runtime::metrics::{Counters, Metrics, Unit};
 use runtime::ready::Condition;
-use schemas::{DeadLetter, EventReader, EventTime};
+use schemas::{CodecError, DeadLetter, DeadLetterCodec, EventReader, EventTime, Origin, Reason};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -40,6 +40,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct MapperMetrics {
     events: Counters<1>,
     late: Counters<1>,
+    unreadable: Counters<1>,
     failures: Counters<1>,
 }
 
@@ -54,8 +55,10 @@ pub struct MapStage {
     pub settings: Vec<Source>,
     /// Reads the records of the input.
     pub reader: EventReader,
-    /// Where late events go.
+    /// Where late events go, and records that are none.
     pub dead_letters: Log,
+    /// Writes them.
+    pub letters: Arc<DeadLetterCodec>,
     /// The group that shares the source partitions.
     pub group: String,
     /// What is counted.
@@ -80,6 +83,7 @@ struct Task {
     partition: Partition,
     session: Output,
     dead_letters: Output,
+    letters: Arc<DeadLetterCodec>,
     metrics: MapperMetrics,
 }
 
@@ -101,7 +105,8 @@ struct Mapping {
 #[derive(Default)]
 struct Run {
     rows: Vec<Bytes>,
-    times: Vec<i64>,
+    /// Of each row: when it was taken, and its offset.
+    places: Vec<(i64, i64)>,
     letters: Vec<DeadLetter>,
     next: i64,
 }
@@ -114,6 +119,11 @@ impl MapperMetrics {
         Self {
             events: counters("mapped", Unit::Events, "Events that rules saw"),
             late: counters("late", Unit::Events, "Events that came too late, or without a time"),
+            unreadable: counters(
+                "unreadable",
+                Unit::Of("records"),
+                "Records of the enriched topic that are no events, or of an unknown schema",
+            ),
             failures: metrics.counters(
                 "map_failed",
                 Unit::Of("judgements"),
@@ -160,6 +170,7 @@ impl Attempt for Session<'_> {
             partition: given.partition,
             session: self.session.clone(),
             dead_letters: self.dead_letters.clone(),
+            letters: Arc::clone(&stage.letters),
             metrics: stage.metrics.clone(),
         };
         task.run(given)
@@ -260,7 +271,8 @@ impl Mapping {
             match (admitted, letter) {
                 (Admission::Payload(_), _) => {
                     run.rows.push(record.value.clone());
-                    run.times.push(record.timestamp_ms.unwrap_or_default());
+                    let taken = record.timestamp_ms.unwrap_or_default();
+                    run.places.push((taken, record.offset.0));
                     run.next = record.next().0;
                 }
                 (Admission::Void(..), Some(letter)) => {
@@ -269,7 +281,7 @@ impl Mapping {
                 }
                 (Admission::Mark(now_ms), _) if self.is_live() => {
                     let mapped = self.mapper.quiet(EventTime(now_ms))?;
-                    self.send(mapped).await?;
+                    self.send(mapped, &[]).await?;
                 }
                 (Admission::Mark(_) | Admission::Void(..) | Admission::Repeat, _) => {}
             }
@@ -283,39 +295,47 @@ impl Mapping {
     }
 
     async fn flush(&mut self, run: &mut Run) -> Result<(), ExchangeError> {
-        let Run { rows, times, letters, next } = std::mem::take(run);
+        let Run { rows, places, letters, next } = std::mem::take(run);
         if !letters.is_empty() {
             let mapped = self.mapper.dropped(&letters, next)?;
-            return self.send(mapped).await;
+            return self.send(mapped, &[]).await;
         }
         if rows.is_empty() {
             return Ok(());
         }
         let read = self.task.reader.read(rows.iter().map(|row| &**row));
-        let readable = times.into_iter().zip(&read.failures);
-        let times: Vec<i64> =
-            readable.filter(|(_, failure)| failure.is_none()).map(|(time, _)| time).collect();
-        if let Some(failure) = read.failures.iter().flatten().next() {
-            warn!(%failure, "a record of the enriched topic cannot be read");
+        let (mut times, mut offsets, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
+        for ((time, offset), failure) in places.into_iter().zip(read.failures) {
+            match failure {
+                None => {
+                    times.push(time);
+                    offsets.push(offset);
+                }
+                Some(failure) => unreadable.push(self.unreadable(offset, &failure)),
+            }
         }
+        self.bury(&unreadable).await?;
         let batch = joined(&read.batches)?;
         let events = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
         self.task.metrics.events.with([&self.task.partition.to_string()]).inc_by(events);
         let input = Input { batch: &batch, append_times: Some(&times), next, origin: None };
         let mapped = self.mapper.map(input)?;
-        self.send(mapped).await
+        self.send(mapped, &offsets).await
     }
 
-    async fn send(&mut self, mapped: Mapped) -> Result<(), ExchangeError> {
+    /// Sends what a step gave; `offsets` are those of the rows that it was given.
+    async fn send(&mut self, mapped: Mapped, offsets: &[i64]) -> Result<(), ExchangeError> {
         let partition = self.task.partition;
         if !mapped.late.is_empty() {
             let late = u64::try_from(mapped.late.len()).unwrap_or(u64::MAX);
             self.task.metrics.late.with([&partition.to_string()]).inc_by(late);
-            let letters = mapped.late.iter().map(|row| {
-                let (key, value) = row.letter.record();
-                NewRecord { key: key.map(Bytes::from), ..NewRecord::new(value) }
-            });
-            self.task.dead_letters.append(Partition(0), letters.collect()).await?;
+            let letter = |row: LateRow| {
+                let offset = row.row.and_then(|row| offsets.get(row));
+                let origin = offset.map(|offset| self.place(*offset));
+                DeadLetter { origin, ..row.letter }
+            };
+            let letters: Vec<DeadLetter> = mapped.late.into_iter().map(letter).collect();
+            self.bury(&letters).await?;
         }
         for failure in &mapped.failures {
             self.task.metrics.failures.with([&failure.rule]).inc_by(failure.count);
@@ -335,6 +355,44 @@ impl Mapping {
         }
         self.in_flight.push_back((receipts, NextOffset(self.mapper.position())));
         Ok(())
+    }
+
+    /// Writes dead letters, before anything that goes past them is sent.
+    async fn bury(&self, letters: &[DeadLetter]) -> Result<(), ExchangeError> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let record = |letter| {
+            let (key, value) = self.task.letters.record(letter);
+            NewRecord { key: key.map(Bytes::from), ..NewRecord::new(value) }
+        };
+        let records = letters.iter().map(record).collect();
+        self.task.dead_letters.append(Partition(0), records).await?;
+        Ok(())
+    }
+
+    /// The letter of a record that is no event. Nothing in it is known to be free of secrets.
+    fn unreadable(&self, offset: i64, failure: &CodecError) -> DeadLetter {
+        self.task.metrics.unreadable.with([&self.task.partition.to_string()]).inc();
+        warn!(offset, %failure, "a record of the enriched topic cannot be read");
+        let reason = match failure {
+            CodecError::UnknownSchema { .. } => Reason::UnknownSchema,
+            _ => Reason::BadValue,
+        };
+        DeadLetter {
+            reason,
+            detail: failure.to_string(),
+            origin: Some(self.place(offset)),
+            sensor: None,
+            client_ip: None,
+            event_time: None,
+            line: String::new(),
+        }
+    }
+
+    fn place(&self, offset: i64) -> Origin {
+        let (topic, partition) = (self.task.input.topic().to_string(), self.task.partition.0);
+        Origin { topic, partition, offset, index: 0 }
     }
 
     /// Whether an exchange partition had applied this frame's records before this owner began.

@@ -20,7 +20,7 @@ use engine::reduce::{EPISODES_OPEN_MAX, ReduceSettings, Reducer};
 use runtime::CancellationToken;
 use runtime::metrics::{Counters, Metrics, Unit};
 use runtime::ready::Condition;
-use schemas::{Origin, Verdict, VerdictKind};
+use schemas::{Origin, Verdict, VerdictCodec, VerdictKind};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -56,8 +56,8 @@ pub struct ReduceStage {
     pub exchange: Exchange,
     /// Where verdicts go; as many partitions as the exchange.
     pub verdicts: Log,
-    /// The bytes of a verdict.
-    pub encode: fn(&Verdict) -> Vec<u8>,
+    /// Writes them.
+    pub codec: Arc<VerdictCodec>,
     /// Where checkpoints are kept.
     pub folder: PathBuf,
     /// The group that shares the exchange partitions.
@@ -82,7 +82,7 @@ struct Task {
     verdicts: Log,
     verdicts_session: Output,
     markers: Output,
-    encode: fn(&Verdict) -> Vec<u8>,
+    codec: Arc<VerdictCodec>,
     checkpoint: PathBuf,
     metrics: ReducerMetrics,
 }
@@ -166,7 +166,7 @@ impl Attempt for Sessions<'_> {
             verdicts: stage.verdicts.clone(),
             verdicts_session: self.verdicts.clone(),
             markers: self.markers.clone(),
-            encode: stage.encode,
+            codec: Arc::clone(&stage.codec),
             checkpoint: stage.folder.join(format!("exchange-{}", given.partition)),
             metrics: stage.metrics.clone(),
         };
@@ -236,13 +236,14 @@ impl Reducing {
         if verdicts.is_empty() || record.offset.0 < self.said {
             return Ok(());
         }
-        let records = verdicts.into_iter().map(|verdict| self.record(verdict, record)).collect();
-        let receipt = self.task.verdicts_session.send(self.task.partition, records).await?;
+        let records: Result<Vec<NewRecord>, ExchangeError> =
+            verdicts.into_iter().map(|verdict| self.record(verdict, record)).collect();
+        let receipt = self.task.verdicts_session.send(self.task.partition, records?).await?;
         self.in_flight.push_back(receipt);
         self.settle(BATCHES_IN_FLIGHT_MAX).await
     }
 
-    fn record(&self, mut verdict: Verdict, from: &Record) -> NewRecord {
+    fn record(&self, mut verdict: Verdict, from: &Record) -> Result<NewRecord, ExchangeError> {
         self.task.metrics.verdicts.with([&verdict.rule, verdict.kind.name()]).inc();
         if verdict.kind == VerdictKind::Opened {
             let key = serde_json::to_string(&verdict.key).unwrap_or_default();
@@ -255,11 +256,12 @@ impl Reducing {
             index: 0,
         });
         let at = Bytes::copy_from_slice(&from.offset.0.to_be_bytes());
-        NewRecord {
+        let value = self.task.codec.encode(&verdict)?;
+        Ok(NewRecord {
             key: Some(Bytes::from(verdict.id.clone().into_bytes())),
             headers: vec![(AT_HEADER.to_owned(), at)],
-            ..NewRecord::new((self.task.encode)(&verdict))
-        }
+            ..NewRecord::new(value)
+        })
     }
 
     /// Writes what is due: first verdicts, then the word that they are there.

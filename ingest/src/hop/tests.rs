@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use runtime::clock::Clock;
-use schemas::{EventDecoder, Framing, RecordKind, event_at};
+use schemas::{DeadLetterCodec, EventDecoder, Framing, RecordForm, RecordKind, event_at};
 use transport::hop::{Produced, Transform};
 use transport::{Offset, Partition, Record};
 
@@ -14,7 +14,9 @@ const LINE: &str = r#"203.0.113.9 - - [20/Nov/2026:08:00:00 +0000] "GET /v1/a?b=
 fn apply(lines: &[&str]) -> Vec<Produced> {
     let parser = Parser::new(Settings::default(), Keys::new([7; 16]));
     let topic = Arc::from("access.raw");
-    let mut stage = LinesToEvents::new(&topic, parser, Framing::SingleObject, Clock::system());
+    let letters = Arc::new(DeadLetterCodec::new(RecordForm::Json).unwrap());
+    let framing = Framing::SingleObject;
+    let mut stage = LinesToEvents::new(&topic, parser, framing, &letters, Clock::system());
     let record = |(offset, line): (i64, &&str)| Record {
         partition: Partition(2),
         offset: Offset(offset),

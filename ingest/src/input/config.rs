@@ -28,7 +28,8 @@ pub enum InputType {
     Otlp,
     /// Syslog over UDP, TCP or TLS.
     Syslog,
-    /// A Kafka topic that a shipper writes to; needs `[kafka]`.
+    /// A Kafka topic that a shipper writes to; needs `[kafka]`. Lines of the other types go to
+    /// topics of their own there, called `raw.` and the input's name.
     Kafka,
 }
 

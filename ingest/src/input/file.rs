@@ -3,15 +3,16 @@
 //! Owns: the loop. Never: what to do with lines behind the log.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use runtime::CancellationToken;
 use runtime::error::{Class, Classified};
-use runtime::retry::Backoff;
 use tracing::{info, warn};
 use transport::{LogError, NewRecord};
 
+use super::append::Appender;
 use super::config::InputConfig;
 use super::raw::RawLog;
 use super::tail::{Follow, Tail};
@@ -22,8 +23,6 @@ const POLL: Duration = Duration::from_millis(250);
 const MARK: Duration = Duration::from_secs(1);
 /// Between two writings of the places; after a crash this much of the log is read again.
 const REMEMBER: Duration = Duration::from_secs(5);
-/// Lines appended at once: they share one sync to disk.
-const LINES_MAX: usize = 8192;
 
 /// Why a file input stopped.
 #[derive(Debug, thiserror::Error)]
@@ -51,9 +50,11 @@ impl Classified for FileInputError {
 pub struct FileInput {
     name: String,
     sensor: Bytes,
-    raw: RawLog,
+    appender: Appender,
     tail: Tail,
     places: BTreeMap<String, u64>,
+    /// What could not be read, as it was said.
+    troubles: BTreeMap<PathBuf, String>,
     live: bool,
 }
 
@@ -72,7 +73,9 @@ impl FileInput {
             places: places.clone(),
         };
         let sensor = Bytes::from(name.clone());
-        Ok(Self { name, sensor, raw, tail: Tail::new(follow), places, live: config.live })
+        let (tail, troubles) = (Tail::new(follow), BTreeMap::new());
+        let appender = Appender::open(raw, &name).await.map_err(append)?;
+        Ok(Self { name, sensor, appender, tail, places, troubles, live: config.live })
     }
 
     /// Runs until `stop`.
@@ -96,7 +99,7 @@ impl FileInput {
             }
             if self.live && at_end && marked.elapsed() >= MARK {
                 marked = tokio::time::Instant::now();
-                self.append(vec![self.raw.mark(&self.sensor)], &stop).await?;
+                self.append(vec![self.appender.raw().mark(&self.sensor)], &stop).await?;
             }
             if remembered.elapsed() >= REMEMBER {
                 remembered = tokio::time::Instant::now();
@@ -112,50 +115,50 @@ impl FileInput {
 
     async fn remember(&self) -> Result<(), FileInputError> {
         let input = self.name.clone();
-        let remembered = self.raw.remember(&self.name, &self.places).await;
+        let remembered = self.appender.raw().remember(&self.name, &self.places).await;
         remembered.map_err(|source| FileInputError::Append { input, source })
     }
 
     fn poll(&mut self) -> (Vec<NewRecord>, bool) {
-        let (chunks, at_end) = match self.tail.poll() {
-            Ok(polled) => polled,
-            Err(error) => {
-                warn!(input = %self.name, %error, "cannot read the files; trying again");
-                return (Vec::new(), false);
-            }
-        };
+        let (chunks, at_end) = self.tail.poll();
+        self.tell_troubles();
         let mut records = Vec::new();
         for chunk in chunks {
             let file = Bytes::from(chunk.file.clone());
             for (line, next) in chunk.lines {
                 self.places.insert(chunk.file.clone(), next);
-                records.push(self.raw.line(&self.sensor, line, Some((&file, next))));
+                records.push(self.appender.raw().line(&self.sensor, line, Some((&file, next))));
             }
         }
         (records, at_end)
     }
 
-    /// Appends all; while a dependency (the disk) is away, waits and tries again.
+    /// Says once what can no longer be read, and once that it can be again.
+    fn tell_troubles(&mut self) {
+        let now = self.tail.troubles();
+        if *now == self.troubles {
+            return;
+        }
+        for (path, error) in
+            now.iter().filter(|(path, error)| self.troubles.get(*path) != Some(*error))
+        {
+            warn!(
+                input = %self.name, path = %path.display(), %error,
+                "cannot read a file; the others go on, and it is tried again: let our user read it"
+            );
+        }
+        for path in self.troubles.keys().filter(|path| !now.contains_key(*path)) {
+            info!(input = %self.name, path = %path.display(), "can be read again, or is gone");
+        }
+        self.troubles = now.clone();
+    }
+
     async fn append(
-        &self,
-        mut records: Vec<NewRecord>,
+        &mut self,
+        records: Vec<NewRecord>,
         stop: &CancellationToken,
     ) -> Result<(), FileInputError> {
-        while !records.is_empty() {
-            let rest = records.split_off(records.len().min(LINES_MAX));
-            let mut backoff = Backoff::network();
-            while let Err(source) = self.raw.append(records.clone()).await {
-                if source.class() != Class::Dependency || stop.is_cancelled() {
-                    return Err(FileInputError::Append { input: self.name.clone(), source });
-                }
-                warn!(input = %self.name, error = %source, "lines wait for the raw log");
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = tokio::time::sleep(backoff.next_wait(None)) => {}
-                }
-            }
-            records = rest;
-        }
-        Ok(())
+        let appended = self.appender.append(records, stop).await;
+        appended.map_err(|source| FileInputError::Append { input: self.name.clone(), source })
     }
 }

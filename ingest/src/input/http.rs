@@ -104,7 +104,7 @@ impl HttpInput {
             return Ok(0);
         }
         match self.raw.append(records).await {
-            Ok(()) => Ok(count),
+            Ok(_end) => Ok(count),
             Err(error) => {
                 tracing::warn!(input = %self.sensor, %error, "lines were refused");
                 Err(Refused::Full(error))

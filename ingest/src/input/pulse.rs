@@ -36,7 +36,7 @@ pub async fn keep_time(
                 return if stop.is_cancelled() { Ok(()) } else { Err(error) };
             }
             Err(error) => warn!(%error, "a mark of time waits for the raw log"),
-            Ok(()) => {}
+            Ok(_end) => {}
         }
     }
 }

@@ -1,6 +1,10 @@
-//! The raw log of one process: what was taken, in order, before anything was made of it.
+//! The raw log: what was taken, in order, before anything was made of it.
 //!
-//! Owns: the headers of its records. Never: the meaning of a line.
+//! Owns: the headers of its records, and where each file had been read to. Never: the meaning of a
+//! line.
+//!
+//! It is embedded, and then everything of one process; or a Kafka topic, and then the lines of one
+//! input, of every process that has it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +29,7 @@ const KIND: &str = "kind";
 const INPUT: &str = "input";
 const FILE: &str = "file";
 const NEXT: &str = "next";
+const WRITER: &str = "writer";
 
 /// A record of the raw log, read.
 #[derive(Debug, Clone, Copy)]
@@ -52,21 +57,27 @@ impl<'a> RawRecord<'a> {
             value: &record.value,
             taken_ms: record.timestamp_ms.unwrap_or(0),
         };
-        let (mut file, mut next) = (None, None);
         for (name, value) in &record.headers {
             let text = std::str::from_utf8(value).unwrap_or("");
             match name.as_str() {
                 KIND if text == "mark" => read.kind = RawKind::Mark,
                 KIND if text == "deploy" => read.kind = RawKind::Deploy,
                 INPUT => read.input = text,
-                FILE => file = Some(text),
-                NEXT => next = text.parse().ok(),
                 _ => {}
             }
         }
-        read.file = file.zip(next);
+        read.file = file_of(&record.headers);
         read
     }
+}
+
+/// The file that a line stood in, and the place after it.
+fn file_of(headers: &[(String, Bytes)]) -> Option<(&str, i64)> {
+    let text = |wanted: &str| {
+        let (_, value) = headers.iter().find(|(name, _)| name == wanted)?;
+        std::str::from_utf8(value).ok()
+    };
+    Some((text(FILE)?, text(NEXT)?.parse().ok()?))
 }
 
 /// The raw log as inputs write it. Cheap to clone.
@@ -75,6 +86,8 @@ pub struct RawLog {
     log: Log,
     places: Table,
     clock: Clock,
+    /// Tells processes apart that write to one topic; none where there is only this one.
+    writer: Option<Bytes>,
 }
 
 impl RawLog {
@@ -87,7 +100,17 @@ impl RawLog {
     /// When the store cannot be read.
     pub fn open(store: &Store, clock: Clock) -> Result<Self, LogError> {
         let log = Log::Embedded(store.log("raw", 1)?);
-        Ok(Self { log, places: store.table("places")?, clock })
+        Ok(Self { log, places: store.table("places")?, clock, writer: None })
+    }
+
+    /// A topic that processes share; `writer` is this one's name for ever. Places are kept in the
+    /// same table of this process's store.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn shared(log: Log, store: &Store, clock: Clock, writer: &str) -> Result<Self, LogError> {
+        let writer = Some(Bytes::copy_from_slice(writer.as_bytes()));
+        Ok(Self { log, places: store.table("places")?, clock, writer })
     }
 
     /// The log itself, to read it.
@@ -96,7 +119,8 @@ impl RawLog {
         &self.log
     }
 
-    fn record(&self, value: Bytes, headers: Vec<(String, Bytes)>) -> NewRecord {
+    fn record(&self, value: Bytes, mut headers: Vec<(String, Bytes)>) -> NewRecord {
+        headers.extend(self.writer.iter().map(|writer| (WRITER.to_owned(), writer.clone())));
         NewRecord { timestamp_ms: Some(self.clock.unix_ms()), headers, ..NewRecord::new(value) }
     }
 
@@ -125,12 +149,12 @@ impl RawLog {
         self.record(json, vec![(KIND.to_owned(), Bytes::from_static(b"deploy"))])
     }
 
-    /// Appends; durable when it returns.
+    /// Appends; durable when it returns. Gives where the next record will stand at the earliest.
     ///
     /// # Errors
     /// As [`Log::append`]: the disk is full, the log is closed.
-    pub async fn append(&self, records: Vec<NewRecord>) -> Result<(), LogError> {
-        self.log.append(Self::PARTITION, records).await.map(|_offsets| ())
+    pub async fn append(&self, records: Vec<NewRecord>) -> Result<NextOffset, LogError> {
+        self.log.append(Self::PARTITION, records).await.map(|offsets| offsets.end)
     }
 
     /// Where each file of an input had been read to, as next byte by file: what was last
@@ -152,16 +176,38 @@ impl RawLog {
         }
         let bounds = self.log.bounds(Self::PARTITION).await?;
         let from = from.clamp(bounds.start, bounds.end);
-        let mut reader = self.log.reader(Self::PARTITION, from).await?;
+        let mut reader = self.log.apart().reader(Self::PARTITION, from).await?;
         while reader.next_offset() < bounds.end {
             let fetched = reader.next(ReadLimits::default()).await?;
-            for record in fetched.records.iter().map(RawRecord::of).filter(|r| r.input == input) {
+            let own = fetched.records.iter().filter(|record| self.is_own(record));
+            for record in own.map(RawRecord::of).filter(|record| record.input == input) {
                 if let Some((file, next)) = record.file {
                     places.insert(file.to_owned(), u64::try_from(next).unwrap_or(0));
                 }
             }
         }
         Ok(places)
+    }
+
+    fn is_own(&self, record: &Record) -> bool {
+        record.header(WRITER) == self.writer.as_ref()
+    }
+
+    /// How many records of this input, by this process, stand from `since` on.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn count(&self, input: &str, since: NextOffset) -> Result<usize, LogError> {
+        let bounds = self.log.bounds(Self::PARTITION).await?;
+        let since = since.clamp(bounds.start, bounds.end);
+        let mut reader = self.log.apart().reader(Self::PARTITION, since).await?;
+        let mut count = 0;
+        while reader.next_offset() < bounds.end {
+            let fetched = reader.next(ReadLimits::default()).await?;
+            let own = fetched.records.iter().filter(|record| self.is_own(record));
+            count += own.filter(|record| RawRecord::of(record).input == input).count();
+        }
+        Ok(count)
     }
 
     /// Remembers the places of an input's files. `places` must hold all that the input appended.

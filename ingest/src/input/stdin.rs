@@ -9,6 +9,7 @@ use runtime::CancellationToken;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use transport::LogError;
 
+use super::append::Appender;
 use super::raw::RawLog;
 use super::tail::LINE_BYTES_MAX;
 
@@ -22,13 +23,14 @@ const LINES_MAX: usize = 8192;
 pub struct StdinInput {
     sensor: Bytes,
     raw: RawLog,
+    marked: bool,
 }
 
 impl StdinInput {
-    /// An input of this name.
+    /// An input of this name. `marked` says at its end that it stands there.
     #[must_use]
-    pub fn new(sensor: &str, raw: RawLog) -> Self {
-        Self { sensor: Bytes::from(sensor.to_owned()), raw }
+    pub fn new(sensor: &str, raw: RawLog, marked: bool) -> Self {
+        Self { sensor: Bytes::from(sensor.to_owned()), raw, marked }
     }
 
     /// Runs until the end of standard input or `stop`.
@@ -37,6 +39,8 @@ impl StdinInput {
     /// When the raw log does not take lines.
     pub async fn run(self, stop: CancellationToken) -> Result<(), LogError> {
         let mut reader = BufReader::with_capacity(1 << 16, tokio::io::stdin());
+        let input = String::from_utf8_lossy(&self.sensor).into_owned();
+        let mut appender = Appender::open(self.raw.clone(), &input).await?;
         let mut ended = false;
         // Outlives a call that was cut short: what was read of a line stays in it.
         let mut line = Vec::new();
@@ -59,10 +63,10 @@ impl StdinInput {
                 line.clear();
                 until.get_or_insert_with(|| tokio::time::Instant::now() + GATHER);
             }
-            if ended {
+            if ended && self.marked {
                 records.push(self.raw.mark(&self.sensor));
             }
-            self.raw.append(records).await?;
+            appender.append(records, &stop).await?;
         }
         Ok(())
     }

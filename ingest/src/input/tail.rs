@@ -64,10 +64,12 @@ pub struct Tail {
     follow: Follow,
     open: BTreeMap<String, Followed>,
     first: bool,
+    troubles: BTreeMap<PathBuf, String>,
 }
 
 #[derive(Debug)]
 struct Followed {
+    path: PathBuf,
     file: File,
     /// The byte after the last complete line.
     next: u64,
@@ -83,7 +85,8 @@ impl Tail {
     /// Follows nothing yet; the first poll opens.
     #[must_use]
     pub fn new(follow: Follow) -> Self {
-        Self { follow, open: BTreeMap::new(), first: true }
+        let (open, troubles) = (BTreeMap::new(), BTreeMap::new());
+        Self { follow, open, first: true, troubles }
     }
 
     /// What is followed.
@@ -98,19 +101,29 @@ impl Tail {
         self.open.is_empty()
     }
 
-    /// What has come since the last poll, at most a mebibyte a file, and whether every file was
-    /// read to its end.
-    ///
-    /// # Errors
-    /// When the folder or a file cannot be read; nothing is lost, a later poll tries again.
-    pub fn poll(&mut self) -> io::Result<(Vec<Chunk>, bool)> {
-        let seen = self.discover()?;
+    /// What could not be read at the last poll, and why. Nothing is lost: the next one tries again.
+    #[must_use]
+    pub fn troubles(&self) -> &BTreeMap<PathBuf, String> {
+        &self.troubles
+    }
+
+    /// What has come since the last poll, at most a mebibyte a file, and whether every file that
+    /// can be read was read to its end. A file that cannot be read holds up no other.
+    pub fn poll(&mut self) -> (Vec<Chunk>, bool) {
+        self.troubles.clear();
+        let seen = self.discover();
         let mut chunks = Vec::new();
         let mut at_end = true;
         let mut gone = Vec::new();
-        for (id, rests) in self.oldest_first(&seen)? {
+        for (id, rests) in self.oldest_first(&seen) {
             let Some(followed) = self.open.get_mut(&id) else { continue };
-            let more = followed.read()?;
+            let more = match followed.read() {
+                Ok(more) => more,
+                Err(error) => {
+                    self.troubles.insert(followed.path.clone(), error.to_string());
+                    continue;
+                }
+            };
             at_end &= !more;
             let lines = followed.lines();
             followed.quiet_polls = if lines.is_empty() { followed.quiet_polls + 1 } else { 0 };
@@ -128,43 +141,63 @@ impl Tail {
             self.open.remove(&id);
             self.follow.places.remove(&id);
         }
-        Ok((chunks, at_end))
+        (chunks, at_end)
     }
 
     /// The files by the time at which they were last written, and whether others have been written
     /// since: such a file was rotated away, and its lines are before theirs. Of two written in the
     /// same tick of the clock, the one that no longer matches is the older.
-    fn oldest_first(&self, seen: &BTreeSet<String>) -> io::Result<Vec<(String, bool)>> {
+    fn oldest_first(&mut self, seen: &BTreeSet<String>) -> Vec<(String, bool)> {
         let mut written = Vec::with_capacity(self.open.len());
         for (id, followed) in &self.open {
-            let at = followed.file.metadata()?.modified()?;
-            written.push((at, seen.contains(id), id.clone()));
+            match followed.file.metadata().and_then(|meta| meta.modified()) {
+                Ok(at) => written.push((at, seen.contains(id), id.clone())),
+                Err(error) => {
+                    self.troubles.insert(followed.path.clone(), error.to_string());
+                }
+            }
         }
         written.sort();
         let newest = written.last().map(|(at, ..)| *at);
         let rests = |at: SystemTime| {
             newest.and_then(|newest| newest.duration_since(at).ok()) > Some(RESTS_AFTER)
         };
-        Ok(written.into_iter().map(|(at, _, id)| (id, rests(at))).collect())
+        written.into_iter().map(|(at, _, id)| (id, rests(at))).collect()
     }
 
-    fn discover(&mut self) -> io::Result<BTreeSet<String>> {
+    /// Opens what is new, and tells which files match.
+    fn discover(&mut self) -> BTreeSet<String> {
         let mut seen = BTreeSet::new();
-        for path in matching(&self.follow.pattern)? {
-            let Ok(meta) = fs::metadata(&path) else { continue };
-            if !meta.is_file() {
-                continue;
+        let paths = matching(&self.follow.pattern).unwrap_or_else(|error| {
+            self.troubles.insert(self.follow.pattern.clone(), error.to_string());
+            Vec::new()
+        });
+        for path in paths {
+            match self.open(&path) {
+                Ok(id) => seen.extend(id),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    self.troubles.insert(path, error.to_string());
+                }
             }
-            let id = identity(&meta);
-            if !self.open.contains_key(&id) {
-                let known = self.follow.places.get(&id).copied();
-                let new = if self.first && self.follow.from_end { meta.len() } else { 0 };
-                self.open.insert(id.clone(), Followed::open(&path, known.unwrap_or(new))?);
-            }
-            seen.insert(id);
         }
         self.first = false;
-        Ok(seen)
+        seen
+    }
+
+    /// Opens a file unless it is open; none where it is no file.
+    fn open(&mut self, path: &Path) -> io::Result<Option<String>> {
+        let meta = fs::metadata(path)?;
+        if !meta.is_file() {
+            return Ok(None);
+        }
+        let id = identity(&meta);
+        if !self.open.contains_key(&id) {
+            let known = self.follow.places.get(&id).copied();
+            let new = if self.first && self.follow.from_end { meta.len() } else { 0 };
+            self.open.insert(id.clone(), Followed::open(path, known.unwrap_or(new))?);
+        }
+        Ok(Some(id))
     }
 }
 
@@ -175,6 +208,7 @@ fn identity(meta: &Metadata) -> String {
 impl Followed {
     fn open(path: &Path, next: u64) -> io::Result<Self> {
         let mut followed = Self {
+            path: path.to_owned(),
             file: File::open(path)?,
             next,
             partial: BytesMut::new(),
@@ -307,7 +341,7 @@ mod tests {
 
     /// The lines of one poll, and the places after each file.
     fn poll(tail: &mut Tail) -> (Vec<String>, BTreeMap<String, u64>) {
-        let (chunks, _) = tail.poll().unwrap();
+        let (chunks, _) = tail.poll();
         let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
         let lines = chunks.iter().flat_map(|c| c.lines.iter().map(|(l, _)| text(l))).collect();
         let places = chunks.iter().map(|c| (c.file.clone(), c.lines.last().unwrap().1)).collect();
@@ -398,6 +432,22 @@ mod tests {
         }
         assert_eq!(lines.len(), 2);
         assert_eq!((lines[0].len(), lines[1].as_str()), (LINE_BYTES_MAX, "next"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named_and_holds_up_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (bad, good) = (folder.path().join("a.log"), folder.path().join("b.log"));
+        // A link to itself: even root cannot read it.
+        std::os::unix::fs::symlink(&bad, &bad).unwrap();
+        write(&good, "one\n");
+        let mut tail = tail(&folder.path().join("*.log"), BTreeMap::new());
+        assert_eq!(poll(&mut tail).0, ["one"]);
+        assert_eq!(tail.troubles().keys().collect::<Vec<_>>(), [&bad]);
+        fs::remove_file(&bad).unwrap();
+        write(&bad, "two\n");
+        assert_eq!(poll(&mut tail).0, ["two"]);
+        assert!(tail.troubles().is_empty());
     }
 
     #[test]

@@ -296,6 +296,12 @@ impl State {
         self.by_time.iter().rev().filter_map(|(_, id)| self.entries.get(id))
     }
 
+    /// The last verdicts of the episodes that are not over.
+    pub fn open_episodes(&self) -> impl Iterator<Item = &Verdict> {
+        let open = self.episodes.values().filter(|episode| !episode.is_over());
+        open.filter_map(|episode| episode.verdict.as_deref())
+    }
+
     /// The orders of an episode.
     pub fn entries_of(&self, verdict_id: &str) -> impl Iterator<Item = &Entry> {
         self.by_episode.get(verdict_id).into_iter().flatten().filter_map(|id| self.entries.get(id))

@@ -253,7 +253,7 @@ async fn a_known_good_subject_waits_for_a_person() {
     let responder = stage.responder();
     for _ in 0..50 {
         responder.known_good().saw(&Success {
-            at: schemas::EventTime(START_MS),
+            at: verdict("a", 1).first_event.minus(3_600_000),
             ip: Some("203.0.113.9"),
             principal: Some("ann"),
             token: None,
@@ -452,4 +452,55 @@ proptest! {
             assert_eq!(responder.blocks().len(), 0, "every block ends by itself");
         });
     }
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_half_written_is_removed_at_the_start() {
+    let stage = Stage::new(ALL);
+    let nginx = r#"{"nginx": {"ip_map": "deny.map", "test": ["true"], "reload": ["true"]}}"#;
+    let tickets = stage.path().join("tickets");
+    std::fs::create_dir(&tickets).unwrap();
+    let drafts =
+        [tickets.join("tidegate-a.md.tidegate-new"), stage.path().join("deny.map.tidegate-new")];
+    let others = [tickets.join("tidegate-a.md"), stage.path().join("other.map.tidegate-new")];
+    for file in drafts.iter().chain(&others) {
+        std::fs::write(file, "half").unwrap();
+    }
+    let responder = stage.responder_with(&Metrics::new(), nginx).unwrap();
+    responder.sweep().await;
+    assert!(drafts.iter().all(|file| !file.exists()));
+    assert!(others.iter().all(|file| file.exists()), "only what is ours goes");
+}
+
+#[tokio::test]
+async fn an_attackers_own_successes_save_it_from_no_block() {
+    let stage = Stage::new(ALL);
+    let responder = stage.responder();
+    let succeed = |times: u32| {
+        for _ in 0..times {
+            responder.known_good().saw(&Success {
+                at: verdict("a", 1).first_event,
+                ip: Some("203.0.113.9"),
+                principal: Some("ann"),
+                token: None,
+            });
+        }
+    };
+    succeed(60);
+    responder.take(verdict("a", 1)).await.unwrap();
+    responder.settle().await.unwrap();
+    assert_eq!(states(&responder), ["block standing", "ticket done"]);
+    drop(responder);
+    // A restart forgets nothing: the ledger knows which episodes are open.
+    let responder = stage.responder();
+    for _ in 0..60 {
+        responder.known_good().saw(&Success {
+            at: verdict("a", 1).first_event,
+            ip: Some("203.0.113.9"),
+            principal: None,
+            token: Some("t"),
+        });
+    }
+    let subject = Subject { kind: "ip".to_owned(), value: "203.0.113.9".to_owned() };
+    assert_eq!(responder.known_good().successes(&subject), 0);
 }

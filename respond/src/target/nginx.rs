@@ -65,6 +65,14 @@ impl Nginx {
         })
     }
 
+    /// What is written.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        [Some(&self.ip_map), self.principal_map.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+    }
+
     pub(super) fn subjects(&self) -> Vec<&'static str> {
         let mut subjects = vec!["ip", "network"];
         if self.principal_map.is_some() {

@@ -18,6 +18,10 @@ impl Tickets {
         Self { folder: folder.to_owned() }
     }
 
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(super) async fn tell(&self, message: &Message) -> Result<Told, Trouble> {
         let name = format!("{}.md", file_stem(&ticket::key(&message.entry.order.verdict_id)));
         let path = self.folder.join(&name);

@@ -1,7 +1,11 @@
+use std::sync::Arc;
+
 use expect_test::expect_file;
 use proptest::prelude::{Strategy, any, proptest};
 
-use super::{CodecError, EventDecoder, EventEncoder, EventReader, Framing, RecordKind};
+use super::{
+    CodecError, EventDecoder, EventEncoder, EventReader, Framing, RecordKind, WriterSchemas,
+};
 use crate::batch::{BatchBuilder, event_at};
 use crate::field::{Event, Section};
 use crate::time::EventTime;
@@ -187,4 +191,47 @@ fn a_torn_record_costs_nobody_else() {
         let statuses: Vec<_> = rows.map(|(batch, row)| event_at(batch, row).status).collect();
         assert_eq!(statuses, [Some(200), Some(201), Some(202)]);
     }
+}
+
+#[test]
+fn records_of_several_writers_are_read_in_their_order_and_an_unknown_one_costs_nobody_else() {
+    let status = |status| Event { status: Some(status), ..Event::default() };
+    let kind = RecordKind::Access;
+    let written = |framing, of: i32| {
+        let mut encoder = EventEncoder::new(kind, framing).unwrap();
+        encoder.encode(&batch(&[status(of)])).unwrap().remove(0).to_vec()
+    };
+    // A later version of us: one column more.
+    let mut later: serde_json::Value = serde_json::from_str(kind.avro_schema()).unwrap();
+    let column = serde_json::json!({"name": "mood", "type": ["null", "string"], "default": null});
+    later["fields"].as_array_mut().unwrap().push(column);
+    let later: Arc<str> = later.to_string().into();
+    let mut by_later = written(Framing::Confluent(8), 202);
+    by_later.push(0);
+    let records = [
+        written(Framing::Confluent(7), 200),
+        written(Framing::SingleObject, 201),
+        by_later,
+        written(Framing::Confluent(9), 203),
+        written(Framing::Confluent(7), 204),
+    ];
+    let asked = WriterSchemas::new(move |id| match id {
+        7 => Some(kind.avro_schema().into()),
+        8 => Some(Arc::clone(&later)),
+        _ => None,
+    });
+    let mut reader = EventReader::confluent(kind, asked);
+    for _ in 0..2 {
+        let read = reader.read(records.iter().map(Vec::as_slice));
+        let failures: Vec<_> = read.failures.iter().flatten().map(ToString::to_string).collect();
+        assert_eq!(failures, ["record was written with a schema that is not known here (id 9)"]);
+        let rows = read.batches.iter().flat_map(|b| (0..b.num_rows()).map(move |row| (b, row)));
+        let statuses: Vec<_> = rows.map(|(batch, row)| event_at(batch, row).status).collect();
+        assert_eq!(statuses, [Some(200), Some(201), Some(202), Some(204)]);
+    }
+    let mut without = EventReader::single_object(kind);
+    let read = without.read(records.iter().map(Vec::as_slice));
+    let told = read.failures[0].as_ref().unwrap().to_string();
+    assert!(told.contains("no registry is configured"), "{told}");
+    assert_eq!(read.failures.iter().filter(|failure| failure.is_none()).count(), 1);
 }

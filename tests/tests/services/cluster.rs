@@ -7,10 +7,21 @@ use std::process::{Child, Command, Stdio};
 
 use runtime::clock::Clock;
 use serde_json::Value;
-use transport::TopicId;
 use transport::kafka::{Kafka, KafkaConfig, TopicSpec};
+use transport::{Partition, ReadLimits, TopicId};
 
 use crate::running::{STUFFING, TARGETS, ask, binary, free_port, until};
+
+/// The schema registry. What is absent is said; in CI it fails.
+pub(crate) fn registry(test: &str) -> Option<String> {
+    if let Some(url) = std::env::var_os("TIDEGATE_SCHEMA_REGISTRY") {
+        return Some(url.into_string().unwrap());
+    }
+    let absent = "TIDEGATE_SCHEMA_REGISTRY is not set";
+    assert!(std::env::var_os("CI").is_none(), "{absent}, and CI skips nothing");
+    std::io::stderr().write_all(format!("skipped {test}: {absent}\n").as_bytes()).unwrap();
+    None
+}
 
 /// What a suite with real parts needs. What is absent is said; in CI it fails.
 pub(crate) fn brokers(test: &str) -> Option<String> {
@@ -43,6 +54,7 @@ pub(crate) struct Cluster {
     raw: String,
     partitions: u32,
     turn: std::cell::Cell<u32>,
+    prefix: String,
     running: BTreeMap<String, Running>,
     nginx: Option<(Child, u16)>,
     rsyslog: Option<Child>,
@@ -59,17 +71,61 @@ impl Cluster {
         let name = format!("test.{}.", TopicId::random());
         let mut cluster = Self::configured(brokers, &name, exchange);
         cluster.partitions = partitions;
+        let spec = TopicSpec::new(&cluster.raw, partitions);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(cluster.kafka().ensure(&spec)).unwrap();
+        cluster.nginx = Some(cluster.start_nginx());
+        cluster
+    }
+
+    /// A client of the test's own.
+    pub(crate) fn kafka(&self) -> Kafka {
         let kafka = Kafka::new(KafkaConfig {
-            brokers: brokers.to_owned(),
+            brokers: self.brokers.clone(),
             client_id: "tidegate-test".to_owned(),
             properties: BTreeMap::new(),
             clock: Clock::system(),
         });
-        let spec = TopicSpec::new(&cluster.raw, partitions);
+        kafka.unwrap()
+    }
+
+    /// The full name of a topic between stages.
+    pub(crate) fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Adds lines at the end of the configuration.
+    pub(crate) fn configure(&self, more: &str) {
+        let path = self.path("tidegate.toml");
+        let mut file = std::fs::File::options().append(true).open(path).unwrap();
+        file.write_all(more.as_bytes()).unwrap();
+    }
+
+    /// The values of all records of a topic, partition by partition.
+    pub(crate) fn values(&self, name: &str) -> Vec<Vec<u8>> {
+        let (kafka, topic) = (self.kafka(), self.topic(name));
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(kafka.unwrap().ensure(&spec)).unwrap();
-        cluster.nginx = Some(cluster.start_nginx());
-        cluster
+        runtime.block_on(async move {
+            let log = kafka.topic(&topic).await.unwrap();
+            let mut values = Vec::new();
+            for partition in (0..log.partitions()).map(Partition) {
+                let bounds = log.bounds(partition).await.unwrap();
+                let mut reader = log.reader(partition, bounds.start).await.unwrap();
+                while reader.next_offset() < bounds.end {
+                    let fetched = reader.next(ReadLimits::default()).await.unwrap();
+                    values.extend(fetched.records.iter().map(|record| record.value.to_vec()));
+                }
+            }
+            values
+        })
+    }
+
+    /// Starts a process that is to end by itself, and gives its exit code and last words.
+    pub(crate) fn refused(&mut self, stage: &str) -> (Option<i32>, String) {
+        self.spawn(stage);
+        let code = self.running.get_mut(stage).unwrap().child.wait().unwrap().code();
+        self.running.remove(stage);
+        (code, std::fs::read_to_string(self.path(&format!("{stage}.log"))).unwrap())
     }
 
     /// Nobody listens where the brokers should be.
@@ -110,7 +166,9 @@ folder = "data"
         std::fs::write(folder.path().join("rules/rule.yml"), STUFFING).unwrap();
         let (brokers, running) = (brokers.to_owned(), BTreeMap::new());
         let turn = std::cell::Cell::new(0);
-        Self { folder, brokers, raw, partitions: 1, turn, running, nginx: None, rsyslog: None }
+        let prefix = prefix.to_owned();
+        let (nginx, rsyslog) = (None, None);
+        Self { folder, brokers, raw, partitions: 1, turn, prefix, running, nginx, rsyslog }
     }
 
     fn start_nginx(&self) -> (Child, u16) {
@@ -193,11 +251,14 @@ ruleset(name="ship" queue.type="LinkedList" queue.filename="ship" queue.saveOnSh
         }
     }
 
-    /// Starts a process and gives its first answer to `/ready`.
-    pub(crate) fn waiting(&mut self, stage: &str) -> String {
+    /// Starts a process and gives its answer to `/ready` once that speaks of `what`.
+    pub(crate) fn waiting(&mut self, stage: &str, what: &str) -> String {
         self.spawn(stage);
         let admin = self.running[stage].admin;
-        until("an answer", || ask(admin, "GET", "/ready", "", "").ok().map(|(_, body)| body))
+        until(&format!("an answer about {what}"), || {
+            let answer = ask(admin, "GET", "/ready", "", "").ok();
+            answer.map(|(_, body)| body).filter(|body| body.contains(what))
+        })
     }
 
     fn spawn(&mut self, stage: &str) {

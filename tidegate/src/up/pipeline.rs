@@ -7,7 +7,7 @@
 //! the verdicts that come a second time carry the same ids and revisions, which the responder's
 //! ledger knows. A batch holds lines of one input only, in the log's order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use runtime::metrics::{Counters, Gauges, Metrics, Unit};
 use runtime::ready::Condition;
 use runtime::retry::Backoff;
 use schemas::{
-    BATCH_ROWS_MAX, BatchBuilder, DeadLetter, EventTime, Verdict, VerdictKind, event_at,
+    BATCH_ROWS_MAX, BatchBuilder, DeadLetter, EventTime, Reason, Verdict, VerdictKind, event_at,
 };
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -121,6 +121,8 @@ pub(super) struct Pipeline {
     dead: Log,
     blocks: watch::Receiver<u64>,
     counts: Counts,
+    /// Lanes and reasons for which a dead letter was shown.
+    told: BTreeSet<(usize, Reason)>,
     /// Moments and the raw log's end at them, oldest first, for trimming.
     ends: Vec<(i64, NextOffset)>,
 }
@@ -160,6 +162,7 @@ impl Pipeline {
             dead,
             blocks,
             wiring,
+            told: BTreeSet::new(),
             ends: Vec::new(),
         })
     }
@@ -301,13 +304,20 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn letters(&self, lane: usize, letters: Vec<DeadLetter>) -> Result<(), PipelineError> {
+    async fn letters(
+        &mut self,
+        lane: usize,
+        letters: Vec<DeadLetter>,
+    ) -> Result<(), PipelineError> {
         if letters.is_empty() {
             return Ok(());
         }
         let input = self.lanes.get(lane).map_or("", |lane| lane.name.as_str());
         let mut records = Vec::with_capacity(letters.len());
         for letter in &letters {
+            if self.told.insert((lane, letter.reason)) {
+                tell(input, letter);
+            }
             self.counts.dropped.with([input, letter.reason.name()]).inc();
             records.push(NewRecord::new(serde_json::to_vec(letter).unwrap_or_default()));
         }
@@ -387,6 +397,20 @@ impl Run {
 fn source(input: &InputConfig) -> Source {
     let guard = if input.live { Guard::LIVE } else { Guard::Off };
     Source { lateness_ms: input.lateness.as_ms_i64(), guard }
+}
+
+/// Shows the first dead letter of an input and a reason; the others are counted.
+fn tell(input: &str, letter: &DeadLetter) {
+    let origin =
+        letter.origin.as_ref().map(|at| format!("{}/{}/{}", at.topic, at.partition, at.offset));
+    warn!(
+        input,
+        reason = letter.reason.name(),
+        origin = origin.unwrap_or_default(),
+        detail = letter.detail,
+        next = letter.reason.next_step(),
+        "a line cannot be used; further ones of this reason are only counted"
+    );
 }
 
 /// State and place of the last marker; from the log's beginning where there is none that fits.

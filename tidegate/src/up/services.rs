@@ -16,7 +16,7 @@ use enrich::{AcceptedDeploys, ContextCell, EnrichMetrics, EventsToEnriched, Join
 use ingest::{Keys, LinesToEvents, Parser};
 use respond::Responder;
 use runtime::ready::Condition;
-use schemas::{Deploy, EventReader, Framing, RecordKind, Verdict};
+use schemas::{Deploy, RecordKind};
 use tokio::sync::mpsc::Receiver;
 use tracing::{info, warn};
 use transport::hop::{HopInput, HopMetrics, HopStage};
@@ -93,13 +93,17 @@ impl Starting<'_> {
         if stages.contains(&Stage::Ingest) {
             self.ingest(&condition(Stage::Ingest)).await?;
         }
+        self.topics.forms().ready();
         info!(stages = conditions.len(), "started");
         Ok(())
     }
 
     async fn ingest(&self, condition: &Condition) -> Result<(), Fault> {
+        let forms = self.topics.forms();
         let output = self.topics.events("access.events").await?;
+        let framing = forms.events(&output, RecordKind::Access).await?;
         let dead_letters = self.topics.single("dead-letter").await?;
+        let letters = Arc::new(forms.codec(&dead_letters).await?);
         let metrics = HopMetrics::new(&self.shared.metrics.component("ingest"));
         let silent = silence::declare(&self.shared.metrics);
         for raw in self.topics.raw().await? {
@@ -118,7 +122,7 @@ impl Starting<'_> {
                 condition: Some(condition.clone()),
             };
             let (topic, clock) = (Arc::clone(raw.log.topic()), self.shared.clock.clone());
-            let keys = Keys::new(self.key);
+            let (keys, letters) = (Keys::new(self.key), Arc::clone(&letters));
             let heard = Heard::new(&raw.input.sensor(), &clock, &silent);
             let stop = self.shared.tasks.shutdown().token();
             let name = format!("ingest {}", raw.log.topic());
@@ -128,8 +132,8 @@ impl Starting<'_> {
             }
             let make = move |_partition| {
                 let parser = Parser::new(settings.clone(), keys.clone());
-                let framing = Framing::SingleObject;
-                heard.listening(LinesToEvents::new(&topic, parser, framing, clock.clone()))
+                let clock = clock.clone();
+                heard.listening(LinesToEvents::new(&topic, parser, framing, &letters, clock))
             };
             self.shared.tasks.spawn(&name, async move { stage.run(make, &stop).await });
         }
@@ -138,7 +142,12 @@ impl Starting<'_> {
 
     async fn enrich(&self, enriching: Enriching, condition: Condition) -> Result<(), Fault> {
         let Enriching { context, metrics, accepted } = enriching;
-        let input = self.topics.events("access.events").await?;
+        let forms = self.topics.forms().clone();
+        let input = forms.readable(&self.topics.events("access.events").await?);
+        let output = self.topics.events("access.enriched").await?;
+        let framing = forms.events(&output, RecordKind::Enriched).await?;
+        let dead_letters = self.topics.single("dead-letter").await?;
+        let letters = Arc::new(forms.codec(&dead_letters).await?);
         let posted = self.topics.compacted("context.deploys").await?;
         self.follow_deploys(&posted, &context).await?;
         self.follow_blocks(&context).await?;
@@ -147,9 +156,9 @@ impl Starting<'_> {
         let joiner = Arc::new(Joiner::new(context, options, metrics));
         let stage = HopStage {
             kind: HopInput::Stamped,
-            output: self.topics.events("access.enriched").await?,
+            output,
             output_base: 0,
-            dead_letters: self.topics.single("dead-letter").await?,
+            dead_letters,
             group: self.topics.group("enrich"),
             limits: ReadLimits::default(),
             metrics: HopMetrics::new(&self.shared.metrics.component("enrich")),
@@ -158,8 +167,8 @@ impl Starting<'_> {
         };
         let topic = Arc::clone(stage.input.topic());
         let make = move |_partition| {
-            let reader = EventReader::single_object(RecordKind::Access);
-            EventsToEnriched::new(&topic, &joiner, reader, Framing::SingleObject)
+            let reader = forms.event_reader(RecordKind::Access);
+            EventsToEnriched::new(&topic, &joiner, reader, framing, &letters)
         };
         let stop = self.shared.tasks.shutdown().token();
         self.shared.tasks.spawn("enrich", async move { stage.run(make, &stop).await });
@@ -183,13 +192,16 @@ impl Starting<'_> {
 
     /// Lets events say that our own block answered them.
     async fn follow_blocks(&self, context: &ContextCell) -> Result<(), Fault> {
+        let forms = self.topics.forms();
         let standing = Standing::new(context.clone());
-        for name in ["orders", "outcomes"] {
-            let standing = standing.clone();
-            let log = self.topics.single(name).await?;
-            self.follow(log, name, move |records| standing.take(records)).await?;
-        }
-        Ok(())
+        let log = forms.readable(&self.topics.single("orders").await?);
+        let mut orders = forms.reading().map_err(|error| Fault::bug(&error))?;
+        let known = standing.clone();
+        self.follow(log, "orders", move |records| known.orders(records, &mut orders)).await?;
+        let log = forms.readable(&self.topics.single("outcomes").await?);
+        let mut outcomes = forms.reading().map_err(|error| Fault::bug(&error))?;
+        let take = move |records: &[Record]| standing.outcomes(records, &mut outcomes);
+        self.follow(log, "outcomes", take).await
     }
 
     /// Gives every record of a topic of one partition to `take`; those that are there, before it
@@ -232,20 +244,24 @@ impl Starting<'_> {
             sources: self.topics.sources().await?,
         };
         let metrics = self.shared.metrics.component("detect");
+        let forms = self.topics.forms();
+        let dead_letters = self.topics.single("dead-letter").await?;
+        let verdicts = self.topics.exchange("verdicts").await?;
         let map = MapStage {
-            input: self.topics.events("access.enriched").await?,
+            input: forms.readable(&self.topics.events("access.enriched").await?),
             exchange: exchange.clone(),
             settings: self.sources().await?,
-            reader: EventReader::single_object(RecordKind::Enriched),
-            dead_letters: self.topics.single("dead-letter").await?,
+            reader: forms.event_reader(RecordKind::Enriched),
+            letters: Arc::new(forms.codec(&dead_letters).await?),
+            dead_letters,
             group: self.topics.group("map"),
             metrics: MapperMetrics::new(&metrics),
             condition: Some(condition.clone()),
         };
         let reduce = ReduceStage {
             exchange,
-            verdicts: self.topics.exchange("verdicts").await?,
-            encode: verdict_json,
+            codec: Arc::new(forms.codec(&verdicts).await?),
+            verdicts,
             folder: self.process.base.join(&config.storage.folder).join("detect"),
             group: self.topics.group("reduce"),
             metrics: ReducerMetrics::new(&metrics),
@@ -273,16 +289,22 @@ impl Starting<'_> {
         let folder = self.process.base.join(&self.process.config.storage.folder);
         let listening = responder.start(&self.shared.tasks).await;
         listening.map_err(|error| Fault::of(&error))?;
+        let forms = self.topics.forms();
+        let (orders, outcomes) =
+            (self.topics.single("orders").await?, self.topics.single("outcomes").await?);
         let published = Published {
             responder: responder.clone(),
-            orders: self.topics.single("orders").await?,
-            outcomes: self.topics.single("outcomes").await?,
+            order: forms.codec(&orders).await?,
+            outcome: forms.codec(&outcomes).await?,
+            orders,
+            outcomes,
             place: folder.join("published"),
         };
         let stop = self.shared.tasks.shutdown().token();
         self.shared.tasks.spawn("publish", published.run(stop.clone()));
         let stage = VerdictStage {
-            input: self.topics.exchange("verdicts").await?,
+            input: forms.readable(&self.topics.exchange("verdicts").await?),
+            forms: forms.clone(),
             responder,
             group: self.topics.group("respond"),
             condition,
@@ -290,11 +312,6 @@ impl Starting<'_> {
         self.shared.tasks.spawn("respond", async move { stage.run(&stop).await });
         Ok(())
     }
-}
-
-fn verdict_json(verdict: &Verdict) -> Vec<u8> {
-    // A verdict has only texts, numbers and maps of them, so that it always can be written.
-    serde_json::to_vec(verdict).unwrap_or_default()
 }
 
 /// Stores what is accepted, before the sender hears so.

@@ -1,6 +1,6 @@
 //! What a process keeps in its storage folder beside logs and ledger.
 //!
-//! Owns: the installation's key and the posted deploys. Never: what they mean.
+//! Owns: the installation's key, this process's name, and the posted deploys. Never: what they mean.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
@@ -17,27 +17,38 @@ use crate::fault::Fault;
 
 /// The key under which secrets are hashed: made at the first start, the same ever after.
 pub(super) fn installation_key(folder: &Path) -> Result<[u8; 16], Fault> {
-    let path = folder.join("key");
+    kept(folder, "key", "installation's key").map(u128::to_be_bytes)
+}
+
+/// What lines of this process are known by in a topic that others write to as well. Not the key:
+/// that is copied from machine to machine, so that they hash alike.
+pub(super) fn writer_name(folder: &Path) -> Result<String, Fault> {
+    kept(folder, "writer", "writer's name").map(|number| format!("{number:032x}"))
+}
+
+/// A number made by chance at the first start.
+fn kept(folder: &Path, file: &str, what: &str) -> Result<u128, Fault> {
+    let path = folder.join(file);
     let fault = |doing: &str, error: &dyn std::error::Error| {
         Fault::Usage(format!(
-            "cannot {doing} the installation's key at {}: {error}; set `storage.folder` to a folder that this user may write",
+            "cannot {doing} the {what} at {}: {error}; set `storage.folder` to a folder that this user may write",
             path.display()
         ))
     };
     fs::create_dir_all(folder).map_err(|error| fault("make the folder of", &error))?;
     if !path.exists() {
-        make_key(folder, &path).map_err(|error| fault("make", &error))?;
+        draw(folder, &path).map_err(|error| fault("make", &error))?;
     }
     let text = fs::read_to_string(&path).map_err(|error| fault("read", &error))?;
-    let digits = u128::from_str_radix(text.trim(), 16);
-    digits.map(u128::to_be_bytes).map_err(|error| fault("understand", &error))
+    u128::from_str_radix(text.trim(), 16).map_err(|error| fault("understand", &error))
 }
 
-/// Several processes may start at once: the first key to stand there is everybody's.
-fn make_key(folder: &Path, path: &Path) -> io::Result<()> {
+/// Several processes may start at once: the first number to stand there is everybody's.
+fn draw(folder: &Path, path: &Path) -> io::Result<()> {
     let mut key = [0; 16];
     fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut key))?;
-    let beside = folder.join(format!("key.{}", std::process::id()));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = folder.join(format!("{name}.{}", std::process::id()));
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     writeln!(file, "{:032x}", u128::from_be_bytes(key))?;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ingest::input::InputConfig;
+use ingest::input::{InputConfig, InputType};
 use runtime::error::{Class, Classified, chain};
 use runtime::ready::Condition;
 use runtime::retry::Backoff;
@@ -16,6 +16,7 @@ use transport::kafka::{Kafka, KafkaConfig, TopicSpec};
 use transport::{Log, LogError};
 
 use super::Shared;
+use super::forms::{Forms, RecordsForm, RegistryTable};
 use crate::fault::Fault;
 
 /// `[kafka]`
@@ -37,6 +38,12 @@ pub(crate) struct KafkaTable {
     /// Copies of each partition of topics that are created; absent: what the brokers are set to.
     #[serde(default)]
     pub(crate) replicas: Option<u32>,
+    /// The form of verdicts, orders, outcomes and dead letters.
+    #[serde(default)]
+    pub(crate) records: RecordsForm,
+    /// A schema registry; absent: Avro in single-object encoding.
+    #[serde(default)]
+    pub(crate) registry: Option<RegistryTable>,
     /// Further properties of the client: TLS, SASL, timeouts.
     #[serde(default)]
     pub(crate) properties: BTreeMap<String, String>,
@@ -65,6 +72,7 @@ pub(super) struct Topics {
     table: KafkaTable,
     inputs: Vec<InputConfig>,
     condition: Condition,
+    forms: Forms,
     raw: OnceCell<Vec<RawTopic>>,
 }
 
@@ -82,8 +90,14 @@ impl Topics {
             clock: shared.clock.clone(),
         });
         let kafka = kafka.map_err(|error| Fault::of(&error))?;
+        let forms = Forms::new(table, shared)?;
         let (table, inputs) = (table.clone(), inputs.to_vec());
-        Ok(Self { kafka, table, inputs, condition, raw: OnceCell::new() })
+        Ok(Self { kafka, table, inputs, condition, forms, raw: OnceCell::new() })
+    }
+
+    /// How records stand on them.
+    pub(super) fn forms(&self) -> &Forms {
+        &self.forms
     }
 
     /// What the names of groups begin with.
@@ -97,8 +111,12 @@ impl Topics {
             let mut topics = Vec::with_capacity(self.inputs.len());
             let mut base = 0_u32;
             for input in &self.inputs {
-                let name = input.topic.clone().unwrap_or_default();
-                let log = self.patiently(|| self.kafka.topic(&name)).await?;
+                let log = match &input.topic {
+                    Some(name) if input.r#type == InputType::Kafka => {
+                        self.patiently(|| self.kafka.topic(name)).await?
+                    }
+                    _ => self.single(&own_topic(input)).await?,
+                };
                 let next = base.saturating_add(log.partitions());
                 topics.push(RawTopic { log, base, input: input.clone() });
                 base = next;
@@ -171,4 +189,13 @@ impl Topics {
             tokio::time::sleep(wait).await;
         }
     }
+}
+
+/// The topic that the lines of an input go to which is none itself. What a topic's name cannot hold
+/// becomes `-`.
+pub(crate) fn own_topic(input: &InputConfig) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let name = input.sensor();
+    let name: String = name.chars().map(|c| if fits(c) { c } else { '-' }).take(200).collect();
+    format!("raw.{name}")
 }

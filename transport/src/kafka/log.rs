@@ -18,11 +18,16 @@ use crate::error::LogError;
 use crate::log::Bounds;
 use crate::output::Output;
 use crate::record::{NewRecord, NextOffset, OffsetRange, Partition, Record, TopicId};
+use crate::registry::Schemas;
 
 /// A topic. Cheap to clone; clones are one, and share one client for reading and one session for
 /// [`Log::append`](crate::Log::append).
 #[derive(Debug, Clone)]
-pub struct KafkaLog(Arc<Topic>);
+pub struct KafkaLog {
+    topic: Arc<Topic>,
+    /// Of what its readers give.
+    schemas: Option<Schemas>,
+}
 
 #[derive(Debug)]
 struct Topic {
@@ -36,37 +41,48 @@ struct Topic {
 impl KafkaLog {
     pub(super) fn new(kafka: Kafka, name: Arc<str>, identity: Identity) -> Self {
         let (fetch, appending) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Topic { kafka, name, identity, fetch, appending }))
+        let topic = Arc::new(Topic { kafka, name, identity, fetch, appending });
+        Self { topic, schemas: None }
     }
 
     /// The same topic with clients of its own.
     pub(crate) fn apart(&self) -> Self {
-        let topic = &self.0;
-        Self::new(topic.kafka.clone(), Arc::clone(&topic.name), topic.identity)
+        let topic = &self.topic;
+        let apart = Self::new(topic.kafka.clone(), Arc::clone(&topic.name), topic.identity);
+        Self { schemas: self.schemas.clone(), ..apart }
+    }
+
+    /// The same topic, with the schemas of what its readers give.
+    pub(crate) fn with_schemas(&self, schemas: &Schemas) -> Self {
+        Self { schemas: Some(schemas.clone()), ..self.clone() }
+    }
+
+    pub(crate) fn schemas(&self) -> Option<&Schemas> {
+        self.schemas.as_ref()
     }
 
     pub(super) fn settings(&self) -> &Settings {
-        &self.0.kafka.0.settings
+        &self.topic.kafka.0.settings
     }
 
     pub(super) fn control(&self) -> Arc<Control> {
-        Arc::clone(&self.0.kafka.0.control)
+        Arc::clone(&self.topic.kafka.0.control)
     }
 
     pub(super) fn identity(&self) -> Identity {
-        self.0.identity
+        self.topic.identity
     }
 
     pub(crate) fn topic(&self) -> &Arc<str> {
-        &self.0.name
+        &self.topic.name
     }
 
     pub(crate) fn topic_id(&self) -> TopicId {
-        self.0.identity.id
+        self.topic.identity.id
     }
 
     pub(crate) fn partitions(&self) -> u32 {
-        self.0.identity.partitions
+        self.topic.identity.partitions
     }
 
     pub(crate) fn check(&self, partition: Partition) -> Result<(), LogError> {
@@ -83,7 +99,7 @@ impl KafkaLog {
         records: Vec<NewRecord>,
     ) -> Result<OffsetRange, LogError> {
         let session = {
-            let mut appending = self.0.appending.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut appending = self.topic.appending.lock().unwrap_or_else(PoisonError::into_inner);
             let open = appending.take().filter(|session| session.failure().is_none());
             let session = match open {
                 Some(session) => session,
@@ -116,7 +132,7 @@ impl KafkaLog {
     ) -> Result<KafkaReader, LogError> {
         self.verify().await?;
         let fetch = {
-            let mut fetch = self.0.fetch.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut fetch = self.topic.fetch.lock().unwrap_or_else(PoisonError::into_inner);
             match &*fetch {
                 Some(open) => Arc::clone(open),
                 None => Arc::clone(fetch.insert(Arc::new(Fetch::new(self)?))),

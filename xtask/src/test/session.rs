@@ -1,4 +1,4 @@
-//! What the steps share: the built binary and the broker.
+//! What the steps share: the built binary, the broker and the schema registry.
 //!
 //! Owns: making each of them once, and taking it down. Never: which step needs which.
 
@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::kafka::{Cluster, Wish};
 use crate::place;
 use crate::process::{Guard, succeeds};
+use crate::registry::Server;
 use crate::trouble::Trouble;
 
 /// Every target but benchmarks, which take long to build and show nothing here.
@@ -17,6 +18,7 @@ pub(super) const TARGETS: [&str; 4] = ["--lib", "--bins", "--tests", "--examples
 pub(super) struct Session {
     binary: Option<PathBuf>,
     broker: Option<Broker>,
+    registry: Option<Registry>,
 }
 
 /// A broker for this run only.
@@ -24,6 +26,13 @@ pub(super) struct Session {
 struct Broker {
     cluster: Cluster,
     _guards: Vec<Guard>,
+}
+
+/// A schema registry for this run only.
+#[derive(Debug)]
+struct Registry {
+    server: Server,
+    _guard: Guard,
 }
 
 impl Session {
@@ -68,6 +77,31 @@ impl Session {
         let guards = cluster.pids().into_iter().map(Guard::for_group).collect::<Result<_, _>>()?;
         let broker = self.broker.insert(Broker { cluster, _guards: guards });
         Ok(broker.cluster.brokers())
+    }
+
+    /// The address of a fresh schema registry.
+    pub(super) fn registry(&mut self) -> Result<String, Trouble> {
+        if let Some(registry) = &self.registry {
+            return Ok(registry.server.url());
+        }
+        let folder = place::target().join("registry-test");
+        if Server::running(&folder).is_some() {
+            return Err(Trouble::dependency(format!(
+                "another `cargo xtask test` uses the schema registry in {0}; wait for it, or stop \
+                 it with: cargo xtask registry stop --dir {0}",
+                folder.display()
+            )));
+        }
+        let server = Server::start(&folder, None)?;
+        let guard = Guard::for_group(server.pid())?;
+        let registry = self.registry.insert(Registry { server, _guard: guard });
+        Ok(registry.server.url())
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.server.stop();
     }
 }
 

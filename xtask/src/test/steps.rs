@@ -10,15 +10,15 @@ use crate::demo;
 use crate::eval::{self, Score};
 use crate::packages::{
     self, APACHE, CC, HAPROXY, JAVA, KCAT, MAKE, MAVEN, NGINX, Need, RSYSLOG, RSYSLOG_KAFKA,
-    VARNISH,
+    VARNISH, VENV,
 };
 use crate::process::succeeds;
 use crate::trouble::Trouble;
 use crate::{place, tidy};
 
 /// What the machine needs beside Rust.
-const NEEDS: [Need; 11] =
-    [CC, MAKE, JAVA, MAVEN, NGINX, KCAT, RSYSLOG, RSYSLOG_KAFKA, APACHE, HAPROXY, VARNISH];
+const NEEDS: [Need; 12] =
+    [CC, MAKE, JAVA, MAVEN, VENV, NGINX, KCAT, RSYSLOG, RSYSLOG_KAFKA, APACHE, HAPROXY, VARNISH];
 
 /// In the order of CI: what is quick and fails often comes first.
 pub(super) const STEPS: &[Step] = &[
@@ -27,7 +27,11 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "tidy", about: "imports, licences, files", run: tidied },
     Step { name: "clippy", about: "lints, warnings denied", run: clippy },
     Step { name: "build", about: "the binary and the tests", run: build },
-    Step { name: "test", about: "unit tests and suites, with a real Kafka", run: test },
+    Step {
+        name: "test",
+        about: "unit tests and suites, with a real Kafka and registry",
+        run: test,
+    },
     Step { name: "doc-test", about: "examples in the documentation", run: doc_test },
     Step { name: "rustdoc", about: "documentation, warnings denied", run: rustdoc },
     Step { name: "rules-check", about: "the rule pack is sound", run: rules_check },
@@ -66,9 +70,10 @@ fn test(session: &mut Session) -> Result<Ending, Trouble> {
     let binary = session.binary()?;
     let mut test = place::cargo();
     test.args(["test", "--workspace", "--no-fail-fast"]).args(TARGETS).env("TIDEGATE_BIN", binary);
-    let absent = packages::missing(&[JAVA, MAVEN]);
+    let absent = packages::missing(&[JAVA, MAVEN, VENV]);
     if absent.is_empty() {
         test.env("TIDEGATE_KAFKA_BROKERS", session.brokers()?);
+        test.env("TIDEGATE_SCHEMA_REGISTRY", session.registry()?);
     }
     match packages::gateways() {
         Ok(folder) => {

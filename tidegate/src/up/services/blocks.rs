@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use enrich::{Block, Blocks, ContextCell};
-use schemas::{EventTime, Order, Outcome, OutcomeState};
-use serde::Deserialize;
+use schemas::{EventTime, Order, Outcome, OutcomeState, WireRecord};
 use transport::Record;
+
+use crate::up::forms::Reading;
 
 /// Blocks remembered after their end: so long events may still be on their way.
 const KEPT_MS: i64 = 3_600_000;
@@ -26,30 +27,28 @@ struct Known {
     ended: BTreeMap<String, EventTime>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Told {
-    Order(Box<Order>),
-    Outcome(Box<Outcome>),
-}
-
 impl Standing {
     pub(super) fn new(context: ContextCell) -> Self {
         Self { context, known: Arc::default() }
     }
 
-    /// Takes records of either topic.
-    pub(super) fn take(&self, records: &[Record]) {
-        if records.is_empty() {
+    /// Takes records of the one topic.
+    pub(super) fn orders(&self, records: &[Record], reading: &mut Reading<Order>) {
+        self.take(&read(records, reading), |known, order| known.order(order));
+    }
+
+    /// Takes records of the other.
+    pub(super) fn outcomes(&self, records: &[Record], reading: &mut Reading<Outcome>) {
+        self.take(&read(records, reading), |known, outcome| known.outcome(outcome));
+    }
+
+    fn take<R>(&self, told: &[R], take: impl Fn(&mut Known, &R)) {
+        if told.is_empty() {
             return;
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        for record in records {
-            match serde_json::from_slice(&record.value) {
-                Ok(Told::Order(order)) => known.order(&order),
-                Ok(Told::Outcome(outcome)) => known.outcome(&outcome),
-                Err(error) => tracing::warn!(%error, "an order or outcome cannot be read"),
-            }
+        for told in told {
+            take(&mut known, told);
         }
         let (blocks, unusable) = Blocks::new(known.blocks.values().cloned());
         if unusable > 0 {
@@ -57,6 +56,17 @@ impl Standing {
         }
         self.context.set_blocks(blocks);
     }
+}
+
+fn read<R: WireRecord>(records: &[Record], reading: &mut Reading<R>) -> Vec<R> {
+    let read = |record: &Record| {
+        let told = reading.decode(&record.value);
+        if let Err(error) = &told {
+            tracing::warn!(%error, "an order or outcome cannot be read");
+        }
+        told.ok()
+    };
+    records.iter().filter_map(read).collect()
 }
 
 impl Known {

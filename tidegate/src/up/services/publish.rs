@@ -8,6 +8,7 @@ use std::time::Duration;
 use respond::{LedgerError, Record, Responder};
 use runtime::CancellationToken;
 use runtime::error::{Class, Classified};
+use schemas::{CodecError, OrderCodec, OutcomeCodec, RecordCodec, WireRecord};
 use tracing::warn;
 use transport::{Log, LogError, NewRecord, Partition};
 
@@ -21,6 +22,8 @@ pub(super) struct Published {
     pub(super) responder: Responder,
     pub(super) orders: Log,
     pub(super) outcomes: Log,
+    pub(super) order: OrderCodec,
+    pub(super) outcome: OutcomeCodec,
     /// The file with the number of the last line published.
     pub(super) place: PathBuf,
 }
@@ -32,6 +35,8 @@ pub(super) enum PublishError {
     Ledger(#[from] LedgerError),
     #[error("publish")]
     Log(#[from] LogError),
+    #[error("write an order or outcome")]
+    Codec(#[from] CodecError),
     #[error("remember how far orders were published, in {path}")]
     Place { path: String, source: std::io::Error },
 }
@@ -41,6 +46,7 @@ impl Classified for PublishError {
         match self {
             Self::Ledger(error) => error.class(),
             Self::Log(error) => error.class(),
+            Self::Codec(_) => Class::Bug,
             Self::Place { .. } => Class::Dependency,
         }
     }
@@ -78,11 +84,16 @@ impl Published {
         for record in records {
             match record {
                 Record::Taken(taken) => {
-                    orders.extend(taken.orders.iter().filter_map(|order| json(&order.id, order)));
-                    let told = taken.outcomes.iter();
-                    outcomes.extend(told.filter_map(|told| json(&told.order_id, told)));
+                    for order in &taken.orders {
+                        orders.push(written(&self.order, &order.id, order)?);
+                    }
+                    for told in &taken.outcomes {
+                        outcomes.push(written(&self.outcome, &told.order_id, told)?);
+                    }
                 }
-                Record::Outcome(told) => outcomes.extend(json(&told.order_id, &told)),
+                Record::Outcome(told) => {
+                    outcomes.push(written(&self.outcome, &told.order_id, &told)?);
+                }
                 _ => {}
             }
         }
@@ -98,7 +109,10 @@ impl Published {
     }
 }
 
-fn json(key: &str, value: &impl serde::Serialize) -> Option<NewRecord> {
-    let value = serde_json::to_vec(value).ok()?;
-    Some(NewRecord { key: Some(key.to_owned().into()), ..NewRecord::new(value) })
+fn written<R: WireRecord>(
+    codec: &RecordCodec<R>,
+    key: &str,
+    told: &R,
+) -> Result<NewRecord, CodecError> {
+    Ok(NewRecord { key: Some(key.to_owned().into()), ..NewRecord::new(codec.encode(told)?) })
 }

@@ -10,14 +10,17 @@ use runtime::CancellationToken;
 use runtime::error::{Class, Classified};
 use runtime::ready::Condition;
 use runtime::retry::Backoff;
-use schemas::Verdict;
+use schemas::{CodecError, Verdict};
 use tracing::{error, warn};
 use transport::{Attempt, Given, Log, LogError, ReadLimits, Record, Share};
+
+use crate::up::forms::{self, Forms};
 
 /// Reads verdicts for one responder.
 #[derive(Debug)]
 pub(super) struct VerdictStage {
     pub(super) input: Log,
+    pub(super) forms: Forms,
     pub(super) responder: Responder,
     pub(super) group: String,
     pub(super) condition: Condition,
@@ -30,6 +33,8 @@ pub(super) enum VerdictError {
     Log(#[from] LogError),
     #[error("write orders to the ledger")]
     Ledger(#[from] LedgerError),
+    #[error("read verdicts")]
+    Codec(#[from] CodecError),
 }
 
 impl Classified for VerdictError {
@@ -37,12 +42,14 @@ impl Classified for VerdictError {
         match self {
             Self::Log(error) => error.class(),
             Self::Ledger(error) => error.class(),
+            Self::Codec(_) => Class::Bug,
         }
     }
 }
 
 struct Reading {
     log: Log,
+    forms: Forms,
     responder: Responder,
 }
 
@@ -53,7 +60,10 @@ impl VerdictStage {
             group: self.group.clone(),
             condition: Some(self.condition.clone()),
         };
-        let attempt = || Ok(Reading { log: self.input.clone(), responder: self.responder.clone() });
+        let attempt = || {
+            let (log, forms) = (self.input.clone(), self.forms.clone());
+            Ok(Reading { log, forms, responder: self.responder.clone() })
+        };
         share.run(attempt, |reason, wait| warn!(reason, ?wait, "respond begins anew"), stop).await
     }
 }
@@ -66,7 +76,9 @@ impl Attempt for Reading {
         given: Given,
     ) -> impl Future<Output = Result<(), VerdictError>> + Send + 'static {
         let (log, responder) = (self.log.clone(), self.responder.clone());
+        let reading = self.forms.reading();
         async move {
+            let mut reading = reading?;
             let bounds = log.bounds(given.partition).await?;
             let from = given.committed.unwrap_or(bounds.start).clamp(bounds.start, bounds.end);
             let mut reader = log.reader(given.partition, from).await?;
@@ -77,7 +89,9 @@ impl Attempt for Reading {
                     fetched = reader.next(ReadLimits::default()) => fetched?,
                 };
                 for record in &fetched.records {
-                    take(&responder, record).await?;
+                    if let Some(verdict) = verdict(&mut reading, record) {
+                        take(&responder, &verdict).await?;
+                    }
                     given.progress.send_replace(record.next());
                 }
             }
@@ -85,20 +99,23 @@ impl Attempt for Reading {
     }
 }
 
-/// Waits while the ledger's disk is away: a verdict is never dropped.
-async fn take(responder: &Responder, record: &Record) -> Result<(), VerdictError> {
-    let verdict: Verdict = match serde_json::from_slice(&record.value) {
-        Ok(verdict) => verdict,
+fn verdict(reading: &mut forms::Reading<Verdict>, record: &Record) -> Option<Verdict> {
+    match reading.decode(&record.value) {
+        Ok(verdict) => Some(verdict),
         Err(failure) => {
             let (partition, offset) = (record.partition, record.offset);
             error!(%partition, %offset, %failure, "a record of the verdicts topic is no verdict");
-            return Ok(());
+            None
         }
-    };
+    }
+}
+
+/// Waits while the ledger's disk is away: a verdict is never dropped.
+async fn take(responder: &Responder, verdict: &Verdict) -> Result<(), LedgerError> {
     let mut backoff = Backoff::network();
     while let Err(failure) = responder.take(verdict.clone()).await {
         if failure.class() != Class::Dependency {
-            return Err(failure.into());
+            return Err(failure);
         }
         warn!(error = %failure, "a verdict waits for the ledger");
         tokio::time::sleep(backoff.next_wait(None)).await;
