@@ -2,8 +2,10 @@
 //!
 //! With `TIDEGATE_REDMINE_URL` and `TIDEGATE_REDMINE_KEY` set, the suite also runs against that
 //! Redmine (project `TIDEGATE_REDMINE_PROJECT`, default `apisec`; tracker 1; the key's custom field
-//! `TIDEGATE_REDMINE_FIELD`, default 1). The server in this file answers what Redmine 5.0 does:
-//! 201 with Location, 422 with `errors`, 204 for a change, and to a wrong key 200 with an empty list.
+//! `TIDEGATE_REDMINE_FIELD`, default 1; status of closed issues `TIDEGATE_REDMINE_CLOSED`, default
+//! 5); `cargo xtask nightly redmine` installs one and does that. The server in this file answers what
+//! Redmine 5.0 does: 201 with Location, 422 with `errors`, 204 for a change, and to a wrong key 200
+//! with an empty list.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -210,6 +212,7 @@ struct Place {
     key: String,
     project: String,
     field: u64,
+    closed: u64,
     timeout: &'static str,
 }
 
@@ -231,16 +234,17 @@ impl Stage {
             key: KEY.into(),
             project: "apisec".into(),
             field: 1,
+            closed: 5,
             timeout: "400ms",
         })
     }
 
     fn responder(&self) -> Responder {
         let policy = Policy::parse("lines: [{name: all, then: asked}]", "policy.yml").unwrap();
-        let Place { url, key, project, field, timeout } = &self.place;
+        let Place { url, key, project, field, closed, timeout } = &self.place;
         let config = json!({"redmine": {
             "url": url, "key": key, "project": project, "tracker_id": 1, "key_field_id": field,
-            "closed_status_id": 5, "timeout": timeout,
+            "closed_status_id": closed, "timeout": timeout,
         }});
         let parts = TargetParts {
             base: self.folder.path(),
@@ -374,6 +378,7 @@ fn real() -> Option<Place> {
         key: get("KEY")?,
         project: get("PROJECT").unwrap_or_else(|| "apisec".to_owned()),
         field: get("FIELD").map_or(1, |field| field.parse().unwrap()),
+        closed: get("CLOSED").map_or(5, |status| status.parse().unwrap()),
         timeout: "30s",
     })
 }
@@ -392,6 +397,12 @@ async fn a_real_redmine_where_there_is_one() {
     let id = format!("test-{}", Clock::system().unix_ms());
     let stage = Stage::new(place.clone());
     let number = an_episode(&stage, &id).await;
+    let issue = format!("{}/issues/{number}.json?include=journals", place.url);
+    let asked = reqwest::Client::new().get(issue).header("x-redmine-api-key", &place.key);
+    let issue: Value = asked.send().await.unwrap().json().await.unwrap();
+    assert_eq!(issue["issue"]["status"]["id"], place.closed, "closed with the episode: {issue}");
+    let notes = issue["issue"]["journals"].as_array().unwrap().iter();
+    assert_eq!(notes.filter(|note| note["notes"] != "").count(), 2, "{issue}");
     // A second ledger knows nothing of the first: the issue is found by its key.
     let other = Stage::new(place.clone());
     let responder = other.responder();

@@ -107,7 +107,7 @@ fn it_says_the_same_as_replay() {
         (closed.count() == 2).then_some(())
     });
     let path = up.path("access.log").display().to_string();
-    let replay = std::process::Command::new(running::binary())
+    let replay = Command::new(running::binary())
         .args(["replay", "-o", "json", "--service", "shop", "--rules", "rules", &path])
         .current_dir(up.folder.path())
         .output()
@@ -379,7 +379,12 @@ fn a_full_disk_makes_lines_wait_says_so_and_loses_none() {
     let disk = SmallDisk::under(up.path("data"));
     up.start();
     up.write("access.log", &failures(0..30));
-    up.verdict("opened");
+    until("the first lines", || {
+        let (_, metrics) = ask(up.admin, "GET", "/metrics", "", "").ok()?;
+        let read =
+            metrics.lines().find(|line| line.contains("read_lines") && line.contains("access"));
+        read?.ends_with(" 30").then_some(())
+    });
     disk.fill();
     up.write("access.log", &failures(30..60));
     let said = until("a word about the disk", || {

@@ -14,6 +14,8 @@ use crate::place;
 use crate::trouble::Trouble;
 
 pub(crate) use cluster::{Cluster, Wish};
+pub(crate) use jars::folder as jars;
+pub(crate) use properties::{LOGGING_TO_STDOUT, inside_a_container};
 
 /// Runs `kafka start|stop|status`.
 pub(crate) fn run(args: &mut Args) -> Result<(), Trouble> {

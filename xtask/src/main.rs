@@ -11,6 +11,8 @@
 mod args;
 mod bench;
 mod clock;
+mod containers;
+mod debian;
 mod demo;
 mod eval;
 mod generate;

@@ -12,6 +12,7 @@ use crate::place;
 use crate::trouble::Trouble;
 
 pub(crate) use server::Server;
+pub(crate) use tree::java;
 
 /// Runs `registry start|stop`.
 pub(crate) fn run(args: &mut Args) -> Result<(), Trouble> {

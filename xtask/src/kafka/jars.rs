@@ -17,7 +17,7 @@ const LOG4J: &str = "2.25.4";
 const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 
 /// The folder with the jars; fetches them if they are not there.
-pub(super) fn folder() -> Result<PathBuf, Trouble> {
+pub(crate) fn folder() -> Result<PathBuf, Trouble> {
     let absent = packages::missing(&[JAVA]);
     if !absent.is_empty() {
         return Err(Trouble::dependency(packages::plea(&absent)));

@@ -80,11 +80,44 @@ rootLogger.level = info
 rootLogger.appenderRef.file.ref = FILE
 ";
 
+/// The same on standard output.
+pub(crate) const LOGGING_TO_STDOUT: &str = "\
+status = warn
+appender.out.type = Console
+appender.out.name = OUT
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d %p %c{1}: %m%n
+rootLogger.level = info
+rootLogger.appenderRef.out.ref = OUT
+";
+
+/// `server.properties` of the only node, in a container; `ADVERTISED` is to be replaced by what
+/// clients are told.
+pub(crate) fn inside_a_container(client: u16) -> String {
+    let ports = Ports { client, controller: client + 1 };
+    let own = format!("PLAINTEXT://127.0.0.1:{client}");
+    let text = server(1, &[ports], Path::new("/var/lib/kafka"));
+    text.replace(
+        &format!("advertised.listeners={own}"),
+        "advertised.listeners=PLAINTEXT://ADVERTISED",
+    )
+    .replace(&format!("listeners={own},"), &format!("listeners=PLAINTEXT://0.0.0.0:{client},"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::{Ports, server};
+    use super::{Ports, inside_a_container, server};
+
+    #[test]
+    fn in_a_container_it_listens_to_all_and_tells_what_it_is_told_to() {
+        let text = inside_a_container(9092);
+        assert!(
+            text.contains("\nlisteners=PLAINTEXT://0.0.0.0:9092,CONTROLLER://127.0.0.1:9093\n")
+        );
+        assert!(text.contains("\nadvertised.listeners=PLAINTEXT://ADVERTISED\n"), "{text}");
+    }
 
     #[test]
     fn one_node_keeps_one_copy_and_three_keep_three() {

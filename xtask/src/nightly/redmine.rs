@@ -9,8 +9,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::clock::wait_until;
+use crate::debian;
 use crate::http::Request;
-use crate::packages::{self, DEBOOTSTRAP};
+use crate::packages;
 use crate::place;
 use crate::process::{Guard, Running, output, succeeds};
 use crate::trouble::Trouble;
@@ -67,16 +68,10 @@ fn install() -> Result<PathBuf, Trouble> {
     if root.join("complete").exists() {
         return Ok(root);
     }
-    let absent = packages::install(&[DEBOOTSTRAP])?;
-    if !absent.is_empty() {
-        return Err(Trouble::dependency(packages::plea(&absent)));
-    }
     let draft = home.join(format!("draft-{}", std::process::id()));
-    let (suite, mirror) = (release()?, mirror()?);
     eprintln!("installing Redmine into {} (about 500 MB)", root.display());
-    let mut bootstrap = Command::new("debootstrap");
-    bootstrap.args(["--variant=minbase", &suite]).arg(&draft).arg(mirror);
-    output(&mut bootstrap)?;
+    debian::bootstrap(&draft)?;
+    copy_sources(&draft)?;
     // No service is started while packages are installed.
     let policy = draft.join("usr/sbin/policy-rc.d");
     place::write(&policy, "#!/bin/sh\nexit 101\n")?;
@@ -95,23 +90,13 @@ fn install() -> Result<PathBuf, Trouble> {
     Ok(root)
 }
 
-/// The code name of this machine's Debian.
-fn release() -> Result<String, Trouble> {
-    let text = place::read(Path::new("/etc/os-release"))?;
-    let name = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-    name.map(|name| name.trim_matches('"').to_owned())
-        .ok_or_else(|| Trouble::dependency("/etc/os-release has no VERSION_CODENAME"))
-}
-
-/// Where this machine gets its packages.
-fn mirror() -> Result<String, Trouble> {
-    let mut ask = Command::new("apt-get");
-    ask.args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]);
-    let all = output(&mut ask)?;
-    let main = all.lines().find(|uri| !uri.contains("security"));
-    main.map(str::to_owned).ok_or_else(|| {
-        Trouble::dependency("apt knows no mirror; name one in /etc/apt/sources.list.d")
-    })
+/// The sources of this machine, so that updates of security are among them: without them some
+/// packages cannot be had any more.
+fn copy_sources(root: &Path) -> Result<(), Trouble> {
+    let line = "for each in sources.list sources.list.d; do if [ -e /etc/apt/$each ]; then \
+                rm -rf \"$0/etc/apt/$each\" && cp -r /etc/apt/$each \"$0/etc/apt/\"; fi; done";
+    let line = format!("rm -f \"$0/etc/apt/sources.list\"; {line}");
+    output(Command::new("sh").args(["-c", &line]).arg(root)).map(drop)
 }
 
 /// Seeds it and reads what the suite needs to know.

