@@ -3,7 +3,7 @@
 //!
 //! Owns: the image. Never: containers; the suite that wants one starts and stops it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::debian;
@@ -37,6 +37,21 @@ pub(crate) fn image() -> Result<&'static str, Trouble> {
         build()?;
     }
     Ok(IMAGE)
+}
+
+/// The built suite of `transport`; the last one where there are several.
+pub(crate) fn suite() -> Result<PathBuf, Trouble> {
+    let folder = place::target().join("debug/deps");
+    let files = std::fs::read_dir(&folder).map_err(|e| Trouble::io("read", &folder, &e))?;
+    let is_it = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("kafka-") && !name.contains('.')
+    };
+    let built = |path: &PathBuf| path.metadata().and_then(|meta| meta.modified()).ok();
+    let suites = files.flatten().map(|file| file.path()).filter(is_it);
+    suites.max_by_key(built).ok_or_else(|| {
+        Trouble::dependency(format!("{} holds no built Kafka suite", folder.display()))
+    })
 }
 
 fn has(image: &str) -> bool {

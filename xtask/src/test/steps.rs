@@ -106,7 +106,9 @@ fn containers(session: &mut Session) -> Result<Ending, Trouble> {
     let image = containers::image()?;
     session.binary()?;
     let mut test = place::cargo();
-    test.args(["test", "--workspace"]).args(TARGETS).arg("in_a_container");
+    test.args(["test", "--manifest-path", "tests/containers/Cargo.toml"]);
+    test.env("CARGO_TARGET_DIR", place::target().join("containers"));
+    test.env("TIDEGATE_KAFKA_SUITE", containers::suite()?);
     judge(test.env("TIDEGATE_KAFKA_IMAGE", image), "see above")
 }
 

@@ -1,14 +1,10 @@
 //! What `transport` promises of Kafka, over a broker in a container.
 //!
-//! Runs where `TIDEGATE_KAFKA_IMAGE` names an image, which `cargo xtask test` builds where a
-//! container engine answers. Elsewhere it says that it was skipped, in CI too: the same suite runs
-//! there over a broker without a container.
+//! `cargo xtask test` runs it where a container engine answers: it builds the image that
+//! `TIDEGATE_KAFKA_IMAGE` names, and gives the path of the suite in `TIDEGATE_KAFKA_SUITE`. Where
+//! none answers, the same suite runs over a broker without a container.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-use std::io::Write;
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -17,28 +13,10 @@ use testcontainers::runners::AsyncRunner;
 use testcontainers::{GenericImage, ImageExt};
 use tokio::process::Command;
 
-/// The suite of `transport`, built beside this one; the last one where there are several.
-fn suite() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let beside =
-        std::fs::read_dir(own.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
-    let is_it = |path: &PathBuf| {
-        let name = path.file_name().unwrap().to_string_lossy();
-        name.starts_with("kafka-") && !name.contains('.')
-    };
-    let built = |path: &PathBuf| path.metadata().unwrap().modified().unwrap();
-    beside.filter(is_it).max_by_key(built).unwrap()
-}
-
 #[tokio::test]
 async fn the_kafka_suite_passes_over_a_broker_in_a_container() {
-    let Some(image) = std::env::var_os("TIDEGATE_KAFKA_IMAGE") else {
-        let line = "skipped the Kafka suite over a container: TIDEGATE_KAFKA_IMAGE is not set\n";
-        // Not captured, so that it is seen.
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
-        return;
-    };
-    let image = image.into_string().unwrap();
+    let given = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let (image, suite) = (given("TIDEGATE_KAFKA_IMAGE"), given("TIDEGATE_KAFKA_SUITE"));
     let (name, tag) = image.split_once(':').unwrap();
     // Clients are told it before the container is there.
     let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
@@ -51,7 +29,7 @@ async fn the_kafka_suite_passes_over_a_broker_in_a_container() {
         .start()
         .await
         .unwrap();
-    let mut tests = Command::new(suite());
+    let mut tests = Command::new(suite);
     tests.env("TIDEGATE_KAFKA_BROKERS", &brokers).env("CI", "true").stdin(Stdio::null());
     let ran = tests.output().await.unwrap();
     container.rm().await.unwrap();
