@@ -17,8 +17,8 @@ use runtime::CancellationToken;
 use runtime::clock::Clock;
 use runtime::metrics::Metrics;
 use schemas::{
-    BatchBuilder, Event, EventReader, EventTime, Framing, LazyEncoder, RecordKind, Verdict,
-    VerdictKind,
+    BatchBuilder, DeadLetterCodec, Event, EventReader, EventTime, Framing, LazyEncoder, RecordForm,
+    RecordKind, Verdict, VerdictCodec, VerdictKind,
 };
 use tokio::task::{JoinHandle, yield_now};
 use transport::hop::{HopInput, HopMetrics, HopStage, Produced, Transform};
@@ -192,6 +192,7 @@ impl Schedule {
             settings: vec![source; SOURCES as usize],
             reader: EventReader::single_object(RecordKind::Enriched),
             dead_letters: self.dead_letters.clone(),
+            letters: Arc::new(DeadLetterCodec::new(RecordForm::Json).unwrap()),
             group: "map".to_owned(),
             metrics: MapperMetrics::new(&Metrics::new()),
             condition: None,
@@ -204,7 +205,7 @@ impl Schedule {
         let stage = ReduceStage {
             exchange: self.exchange.clone(),
             verdicts: self.verdicts.clone(),
-            encode: |verdict| serde_json::to_vec(verdict).unwrap(),
+            codec: Arc::new(VerdictCodec::new(RecordForm::Json).unwrap()),
             folder: folder.to_owned(),
             group: "reduce".to_owned(),
             metrics: ReducerMetrics::new(&Metrics::new()),
