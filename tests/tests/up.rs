@@ -198,7 +198,7 @@ fn block(page: &str, language: &str) -> String {
 
 #[test]
 fn what_rsyslog_sends_as_its_page_says_is_judged() {
-    if std::process::Command::new("rsyslogd").arg("-v").output().is_err() {
+    if Command::new("rsyslogd").arg("-v").output().is_err() {
         assert!(
             std::env::var_os("CI").is_none(),
             "rsyslogd is not installed, and CI skips nothing"
@@ -220,7 +220,7 @@ fn what_rsyslog_sends_as_its_page_says_is_judged() {
         .unwrap();
     let conf = up.path("rsyslog.conf").display().to_string();
     let pid = up.path("rsyslog.pid").display().to_string();
-    let rsyslog = std::process::Command::new("rsyslogd")
+    let rsyslog = Command::new("rsyslogd")
         .args(["-n", "-f", &conf, "-i", &pid])
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
