@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use schemas::{EventTime, Origin};
 
+use crate::hits::Hits;
 use crate::rows::Rows;
-use crate::ruleset::{Prepared, Ruleset};
+use crate::ruleset::{Prepared, Ruleset, Unit};
 use crate::wire::{self, Kind, Reader, WireError, Writer, wire_struct};
 
-const FRAME: Kind = Kind { name: "frame", tag: b'f', version: 1 };
+const FRAME: Kind = Kind { name: "frame", tag: b'f', version: 2 };
 const OPEN: Kind = Kind { name: "open", tag: b'o', version: 1 };
 
 /// Who maps a source partition. The highest wins, not the latest in the log.
@@ -53,29 +54,53 @@ pub struct Straggler {
 
 wire_struct!(Straggler { was, raised_to });
 
-/// Rows of one rule.
+/// What one rule, or the rules of one unit, are to see.
 #[derive(Debug, Clone)]
 pub struct Block {
-    pub(crate) rule: Arc<str>,
-    pub(crate) version: Arc<str>,
-    pub(crate) rows: Rows,
+    pub(crate) seen: Seen,
+}
+
+/// The two forms of what rules see.
+#[derive(Debug, Clone)]
+pub(crate) enum Seen {
+    /// Rows of a rule: its id and version.
+    Rows { rule: Arc<str>, version: Arc<str>, rows: Rows },
+    /// Hits of a unit: its name, and the names of the folds.
+    Hits { unit: Arc<str>, folds: Arc<[Arc<str>]>, hits: Hits },
 }
 
 impl Block {
-    pub(crate) fn new(rule: &Prepared, rows: Rows) -> Self {
-        Self { rule: Arc::clone(&rule.id), version: Arc::clone(&rule.version), rows }
+    pub(crate) fn of_rule(rule: &Prepared, rows: Rows) -> Self {
+        let (rule, version) = (Arc::clone(&rule.id), Arc::clone(&rule.version));
+        Self { seen: Seen::Rows { rule, version, rows } }
     }
 
-    /// Id of the rule.
+    pub(crate) fn of_unit(unit: &Unit, hits: Hits) -> Self {
+        let (unit, folds) = (Arc::clone(&unit.name), Arc::clone(&unit.names));
+        Self { seen: Seen::Hits { unit, folds, hits } }
+    }
+
+    /// Id of the rule, or the name of the unit.
     #[must_use]
-    pub fn rule(&self) -> &str {
-        &self.rule
+    pub fn name(&self) -> &str {
+        match &self.seen {
+            Seen::Rows { rule, .. } => rule,
+            Seen::Hits { unit, .. } => unit,
+        }
     }
 
-    /// Number of rows.
+    /// Number of rows or hits.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.rows.len()
+        self.moments().len()
+    }
+
+    /// The moment of each.
+    pub(crate) fn moments(&self) -> &[i64] {
+        match &self.seen {
+            Seen::Rows { rows, .. } => &rows.at,
+            Seen::Hits { hits, .. } => &hits.at,
+        }
     }
 }
 
@@ -114,12 +139,23 @@ impl Frame {
         out.put(&self.straggler);
         out.len(self.blocks.len());
         for block in &self.blocks {
-            out.put(&block.rule);
-            out.put(&block.version);
-            let mut rows = Writer::default();
-            block.rows.write(&mut rows);
-            out.len(rows.bytes.len());
-            out.raw(&rows.bytes);
+            let mut inner = Writer::default();
+            match &block.seen {
+                Seen::Rows { rule, version, rows } => {
+                    out.put(&false);
+                    out.put(rule);
+                    out.put(version);
+                    rows.write(&mut inner);
+                }
+                Seen::Hits { unit, folds, hits } => {
+                    out.put(&true);
+                    out.put(unit);
+                    out.put(&folds.to_vec());
+                    inner.put(hits);
+                }
+            }
+            out.len(inner.bytes.len());
+            out.raw(&inner.bytes);
         }
         wire::seal(FRAME, &out.bytes)
     }
@@ -192,6 +228,9 @@ impl Entry {
 }
 
 fn read_block(from: &mut Reader<'_>, ruleset: &Ruleset) -> Result<Option<Block>, WireError> {
+    if from.get()? {
+        return read_hits(from, ruleset);
+    }
     let (rule, version): (Arc<str>, Arc<str>) = (from.get()?, from.get()?);
     let length = from.len("a block")?;
     let mut bytes = Reader::new(from.take(length, "a block")?);
@@ -203,7 +242,23 @@ fn read_block(from: &mut Reader<'_>, ruleset: &Ruleset) -> Result<Option<Block>,
     };
     let rows = Rows::read(&mut bytes, wanted)?;
     bytes.end("a block")?;
-    Ok(Some(Block { rule, version, rows }))
+    Ok(Some(Block { seen: Seen::Rows { rule, version, rows } }))
+}
+
+fn read_hits(from: &mut Reader<'_>, ruleset: &Ruleset) -> Result<Option<Block>, WireError> {
+    let unit: Arc<str> = from.get()?;
+    let names: Vec<Arc<str>> = from.get()?;
+    let length = from.len("a block")?;
+    let mut bytes = Reader::new(from.take(length, "a block")?);
+    let Some(known) = ruleset.index().unit(&unit) else { return Ok(None) };
+    let same = *known.names == *names;
+    let folds = if same { Arc::clone(&known.names) } else { Arc::from(names) };
+    let hits: Hits = bytes.get()?;
+    bytes.end("a block")?;
+    if hits.folds.len() != folds.len() {
+        return Err(WireError::Malformed { what: "the folds of hits" });
+    }
+    Ok(Some(Block { seen: Seen::Hits { unit, folds, hits } }))
 }
 
 #[cfg(test)]

@@ -34,6 +34,11 @@ impl std::fmt::Debug for HashKey {
     }
 }
 
+/// The lower half of a keyed hash.
+pub(crate) fn low(hash: u128) -> u64 {
+    u64::try_from(hash & u128::from(u64::MAX)).unwrap_or_default()
+}
+
 /// The exchange partition of a key: the upper half of its hash, modulo their number.
 #[must_use]
 pub fn exchange_partition(hash: u128, partitions: u32) -> u32 {

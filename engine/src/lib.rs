@@ -16,6 +16,7 @@ pub mod accept;
 mod cell;
 mod episode;
 pub mod frame;
+mod hits;
 pub mod key;
 pub mod map;
 pub mod oracle;

@@ -6,9 +6,12 @@
 //! Everything that is decided per event is decided here, once for all rules: with the event in
 //! hand and as a function of the partition's log, so that another owner comes to the same.
 
+mod asked;
 mod drops;
 mod judge;
+mod keyed;
 mod place;
+mod taking;
 
 use std::sync::Arc;
 

@@ -8,32 +8,31 @@
 //! addition.
 
 mod group;
-mod reading;
 mod slot;
 mod snapshot;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
 use schemas::EventTime;
 
 pub(crate) use group::Seen;
 
 use crate::cell;
 use crate::episode::Evidence;
-use crate::key::{HashKey, write_key};
-use crate::plan::{Argument, Panes, Passes, RunError};
+use crate::hits::{Hits, Run, Taken};
+use crate::key::HashKey;
+use crate::plan::{Panes, Passes, RunError};
 use crate::rows::circumstances::Circumstances;
 use crate::rows::firing::{self, Firing};
 use crate::rows::store::Shed;
-use crate::rows::{Rows, count, place};
+use crate::rows::{count, place};
 use crate::ruleset::Prepared;
 use crate::window::Windows;
 use group::{GiveUp, Group, Pane, signed};
 use slot::ByHash;
-
-pub(crate) use reading::read;
 
 /// Groups whose answer is asked for at once.
 const ASKED_MAX: usize = 4_096;
@@ -61,27 +60,33 @@ pub(crate) struct Groups {
     left: Vec<u128>,
     /// Every group is to be asked at the next close.
     all: bool,
+    /// Groups that have fired at an event in some window that has not closed.
+    hot: BTreeSet<u128>,
+    /// Up to this window it is not known who fired.
+    unsure_until: i64,
     /// Windows that begin before this have lost rows.
     shed_until: i64,
     latest: i64,
 }
 
-/// Rows with what the folds take of them.
+/// Hits with what the rule's folds take of them.
 #[derive(Debug)]
 pub(crate) struct Reading<'a> {
-    pub(crate) rows: &'a Rows,
-    pub(crate) arguments: Vec<Argument>,
-    key: Vec<&'a ArrayRef>,
-    /// By place in the rows' table of circumstances: the place in ours.
+    hits: &'a Hits,
+    folds: Vec<&'a Taken>,
+    /// By place in the hits' table of circumstances: the place in ours.
     entries: Vec<u32>,
-    scratch: Vec<u8>,
 }
 
-/// Where a row went.
+/// Where hits went.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Touched {
     pub(crate) key: u128,
     pub(crate) pane: i64,
+    /// The first hit that was not taken.
+    pub(crate) end: u32,
+    /// Whether a window may fire that had not fired before.
+    pub(crate) ripe: bool,
 }
 
 impl Groups {
@@ -98,6 +103,8 @@ impl Groups {
             next: i64::MIN,
             left: Vec::new(),
             all: false,
+            hot: BTreeSet::new(),
+            unsure_until: i64::MIN,
             shed_until: i64::MIN,
             latest: i64::MIN,
         }
@@ -117,17 +124,11 @@ impl Groups {
         self.latest
     }
 
-    /// Begins to take rows.
-    pub(crate) fn begin<'a>(
-        &mut self,
-        rule: &Prepared,
-        rows: &'a Rows,
-        arguments: Vec<Argument>,
-    ) -> Reading<'a> {
-        let columns = rows.batch.columns();
-        let key = rule.keys_in.iter().flatten().filter_map(|place| columns.get(*place)).collect();
-        let entries = rows.table.iter().map(|entry| self.entry(entry)).collect();
-        Reading { rows, arguments, key, entries, scratch: Vec::new() }
+    /// Begins to take hits; `folds` are the places of the rule's folds among those of the hits.
+    pub(crate) fn begin<'a>(&mut self, hits: &'a Hits, folds: &[usize]) -> Option<Reading<'a>> {
+        let folds: Option<Vec<&Taken>> = folds.iter().map(|fold| hits.folds.get(*fold)).collect();
+        let entries = hits.table.iter().map(|entry| self.entry(entry)).collect();
+        Some(Reading { hits, folds: folds?, entries })
     }
 
     fn entry(&mut self, circumstances: &Arc<Circumstances>) -> u32 {
@@ -140,51 +141,51 @@ impl Groups {
         next
     }
 
-    /// Takes a row. Nothing where its key is incomplete, so that it is nobody's.
+    /// Takes hits of one key from the front of `span`: all of one pane as long as none of them can
+    /// make a window fire, so that it need not be asked in between.
     pub(crate) fn take(
         &mut self,
-        panes: &Panes,
-        reading: &mut Reading<'_>,
-        row: u32,
-        hash_key: HashKey,
+        rule: &Prepared,
+        reading: &Reading<'_>,
+        run: &Run,
+        span: &Range<u32>,
     ) -> Option<Touched> {
-        let rows = reading.rows;
-        let at = rows.at.get(place(row)).copied()?;
-        let key = rows.keys.get(place(row)).copied().filter(|key| *key != 0)?;
-        let pane = self.windows.pane_of(at);
-        self.latest = self.latest.max(at);
+        let panes = rule.folded()?;
+        let at = |hit: u32| reading.hits.at.get(place(hit)).copied();
+        let pane = self.windows.pane_of(at(span.start)?);
+        let mut end = span.start + 1;
+        while end < span.end && at(end).is_some_and(|at| self.windows.pane_of(at) == pane) {
+            end += 1;
+        }
         let mut more = 0;
-        let group = match self.groups.entry(key) {
-            std::collections::hash_map::Entry::Occupied(found) => found.into_mut(),
-            std::collections::hash_map::Entry::Vacant(free) => {
-                if !write_key(&reading.key, place(row), &mut reading.scratch) {
-                    return None;
-                }
-                let group = Group::new(&reading.scratch, panes.bar.rows_min(&panes.folds));
+        let group = match self.groups.entry(run.hash) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(free) => {
+                let group = Group::new(&run.key, panes.bar.rows_min(&panes.folds));
                 more += signed(group.own_bytes());
                 free.insert(group)
             }
         };
-        group.patience = group.patience.saturating_sub(1);
+        let nested = group.panes.last().is_none_or(|last| last.at <= pane);
+        if rule.monotone {
+            let most = if nested { u32::try_from(group.patience).unwrap_or(u32::MAX) } else { 1 };
+            end = end.min(span.start.saturating_add(most.max(1)));
+        }
+        let took = span.start..end;
+        let count = u64::from(end - span.start);
+        group.patience = group.patience.saturating_sub(count);
+        let ripe = rule.monotone && (!nested || group.patience == 0);
         let (held, is_new) = group.pane(pane, &panes.folds)?;
         if is_new {
             more += signed(Pane::empty_bytes(&panes.folds));
-            self.panes.entry(pane).or_default().push(key);
+            self.panes.entry(pane).or_default().push(run.hash);
         }
-        let entry = rows.circumstances.get(place(row)).map(|entry| place(*entry));
-        let entry = entry.and_then(|entry| reading.entries.get(entry)).copied();
-        more += held.see(rows, row, entry);
-        let folds = panes.folds.iter().zip(&mut held.slots).zip(&reading.arguments);
-        for ((fold, slot), argument) in folds {
-            if argument.takes(place(row)) {
-                let with = (hash_key, &mut reading.scratch);
-                let took = slot.take(fold.kind, argument, place(row), with);
-                more += took.bytes;
-                held.lossy |= took.lossy;
-            }
+        more += held.take(&panes.folds, reading, &took);
+        for at in reading.hits.at.get(place(took.start)..place(end)).unwrap_or_default() {
+            self.latest = self.latest.max(*at);
         }
         self.bytes = self.bytes.saturating_add_signed(more);
-        Some(Touched { key, pane })
+        Some(Touched { key: run.hash, pane, end, ripe })
     }
 
     /// The first window around a row just taken that fires now and had not fired before.
@@ -203,6 +204,7 @@ impl Groups {
         if nested && group.patience > 0 {
             return Ok(None);
         }
+        let was_cold = group.fired.is_empty();
         let n = self.windows.panes();
         for k in touched.pane.saturating_sub(n - 1)..=touched.pane {
             if group.fired.contains(k) {
@@ -220,6 +222,9 @@ impl Groups {
             match fires {
                 Ok(()) => {
                     group.fired.insert(k);
+                    if was_cold {
+                        self.hot.insert(touched.key);
+                    }
                     return Ok(Some(k));
                 }
                 Err(rows) if nested => {
@@ -281,12 +286,30 @@ impl Groups {
     /// The next window is to be asked of every group.
     pub(crate) fn touch(&mut self) {
         self.all = true;
+        self.unsure_until = self.panes.last_key_value().map_or(i64::MIN, |(last, _)| *last);
+        self.hot.clear();
         self.groups.values_mut().for_each(Group::ask_again);
     }
 
     /// Whether nothing is left of the window that closed before window `k`.
     pub(crate) fn is_fresh(&self, k: i64) -> bool {
         self.all || k != self.next
+    }
+
+    /// The groups that fired in window `k` at an event, ascending, each with whether its rows are
+    /// others than in the window before. Only of rules whose HAVING stays true once it is; nothing
+    /// where not all of them are known, since HAVING was another.
+    pub(crate) fn announced(&self, k: i64) -> Option<Vec<(u128, bool)>> {
+        if k <= self.unsure_until {
+            return None;
+        }
+        let entering = k.saturating_add(self.windows.panes() - 1);
+        let of = |key: &u128| {
+            let group = self.groups.get(key).filter(|group| group.fired.contains(k))?;
+            let entered = group.panes.binary_search_by_key(&entering, |pane| pane.at).is_ok();
+            Some((*key, self.is_fresh(k) || entered || group.left == k - 1))
+        };
+        Some(self.hot.iter().filter_map(of).collect())
     }
 
     /// The groups whose rows in window `k` are others than in the window before, sorted.
@@ -355,6 +378,10 @@ impl Groups {
         let gone = group.panes.remove(gone);
         self.bytes = self.bytes.saturating_sub(gone.bytes(&panes.folds));
         group.fired.forget(at.saturating_add(1));
+        group.left = at;
+        if group.fired.is_empty() || group.panes.is_empty() {
+            self.hot.remove(&key);
+        }
         if group.panes.is_empty() {
             self.bytes = self.bytes.saturating_sub(group.own_bytes());
             self.groups.remove(&key);
@@ -412,6 +439,7 @@ impl Groups {
             let Some(group) = self.groups.remove(&key) else { continue };
             let bytes = group.bytes(&panes.folds);
             self.bytes = self.bytes.saturating_sub(bytes);
+            self.hot.remove(&key);
             shed.rows += rows;
             shed.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
         }

@@ -3,6 +3,7 @@
 //! Owns: planning, what is pushed down to single events, which state a rule needs.
 //! Never: windows, watermarks, episodes, clocks.
 
+mod atom;
 mod bar;
 mod check;
 mod compile;
@@ -26,6 +27,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::PhysicalExpr;
 use schemas::Field;
 
+pub(crate) use atom::{Atom, OfTexts};
 pub(crate) use bar::Passes;
 pub use explain::{Explanation, explain};
 pub use panes::Panes;
@@ -137,6 +139,8 @@ pub struct CompiledRule {
     pub input: SchemaRef,
     /// True for rows that may contribute, over the table's schema; absent where all may.
     pub filter: Option<Arc<dyn PhysicalExpr>>,
+    /// The conjuncts of the filter, where it is a plain conjunction.
+    pub(crate) atoms: Option<Vec<Atom>>,
     /// The filter as SQL, for people.
     pub filter_sql: Option<String>,
     /// Whether the rule can fire at the event that crosses, with state in panes: once true in a
@@ -146,7 +150,7 @@ pub struct CompiledRule {
     pub by_key: bool,
     /// Whether state can be kept in panes; absent for [`State::None`].
     pub panes: Option<Possible>,
-    /// Equal for rules that can share state: the same table, filter, keys and slide.
+    /// Equal for rules that take the same of events: the same table, filter, keys and slide.
     pub unit: String,
     /// The key as columns of an event, in the order of `keys`, where it is that plain.
     pub key_columns: Option<Vec<Field>>,

@@ -21,8 +21,10 @@ use schemas::{EventTime, Verdict};
 pub use marker::{RestoreError, Restored};
 
 use crate::accept::{AcceptError, Acceptance, Sources};
-use crate::frame::{Frame, Open, Straggler};
+use crate::frame::{Frame, Open, Seen, Straggler};
+use crate::hits::Hits;
 use crate::pressure::Pressure;
+use crate::rows::Rows;
 use crate::ruleset::Ruleset;
 use state::RuleState;
 pub(crate) use state::failed;
@@ -198,17 +200,60 @@ impl Reducer {
         self.settle(&frame)?;
         reduced.straggler = frame.straggler;
         for block in frame.blocks {
-            let place = self.ruleset.find(&block.rule, &block.version);
-            let Some(rule) = place.and_then(|place| self.rules.get_mut(place)) else {
-                reduced.foreign_blocks += 1;
-                continue;
+            let known = match block.seen {
+                Seen::Rows { rule, version, rows } => {
+                    self.absorb((&rule, &version), rows, &mut reduced)?
+                }
+                Seen::Hits { unit, folds, hits } => self.fold(&unit, &folds, &hits, &mut reduced),
             };
-            let said = rule.absorb(block.rows, &mut self.pressure, &mut reduced.failures);
-            let rows = |source| ReduceError::Rows { rule: block.rule.to_string(), source };
-            reduced.verdicts.extend(said.map_err(rows)?);
+            reduced.foreign_blocks += usize::from(!known);
         }
         self.advance(&mut reduced);
         Ok(reduced)
+    }
+
+    /// Whether the rule runs here.
+    fn absorb(
+        &mut self,
+        (rule, version): (&Arc<str>, &Arc<str>),
+        rows: Rows,
+        reduced: &mut Reduced,
+    ) -> Result<bool, ReduceError> {
+        let place = self.ruleset.find(rule, version);
+        let Some(state) = place.and_then(|place| self.rules.get_mut(place)) else {
+            return Ok(false);
+        };
+        if state.rule.folded().is_some() {
+            return Ok(false);
+        }
+        let said = state.absorb(rows, &mut self.pressure);
+        let rows = |source| ReduceError::Rows { rule: rule.to_string(), source };
+        reduced.verdicts.extend(said.map_err(rows)?);
+        Ok(true)
+    }
+
+    /// Whether all rules of the unit run here and find their folds.
+    fn fold(
+        &mut self,
+        unit: &str,
+        folds: &Arc<[Arc<str>]>,
+        hits: &Hits,
+        reduced: &mut Reduced,
+    ) -> bool {
+        let ruleset = Arc::clone(&self.ruleset);
+        let Some(unit) = ruleset.index().unit(unit) else { return false };
+        let mut all = true;
+        for (at, rule) in unit.rules.iter().enumerate() {
+            match (unit.places(at, folds), self.rules.get_mut(*rule)) {
+                (Some(places), Some(state)) => {
+                    let said =
+                        state.fold((hits, &places), &mut self.pressure, &mut reduced.failures);
+                    reduced.verdicts.extend(said);
+                }
+                _ => all = false,
+            }
+        }
+        all
     }
 
     /// Judges a frame without changing anything.
@@ -218,9 +263,9 @@ impl Reducer {
         let acceptance = self.sources.judge(frame).map_err(refused)?;
         if acceptance == Acceptance::Apply {
             for block in &frame.blocks {
-                let earliest = block.rows.at.iter().copied().min().map(EventTime);
+                let earliest = block.moments().iter().copied().min().map(EventTime);
                 if let Some(at) = earliest.filter(|at| *at < self.watermark) {
-                    let (rule, watermark) = (block.rule.to_string(), self.watermark);
+                    let (rule, watermark) = (block.name().to_owned(), self.watermark);
                     return Err(ReduceError::Behind { rule, at, watermark });
                 }
             }

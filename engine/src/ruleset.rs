@@ -2,6 +2,8 @@
 //!
 //! Owns: what map and reduce need to know of each rule, worked out once. Never: planning SQL.
 
+mod index;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,6 +12,8 @@ use arrow::datatypes::{DataType, Schema};
 use crate::key::HashKey;
 use crate::plan::{CompiledRule, Panes, Possible, Program, Query, State};
 use crate::window::{Link, WindowError, Windows};
+use index::Index;
+pub(crate) use index::{Atoms, Unit};
 
 /// A rule that cannot run, although it compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +70,7 @@ pub(crate) struct Prepared {
 pub struct Ruleset {
     rules: Vec<Arc<Prepared>>,
     by_name: HashMap<(Arc<str>, Arc<str>), usize>,
+    index: Index,
     hash_key: HashKey,
 }
 
@@ -86,7 +91,8 @@ impl Ruleset {
         rules: Vec<CompiledRule>,
         hash_key: HashKey,
     ) -> Result<Self, RulesetError> {
-        let mut set = Self { rules: Vec::new(), by_name: HashMap::new(), hash_key };
+        let (by_name, index) = (HashMap::new(), Index::default());
+        let mut set = Self { rules: Vec::new(), by_name, index, hash_key };
         for rule in rules {
             if rule.rule.mode == schemas::Mode::Off {
                 continue;
@@ -99,6 +105,7 @@ impl Ruleset {
             set.by_name.insert(name, set.rules.len());
             set.rules.push(Arc::new(prepared));
         }
+        set.index = Index::of(&set.rules);
         Ok(set)
     }
 
@@ -134,6 +141,10 @@ impl Ruleset {
     /// The place of the rule with this id and episode version.
     pub(crate) fn find(&self, id: &Arc<str>, version: &Arc<str>) -> Option<usize> {
         self.by_name.get(&(Arc::clone(id), Arc::clone(version))).copied()
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
     }
 
     pub(crate) fn hash_key(&self) -> HashKey {

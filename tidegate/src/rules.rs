@@ -110,7 +110,7 @@ pub(crate) fn explain(command: &RulesExplain) -> Result<(), Fault> {
         .map(|other| other.rule)
         .collect();
     if !shares.is_empty() {
-        print(&format!("  shares   its state with {}", shares.join(", ")))?;
+        print(&format!("  shares   what it takes of events with {}", shares.join(", ")))?;
     }
     Ok(())
 }

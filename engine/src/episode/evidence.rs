@@ -103,7 +103,7 @@ impl Evidence {
         }
         for shown in &seen.shown {
             let place = (shown.at, shown.exemplar.event_id.clone());
-            self.exemplars.insert(place, shown.exemplar.clone());
+            self.exemplars.insert(place, shown.exemplar.as_ref().clone());
         }
         self.keep_first_exemplars();
     }

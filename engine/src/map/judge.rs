@@ -10,14 +10,17 @@ use arrow::compute::take;
 use arrow::error::ArrowError;
 use schemas::Field;
 
+use super::asked::Asked;
 use super::drops::{self, DropRow};
+use super::taking::Common;
 use crate::frame::Block;
+use crate::hits::Hits;
 use crate::key::{HashKey, exchange_partition, write_key};
 use crate::plan::{Program, RunError, Table};
 use crate::reduce::{Failure, failed};
 use crate::rows::circumstances::{Census, column, text_at};
 use crate::rows::{EXEMPLARS_MAX, Rows, Sparse, count, place};
-use crate::ruleset::{Prepared, Ruleset};
+use crate::ruleset::{Prepared, Ruleset, Unit};
 
 /// Rows of one table, each at its place in time.
 #[derive(Debug)]
@@ -39,10 +42,11 @@ pub(super) struct Seen {
 }
 
 /// Columns that every rule's rows take from the table.
-struct Shared<'a> {
-    census: Census<'a>,
-    ids: Option<&'a StringArray>,
-    lines: Option<&'a StringArray>,
+#[derive(Debug)]
+pub(super) struct Shared<'a> {
+    pub(super) census: Census<'a>,
+    pub(super) ids: Option<&'a StringArray>,
+    pub(super) lines: Option<&'a StringArray>,
 }
 
 impl Seen {
@@ -97,13 +101,99 @@ impl Seen {
         if rows.at.is_empty() {
             return Ok(());
         }
-        for rule in ruleset.prepared().iter().filter(|rule| rule.rule.table == table) {
-            let found = select(rule, rows, &mut self.failures);
+        let (index, hash_key) = (ruleset.index(), ruleset.hash_key());
+        let mut asked = Asked::new(index.atoms(table), rows.batch, rows.on_time);
+        let mut common = Common::new(rows.batch.num_rows(), hash_key);
+        for (place, rule) in ruleset.prepared().iter().enumerate() {
+            if rule.rule.table != table {
+                continue;
+            }
+            let unit = index.unit_of.get(place).copied().flatten();
+            let unit = unit.and_then(|unit| index.units.get(unit));
+            if unit.is_some_and(|unit| unit.rules.first() != Some(&place)) {
+                continue;
+            }
+            let filter = index.filters.get(place).and_then(Option::as_deref);
+            let passing = filter.and_then(|filter| asked.passing(filter));
+            if passing.as_ref().is_some_and(Vec::is_empty) {
+                continue;
+            }
+            if let Some(unit) = unit {
+                let hits = self.take((ruleset, unit), rows, passing, (&mut common, &mut shared));
+                self.hand_out_hits(unit, hits);
+                continue;
+            }
+            let found = select(rule, rows, passing, &mut self.failures);
             let Some((places, batch)) = found else { continue };
-            let built = build(rule, rows, (&places, batch), (&mut shared, ruleset.hash_key()))?;
-            self.hand_out(rule, built, ruleset.hash_key())?;
+            let built = build(rule, rows, (&places, batch), (&mut shared, hash_key))?;
+            self.hand_out(rule, built, hash_key)?;
         }
         Ok(())
+    }
+
+    /// The hits of a unit among rows that pass its filter, where these are known.
+    fn take(
+        &mut self,
+        (ruleset, unit): (&Ruleset, &Unit),
+        rows: &Rowset<'_>,
+        passing: Option<Vec<u32>>,
+        (common, shared): (&mut Common, &mut Shared<'_>),
+    ) -> Hits {
+        let rules: Vec<&Prepared> = unit
+            .rules
+            .iter()
+            .filter_map(|place| ruleset.prepared().get(*place))
+            .map(AsRef::as_ref)
+            .collect();
+        let mut could_not = |error: &RunError| {
+            for rule in &rules {
+                note(&mut self.failures, failed(&rule.id, None, error));
+            }
+        };
+        let mut places = passing.unwrap_or_else(|| {
+            let all = (0..count(rows.at.len())).filter(|row| is_seen(rows, *row));
+            all.filter(|row| match rules.first().map(|rule| passes(rule, rows, *row)) {
+                Some(Err(error)) => {
+                    could_not(&error);
+                    false
+                }
+                found => matches!(found, Some(Ok(true))),
+            })
+            .collect()
+        });
+        if let Ok(hits) = common.hits(unit, rows, &places, shared) {
+            return hits;
+        }
+        // A value that a fold cannot take: all but that row count.
+        places.retain(|row| {
+            let one = UInt32Array::from(vec![*row]);
+            let read = unit.folds.iter().find_map(|fold| fold.read(rows.batch, &one).err());
+            read.as_ref().is_none_or(|error| {
+                could_not(error);
+                false
+            })
+        });
+        common.hits(unit, rows, &places, shared).unwrap_or_else(|error| {
+            could_not(&error);
+            Hits::default()
+        })
+    }
+
+    /// Hits of a key go to the key's exchange partition.
+    fn hand_out_hits(&mut self, unit: &Unit, hits: Hits) {
+        let partitions = count(self.blocks.len());
+        if let [blocks] = self.blocks.as_mut_slice() {
+            if hits.len() > 0 {
+                blocks.push(Block::of_unit(unit, hits));
+            }
+            return;
+        }
+        for (partition, blocks) in (0_u32..).zip(&mut self.blocks) {
+            let hits = hits.of_keys(|key| exchange_partition(key, partitions) == partition);
+            if hits.len() > 0 {
+                blocks.push(Block::of_unit(unit, hits));
+            }
+        }
     }
 
     /// Rows of a key go to the key's exchange partition; rows of a rule whose keys cannot be judged
@@ -121,7 +211,7 @@ impl Seen {
         if partitions == 1 || !rule.spreads {
             let home = exchange_partition(hash_key.hash(rule.id.as_bytes()), partitions);
             if let Some(blocks) = self.blocks.get_mut(place(home)) {
-                blocks.push(Block::new(rule, rows));
+                blocks.push(Block::of_rule(rule, rows));
             }
             return Ok(());
         }
@@ -132,7 +222,7 @@ impl Seen {
                 .map(|(row, _)| row)
                 .collect();
             if !inside.is_empty() {
-                blocks.push(Block::new(rule, rows.select(&inside)?));
+                blocks.push(Block::of_rule(rule, rows.select(&inside)?));
             }
         }
         Ok(())
@@ -144,15 +234,16 @@ impl Seen {
 fn select(
     rule: &Prepared,
     rows: &Rowset<'_>,
+    passing: Option<Vec<u32>>,
     failures: &mut Vec<Failure>,
 ) -> Option<(Vec<u32>, RecordBatch)> {
-    match attempt(rule, rows, None) {
+    match attempt(rule, rows, passing.map(Only::Rows)) {
         Ok(found) => found,
         // A value that the filter cannot take, such as a divisor of zero: all but that row count.
         Err(_of_some_row) => {
             let (mut places, mut batches) = (Vec::new(), Vec::new());
             for row in 0..count(rows.at.len()) {
-                match attempt(rule, rows, Some(row)) {
+                match attempt(rule, rows, Some(Only::Row(row))) {
                     Ok(Some((_, batch))) => {
                         places.push(row);
                         batches.push(batch);
@@ -181,19 +272,31 @@ fn note(failures: &mut Vec<Failure>, failure: Failure) {
 
 type Selected = Option<(Vec<u32>, RecordBatch)>;
 
-/// All rows, or only one.
-fn attempt(rule: &Prepared, rows: &Rowset<'_>, only: Option<u32>) -> Result<Selected, RunError> {
-    let places = match only {
+/// Rows to look at.
+enum Only {
+    /// This one, if it passes.
+    Row(u32),
+    /// These: they pass.
+    Rows(Vec<u32>),
+}
+
+fn is_seen(rows: &Rowset<'_>, row: u32) -> bool {
+    rows.on_time.is_none_or(|on_time| on_time.get(place(row)).copied().unwrap_or(false))
+}
+
+fn passes(rule: &Prepared, rows: &Rowset<'_>, row: u32) -> Result<bool, RunError> {
+    Ok(!rule.rule.matching(&rows.batch.slice(place(row), 1))?.is_empty())
+}
+
+/// All rows, or only some.
+fn attempt(rule: &Prepared, rows: &Rowset<'_>, only: Option<Only>) -> Result<Selected, RunError> {
+    let mut places = match only {
         None => rule.rule.matching(rows.batch)?,
-        Some(row) => {
-            let found = rule.rule.matching(&rows.batch.slice(place(row), 1))?;
-            found.into_iter().map(|_first| row).collect()
-        }
+        Some(Only::Rows(places)) => places,
+        Some(Only::Row(row)) if passes(rule, rows, row)? => vec![row],
+        Some(Only::Row(_)) => Vec::new(),
     };
-    let is_seen = |row: &u32| {
-        rows.on_time.is_none_or(|on_time| on_time.get(place(*row)).copied().unwrap_or(false))
-    };
-    let places: Vec<u32> = places.into_iter().filter(is_seen).collect();
+    places.retain(|row| is_seen(rows, *row));
     if places.is_empty() {
         return Ok(None);
     }

@@ -3,8 +3,9 @@ use std::sync::Arc;
 use schemas::{EventTime, Reason};
 
 use super::{Input, MapError, MapSettings, Mapped, Mapper, Start};
+use crate::frame::Seen;
 use crate::ruleset::Ruleset;
-use crate::trial::{COUNT, NONE, SHARE, Seen, Text, batch, failure, letter, numbered, ruleset};
+use crate::trial::{self, COUNT, NONE, SHARE, Text, batch, failure, letter, numbered, ruleset};
 use crate::watermark::Guard;
 
 const EVERYTHING: Text =
@@ -16,14 +17,14 @@ fn mapper(rules: &Arc<Ruleset>, guard: Guard, exchange_partitions: u32) -> Mappe
 }
 
 fn give(mapper: &mut Mapper, at: &[i64], append_times: Option<&[i64]>, next: i64) -> Mapped {
-    let events: Vec<Seen> = at.iter().map(|at| failure(*at, 1)).collect();
+    let events: Vec<trial::Seen> = at.iter().map(|at| failure(*at, 1)).collect();
     let batch = batch(&numbered(events));
     mapper.map(Input { batch: &batch, append_times, next, origin: None }).unwrap()
 }
 
 /// The moments at which the rows of the only frame count.
 fn moments(mapped: &Mapped) -> Vec<i64> {
-    mapped.frames[0].blocks.iter().flat_map(|block| block.rows.at.clone()).collect()
+    mapped.frames[0].blocks.iter().flat_map(|block| block.moments().to_vec()).collect()
 }
 
 #[test]
@@ -34,8 +35,8 @@ fn a_stamp_from_the_future_counts_when_the_log_took_it_and_makes_nobody_late() {
         give(&mut mapper, &[1_000, 900_000, 6_999, 7_001], Some(&[1_000, 1_500, 2_000, 2_000]), 4);
     assert_eq!(moments(&mapped), [1_000, 1_500, 6_999, 2_000]);
     assert_eq!((mapped.future, mapped.late.len()), (2, 0));
-    let stamps = &mapped.frames[0].blocks[0].rows.stamps;
-    assert_eq!(*stamps, [(1, 900_000), (3, 7_001)], "and keeps its own stamp");
+    let Seen::Rows { rows, .. } = &mapped.frames[0].blocks[0].seen else { panic!("no state") };
+    assert_eq!(rows.stamps, [(1, 900_000), (3, 7_001)], "and keeps its own stamp");
 }
 
 #[test]
@@ -124,10 +125,10 @@ fn offsets_that_stand_still_or_go_back_are_refused() {
 fn rows_of_a_key_go_to_one_exchange_partition_and_an_indivisible_rule_to_its_own() {
     let rules = ruleset(&[COUNT, NONE, SHARE]);
     let mut mapper = mapper(&rules, Guard::Off, 4);
-    let events: Vec<Seen> = (0..200)
+    let events: Vec<trial::Seen> = (0..200)
         .map(|n| {
             let ip = u8::try_from(n % 40).unwrap();
-            Seen { status: 500, ..failure(n * 10, ip) }
+            trial::Seen { status: 500, ..failure(n * 10, ip) }
         })
         .collect();
     let batch = batch(&numbered(events));
@@ -136,18 +137,22 @@ fn rows_of_a_key_go_to_one_exchange_partition_and_an_indivisible_rule_to_its_own
     assert_eq!(mapped.frames.len(), 4);
     let blocks = |rule: &str| -> Vec<_> {
         let of_frame = |frame: &crate::frame::Frame| {
-            frame.blocks.iter().find(|block| block.rule() == rule).cloned()
+            frame.blocks.iter().find(|block| block.name() == rule).cloned()
         };
         mapped.frames.iter().map(of_frame).collect()
     };
     assert_eq!(blocks("x/share").iter().flatten().count(), 1);
-    for rule in ["x/count", "x/none"] {
+    let unit = rules.index().units[0].name.to_string();
+    for rule in [unit.as_str(), "x/none"] {
         let blocks = blocks(rule);
         assert_eq!(blocks.iter().flatten().map(crate::frame::Block::rows).sum::<usize>(), 200);
         let keys: Vec<std::collections::BTreeSet<u128>> = blocks
             .iter()
             .flatten()
-            .map(|block| block.rows.keys.iter().copied().collect())
+            .map(|block| match &block.seen {
+                Seen::Rows { rows, .. } => rows.keys.iter().copied().collect(),
+                Seen::Hits { hits, .. } => hits.runs.iter().map(|run| run.hash).collect(),
+            })
             .collect();
         assert!(keys.len() > 1, "{rule} is spread");
         assert_eq!(keys.iter().map(std::collections::BTreeSet::len).sum::<usize>(), 40);
@@ -159,6 +164,8 @@ fn each_key_brings_five_lines_of_a_pane_at_most() {
     let rules = ruleset(&[COUNT]);
     let mut mapper = mapper(&rules, Guard::Off, 1);
     let mapped = give(&mut mapper, &(0..20).map(|n| n * 1_000).collect::<Vec<_>>(), None, 20);
-    let rows = &mapped.frames[0].blocks[0].rows;
-    assert_eq!(rows.lines.rows, [0, 1, 2, 3, 4, 10, 11, 12, 13, 14]);
+    let Seen::Hits { hits, .. } = &mapped.frames[0].blocks[0].seen else { panic!("panes") };
+    let shown: Vec<u32> = hits.shown.iter().map(|(hit, _)| *hit).collect();
+    assert_eq!(shown, [0, 1, 2, 3, 4, 10, 11, 12, 13, 14]);
+    assert!(hits.shown.iter().all(|(_, exemplar)| exemplar.line.is_some()));
 }

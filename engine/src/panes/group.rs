@@ -2,12 +2,15 @@
 //!
 //! Owns: its panes, what each saw, which of its windows have fired already. Never: other keys.
 
-use schemas::{EventTime, Exemplar};
+use std::ops::Range;
+use std::sync::Arc;
 
+use schemas::Exemplar;
+
+use super::Reading;
 use super::slot::Slot;
 use crate::plan::Fold;
-use crate::rows::circumstances::text_at;
-use crate::rows::{EXEMPLARS_MAX, Rows, place};
+use crate::rows::{EXEMPLARS_MAX, place};
 use crate::wire::{Reader, WireError, Writer, wire_struct};
 
 /// What a group is counted as beside its key and its panes.
@@ -17,13 +20,15 @@ const GROUP_BYTES: usize = 176;
 #[derive(Debug)]
 pub(super) struct Group {
     /// Canonical bytes.
-    pub(super) key: Box<[u8]>,
+    pub(super) key: Arc<[u8]>,
     /// Ascending.
     pub(super) panes: Vec<Pane>,
     /// No window that has not fired can fire before so many more rows have come.
     pub(super) patience: u64,
     /// Windows that have fired at an event.
     pub(super) fired: Spans,
+    /// The last of its panes that went.
+    pub(super) left: i64,
 }
 
 /// What one pane of one key holds.
@@ -56,7 +61,7 @@ wire_struct!(Seen { first, last, circumstances, shown, future });
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Shown {
     pub(crate) at: i64,
-    pub(crate) exemplar: Exemplar,
+    pub(crate) exemplar: Arc<Exemplar>,
 }
 
 wire_struct!(Shown { at, exemplar });
@@ -73,42 +78,49 @@ impl Seen {
         Self { first: i64::MAX, last: i64::MIN, ..Self::default() }
     }
 
-    /// Adds a row whose circumstances stand at `entry`. Gives the bytes more than before.
-    fn add(&mut self, rows: &Rows, row: u32, entry: Option<u32>) -> isize {
-        let Some(at) = rows.at.get(place(row)).copied() else { return 0 };
+    /// Adds hits. Gives the bytes more than before.
+    fn add(&mut self, reading: &Reading<'_>, span: &Range<u32>) -> isize {
+        let hits = reading.hits;
+        let range = place(span.start)..place(span.end);
+        for at in hits.at.get(range.clone()).unwrap_or_default() {
+            self.first = self.first.min(*at);
+            self.last = self.last.max(*at);
+        }
         let mut more = 0;
-        self.first = self.first.min(at);
-        self.last = self.last.max(at);
-        self.future |= rows.is_future(row);
-        if let Some(entry) = entry {
-            match self.circumstances.iter_mut().find(|(known, _)| *known == entry) {
+        for theirs in hits.circumstances.get(range).unwrap_or_default() {
+            let Some(entry) = reading.entries.get(place(*theirs)) else { continue };
+            match self.circumstances.iter_mut().find(|(known, _)| known == entry) {
                 Some((_, rows)) => *rows += 1,
                 None => {
-                    self.circumstances.push((entry, 1));
+                    self.circumstances.push((*entry, 1));
                     more += signed(size_of::<(u32, u64)>());
                 }
             }
         }
-        match text_at(&rows.ids, place(row)) {
-            Some(id) => more + self.show(rows, row, (at, id)),
-            None => more,
+        let future = hits.future.partition_point(|hit| *hit < span.start);
+        self.future |= hits.future.get(future).is_some_and(|hit| *hit < span.end);
+        let shown = hits.shown.partition_point(|(hit, _)| *hit < span.start);
+        for (hit, exemplar) in hits.shown.get(shown..).unwrap_or_default() {
+            if *hit >= span.end {
+                break;
+            }
+            if let Some(at) = hits.at.get(place(*hit)) {
+                more += self.show(*at, exemplar);
+            }
         }
+        more
     }
 
-    fn show(&mut self, rows: &Rows, row: u32, (at, id): (i64, &str)) -> isize {
+    fn show(&mut self, at: i64, exemplar: &Arc<Exemplar>) -> isize {
+        let id = exemplar.event_id.as_str();
         let before = |shown: &Shown| (shown.at, shown.exemplar.event_id.as_str()) <= (at, id);
         if self.shown.len() >= EXEMPLARS_MAX && self.shown.last().is_some_and(before) {
             return 0;
         }
-        let exemplar = Exemplar {
-            event_id: id.to_owned(),
-            event_time: EventTime(rows.stamp(row).unwrap_or(at)),
-            line: rows.lines.get(row).map(str::to_owned),
-        };
-        let shown = Shown { at, exemplar };
+        let shown = Shown { at, exemplar: Arc::clone(exemplar) };
         let mut more = signed(shown.bytes());
-        let at = self.shown.partition_point(before);
-        self.shown.insert(at, shown);
+        let place = self.shown.partition_point(before);
+        self.shown.insert(place, shown);
         if self.shown.len() > EXEMPLARS_MAX
             && let Some(last) = self.shown.pop()
         {
@@ -126,7 +138,12 @@ impl Seen {
     pub(super) fn give_up(&mut self, what: GiveUp) -> usize {
         let before = self.bytes();
         match what {
-            GiveUp::Lines => self.shown.iter_mut().for_each(|shown| shown.exemplar.line = None),
+            GiveUp::Lines => {
+                for shown in self.shown.iter_mut().filter(|shown| shown.exemplar.line.is_some()) {
+                    let exemplar = Exemplar { line: None, ..shown.exemplar.as_ref().clone() };
+                    shown.exemplar = Arc::new(exemplar);
+                }
+            }
             GiveUp::Exemplars => self.shown = Vec::new(),
         }
         before - self.bytes()
@@ -161,10 +178,21 @@ impl Pane {
             + self.seen.bytes()
     }
 
-    /// Counts a row in. Bytes more than before.
-    pub(super) fn see(&mut self, rows: &Rows, row: u32, entry: Option<u32>) -> isize {
-        self.rows += 1;
-        self.seen.add(rows, row, entry)
+    /// Takes hits. Bytes more than before.
+    pub(super) fn take(
+        &mut self,
+        kinds: &[Fold],
+        reading: &Reading<'_>,
+        span: &Range<u32>,
+    ) -> isize {
+        self.rows += u64::from(span.end.saturating_sub(span.start));
+        let mut more = self.seen.add(reading, span);
+        for ((fold, slot), taken) in kinds.iter().zip(&mut self.slots).zip(&reading.folds) {
+            let took = slot.take(fold.kind, taken, place(span.start)..place(span.end));
+            more += took.bytes;
+            self.lossy |= took.lossy;
+        }
+        more
     }
 
     fn write(&self, out: &mut Writer) {
@@ -189,9 +217,9 @@ impl Pane {
 }
 
 impl Group {
-    pub(super) fn new(key: &[u8], patience: u64) -> Self {
+    pub(super) fn new(key: &Arc<[u8]>, patience: u64) -> Self {
         let (panes, fired) = (Vec::new(), Spans::default());
-        Self { key: Box::from(key), panes, patience, fired }
+        Self { key: Arc::clone(key), panes, patience, fired, left: i64::MIN }
     }
 
     /// What was known of its windows is of another HAVING.
@@ -238,7 +266,8 @@ impl Group {
     }
 
     pub(super) fn write(&self, out: &mut Writer) {
-        out.put(&self.key.to_vec());
+        out.put(&self.key);
+        out.put(&self.left);
         out.put(&self.patience);
         out.put(&self.fired.0);
         out.len(self.panes.len());
@@ -250,7 +279,8 @@ impl Group {
         folds: &[Fold],
         table: usize,
     ) -> Result<Self, WireError> {
-        let key: Vec<u8> = from.get()?;
+        let key: Arc<[u8]> = from.get()?;
+        let left = from.get()?;
         let (patience, fired) = (from.get()?, Spans(from.get()?));
         let count = from.count("the panes of a key")?;
         let mut panes = Vec::new();
@@ -260,7 +290,7 @@ impl Group {
         if panes.is_empty() || !panes.is_sorted_by(|a, b| a.at < b.at) {
             return Err(WireError::Malformed { what: "the panes of a key" });
         }
-        Ok(Self { key: key.into_boxed_slice(), panes, patience, fired })
+        Ok(Self { key, panes, patience, fired, left })
     }
 }
 
@@ -287,6 +317,10 @@ impl Spans {
             }
         }
         self.0 = joined;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Forgets all before `from`.

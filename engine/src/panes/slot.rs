@@ -5,15 +5,16 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray};
-use arrow::datatypes::{Float64Type, Int64Type};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
 
 use super::group::Pane;
-use crate::cell;
-use crate::key::HashKey;
-use crate::plan::{Argument, Held, Kind};
+use crate::hits::{Taken, Values};
+use crate::key::low;
+use crate::plan::{Held, Kind};
+use crate::rows::circumstances::text_at;
 use crate::wire::{Reader, WireError, Writer};
 
 /// Distinct values counted exactly in one pane of one key: 1 MiB at 16 B each. Beyond that the
@@ -48,11 +49,6 @@ impl Hasher for Mixed {
 }
 
 pub(super) type ByHash = BuildHasherDefault<Mixed>;
-
-/// The lower half of a keyed hash.
-pub(super) fn low(hash: u128) -> u64 {
-    u64::try_from(hash & u128::from(u64::MAX)).unwrap_or_default()
-}
 
 /// A set of hashed values.
 #[derive(Debug, Clone)]
@@ -143,77 +139,64 @@ impl Slot {
         }
     }
 
-    /// Takes a row that the fold takes.
-    pub(super) fn take(
-        &mut self,
-        kind: Kind,
-        argument: &Argument,
-        row: usize,
-        (hash_key, scratch): (HashKey, &mut Vec<u8>),
-    ) -> Took {
+    /// Takes hits.
+    pub(super) fn take(&mut self, kind: Kind, taken: &Taken, span: Range<usize>) -> Took {
         let mut took = Took::default();
-        match self {
-            Self::Count(count) => *count += 1,
-            Self::Distinct(witnesses) => {
-                let Some(values) = &argument.values else { return took };
-                scratch.clear();
-                cell::canonical(values.as_ref(), row, scratch);
+        if let (Self::Count(count), None) = (&mut *self, &taken.takes) {
+            *count += u64::try_from(span.len()).unwrap_or_default();
+            return took;
+        }
+        for hit in span.filter(|hit| taken.takes(*hit)) {
+            self.take_one(kind, &taken.values, hit, &mut took);
+        }
+        took
+    }
+
+    fn take_one(&mut self, kind: Kind, values: &Values, hit: usize, took: &mut Took) {
+        match (self, values) {
+            (Self::Count(count), _) => *count += 1,
+            (Self::Distinct(witnesses), Values::Hashes(hashes)) => {
+                let Some(hash) = hashes.get(hit) else { return };
                 if witnesses.len() < DISTINCT_MAX {
-                    if witnesses.insert(low(hash_key.hash(scratch))) {
-                        took.bytes = isize::try_from(WITNESS_BYTES).unwrap_or(0);
+                    if witnesses.insert(*hash) {
+                        took.bytes += isize::try_from(WITNESS_BYTES).unwrap_or(0);
                     }
                 } else {
                     took.lossy = true;
                 }
             }
-            Self::Sum(sum) => {
-                let more = whole(argument, row);
-                *sum = add(*sum, more);
+            (Self::Sum(sum), Values::Whole(values)) => {
+                *sum = add(*sum, values.get(hit).copied());
             }
-            Self::Fractions { sum, count } => {
-                if let Some(more) = fraction(argument, row) {
+            (Self::Fractions { sum, count }, Values::Fractions(values)) => {
+                if let Some(more) = values.get(hit) {
                     *sum += more;
                     *count += 1;
                 }
             }
-            Self::Whole(held) => *held = best(kind, *held, whole(argument, row), Ord::cmp),
-            Self::Fraction(held) => {
-                *held = best(kind, *held, fraction(argument, row), f64::total_cmp);
+            (Self::Whole(held), Values::Whole(values)) => {
+                *held = best(kind, *held, values.get(hit).copied(), Ord::cmp);
             }
-            Self::Flag(held) => *held = best(kind, *held, flag(argument, row), Ord::cmp),
-            Self::Text(held) => {
-                let new = text(argument, row);
+            (Self::Fraction(held), Values::Fractions(values)) => {
+                *held = best(kind, *held, values.get(hit).copied(), f64::total_cmp);
+            }
+            (Self::Flag(held), Values::Flags(values)) => {
+                *held = best(kind, *held, values.get(hit).copied(), Ord::cmp);
+            }
+            (Self::Text(held), Values::Texts(texts)) => {
+                let new = text_at(texts, hit);
                 if best(kind, held.as_deref(), new, Ord::cmp) != held.as_deref() {
                     let length = |text: Option<&str>| {
                         text.map_or(0, |text| isize::try_from(text.len()).unwrap_or(0))
                     };
-                    took.bytes = length(new) - length(held.as_deref());
+                    took.bytes += length(new) - length(held.as_deref());
                     *held = new.map(Box::from);
                 }
             }
+            // Values of another kind than the fold takes: nothing can be made of them.
+            _ => took.lossy = true,
         }
-        took
     }
-}
-
-fn whole(argument: &Argument, row: usize) -> Option<i64> {
-    let values = argument.values.as_ref()?.as_primitive_opt::<Int64Type>()?;
-    (row < values.len() && values.is_valid(row)).then(|| values.value(row))
-}
-
-fn fraction(argument: &Argument, row: usize) -> Option<f64> {
-    let values = argument.values.as_ref()?.as_primitive_opt::<Float64Type>()?;
-    (row < values.len() && values.is_valid(row)).then(|| values.value(row))
-}
-
-fn flag(argument: &Argument, row: usize) -> Option<bool> {
-    let values = argument.values.as_ref()?.as_boolean_opt()?;
-    (row < values.len() && values.is_valid(row)).then(|| values.value(row))
-}
-
-fn text(argument: &Argument, row: usize) -> Option<&str> {
-    let values = argument.values.as_ref()?.as_string_opt::<i32>()?;
-    (row < values.len() && values.is_valid(row)).then(|| values.value(row))
 }
 
 fn add(sum: Option<i64>, more: Option<i64>) -> Option<i64> {

@@ -17,6 +17,7 @@ impl Groups {
     pub(crate) fn write(&self, out: &mut Writer) {
         out.put(&self.next);
         out.put(&self.all);
+        out.put(&self.unsure_until);
         out.put(&self.shed_until);
         out.put(&self.latest);
         let mut left = self.left.clone();
@@ -38,6 +39,7 @@ impl Groups {
     pub(crate) fn read(&mut self, from: &mut Reader<'_>, panes: &Panes) -> Result<(), WireError> {
         self.next = from.get()?;
         self.all = from.get()?;
+        self.unsure_until = from.get()?;
         self.shed_until = from.get()?;
         self.latest = from.get()?;
         self.left = from.get()?;
@@ -57,6 +59,9 @@ impl Groups {
                     return Err(malformed());
                 }
                 self.panes.entry(pane.at).or_default().push(key);
+            }
+            if !group.fired.is_empty() {
+                self.hot.insert(key);
             }
             self.bytes += group.bytes(&panes.folds);
             if self.groups.insert(key, group).is_some() {

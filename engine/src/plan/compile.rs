@@ -21,6 +21,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::Statement;
 
+use super::atom::Atom;
 use super::panes::{self, Panes};
 use super::query::{Projection, Query, Slot, WindowCell};
 use super::session::{Language, SESSION};
@@ -233,6 +234,13 @@ impl<'r> Draft<'r> {
             None => None,
             Some(filter) => Some(physical(filter, &schema)?),
         };
+        let atoms = match &filters.parts {
+            None => None,
+            Some(parts) => {
+                let atoms = parts.iter().map(|part| Atom::of(part, &schema));
+                Some(atoms.collect::<Result<Vec<_>>>()?)
+            }
+        };
         let program = match self.state {
             State::None => Program::None(self.projection(&plan, &input)?),
             State::Rows | State::Panes => {
@@ -264,6 +272,7 @@ impl<'r> Draft<'r> {
             input_columns,
             input,
             filter,
+            atoms,
             filter_sql: filters.any.as_ref().map(shape::as_sql),
             early: windowed.then(|| shape::early(&self.analyzed)),
             by_key: windowed && shape::panes(&self.analyzed) == Possible::Yes,
@@ -311,8 +320,7 @@ impl<'r> Draft<'r> {
         let failed = |error: DataFusionError| ("this query".to_owned(), error.to_string());
         let schema = self.table.schema();
         let columns = inputs(plan, &schema, key_names, &sketch.columns()).map_err(failed)?;
-        let input = schema.project(&columns).map_err(|error| failed(error.into()))?;
-        let panes = sketch.compile(&Arc::new(input), &self.output_schema(), &keys)?;
+        let panes = sketch.compile(&schema, &self.output_schema(), &keys)?;
         Ok((panes, columns))
     }
 
@@ -477,6 +485,8 @@ fn read_columns(scan: &TableScan) -> Vec<usize> {
 struct Filters {
     /// What a row must pass to contribute to any scan; absent where every row may.
     any: Option<Expr>,
+    /// What each row must pass, where all scans ask the same.
+    parts: Option<Vec<Expr>>,
     /// Whether all scans ask the same.
     same: bool,
     /// Written out in an order that does not depend on how the query was written.
@@ -500,14 +510,19 @@ impl Filters {
         scans.dedup_by(|a, b| a.0 == b.0);
         let same = scans.len() <= 1;
         if scans.iter().any(|(_, parts)| parts.is_empty()) {
-            return Self { any: None, same, canonical: String::new() };
+            let parts = same.then(Vec::new);
+            return Self { any: None, parts, same, canonical: String::new() };
         }
         let texts: Vec<&str> = scans.iter().map(|(text, _)| text.as_str()).collect();
         let canonical = texts.join(" OR ");
         // Without scans the optimizer found that no row can pass.
         let nothing = Expr::Literal(ScalarValue::Boolean(Some(false)), None);
+        let parts = match scans.as_slice() {
+            [(_, parts)] => Some(parts.clone()),
+            _ => None,
+        };
         let any = disjunction(scans.into_iter().filter_map(|(_, parts)| conjunction(parts)));
-        Self { any: Some(any.unwrap_or(nothing)), same, canonical }
+        Self { any: Some(any.unwrap_or(nothing)), parts, same, canonical }
     }
 }
 

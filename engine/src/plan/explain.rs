@@ -32,7 +32,7 @@ pub struct Explanation {
     pub window: Option<String>,
     /// When a new firing is the same episode.
     pub rearm: String,
-    /// Equal for rules that can share state.
+    /// Equal for rules that take the same of events.
     pub unit: String,
     /// Changes where episode ids fork.
     pub episode_version: String,

@@ -8,22 +8,22 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{cast, filter_record_batch};
+use arrow::compute::{cast, filter_record_batch, take};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::PhysicalExpr;
 
 use super::bar::Bar;
 use super::compile::{physical, physical_over};
-use super::query::RunError;
+use super::query::{RunError, flags, true_for};
 use super::session::SESSION;
 use super::shape::{self, Grouped};
 
@@ -60,11 +60,18 @@ pub(crate) enum Held {
 }
 
 /// One aggregate of a query.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Fold {
     pub(crate) kind: Kind,
+    /// Equal for folds that come to the same.
+    pub(crate) name: Arc<str>,
+    /// The column of the table that it takes as it stands, where it is that plain.
+    pub(crate) column: Option<usize>,
     /// As SQL: state of one text is not read as that of another.
     text: String,
+    /// Columns of the table that argument and filter read, and their schema.
+    columns: Vec<usize>,
+    schema: SchemaRef,
     argument: Option<Arc<dyn PhysicalExpr>>,
     filter: Option<Arc<dyn PhysicalExpr>>,
 }
@@ -78,16 +85,12 @@ pub(crate) struct Argument {
     pub(crate) values: Option<ArrayRef>,
 }
 
-impl Argument {
-    pub(crate) fn takes(&self, row: usize) -> bool {
-        self.takes.as_ref().is_none_or(|takes| row < takes.len() && takes.value(row))
-    }
-}
-
 /// A query over aggregates by key, without its state.
 #[derive(Debug)]
 pub struct Panes {
     pub(crate) folds: Vec<Fold>,
+    /// Whether all arguments can be read of any event.
+    pub(crate) never_fails: bool,
     /// What HAVING asks for, as far as it can be said without evaluating it.
     pub(crate) bar: Bar,
     /// For each grouping column: its place in the rule's key.
@@ -151,8 +154,8 @@ impl<'p> Sketch<'p> {
         names
     }
 
-    /// Makes it run over rows of `input`, giving `output`. `keys` are the table's columns behind
-    /// the rule's key.
+    /// Makes it run over a table with the schema `input`, giving `output`. `keys` are the table's
+    /// columns behind the rule's key.
     pub(super) fn compile(
         &self,
         input: &SchemaRef,
@@ -192,7 +195,10 @@ impl<'p> Sketch<'p> {
             Some(having) => Bar::of(having, self.aggregate, &folds),
             None => Bar::Always,
         };
+        let read =
+            self.folds.iter().flat_map(|(_, argument, filter)| argument.iter().chain(filter));
         Ok(Panes {
+            never_fails: read.into_iter().all(never_fails),
             folds,
             bar,
             groups,
@@ -263,6 +269,22 @@ fn compiled(
     let shown = || shape::as_sql(&Expr::AggregateFunction(function.clone()));
     let no = |why: &str| (shown(), why.to_owned());
     let failed = |error: &DataFusionError| (shown(), error.to_string());
+    let name = |expr: &Option<Expr>| expr.as_ref().map(ToString::to_string).unwrap_or_default();
+    let name = |kind: Kind| format!("{kind:?} of {} where {}", name(argument), name(filter));
+    let column = match (argument, filter) {
+        (Some(Expr::Column(column)), None) => input.index_of(&column.name).ok(),
+        _ => None,
+    };
+    let mut columns: Vec<usize> = [argument, filter]
+        .into_iter()
+        .flatten()
+        .flat_map(Expr::column_refs)
+        .filter_map(|column| input.index_of(&column.name).ok())
+        .collect();
+    columns.sort_unstable();
+    columns.dedup();
+    let input = input.project(&columns).map_err(|error| failed(&error.into()))?;
+    let input = &Arc::new(input);
     let run = |expr: &Option<Expr>| -> Result<Option<Arc<dyn PhysicalExpr>>> {
         let Some(expr) = expr else { return Ok(None) };
         let schema = Arc::new(DFSchema::try_from(Arc::clone(input))?);
@@ -291,7 +313,16 @@ fn compiled(
         ("bool_or", _) => Kind::Any,
         _ => return Err(no("panes do not hold this aggregate")),
     };
-    Ok(Fold { kind, text: shown(), argument: argument_run, filter })
+    Ok(Fold {
+        kind,
+        name: Arc::from(name(kind)),
+        column,
+        text: shown(),
+        columns,
+        schema: Arc::clone(input),
+        argument: argument_run,
+        filter,
+    })
 }
 
 /// An expression without what can be worked out beforehand; some functions only run like that.
@@ -334,6 +365,41 @@ fn is_whole(expr: &Expr, input: &SchemaRef) -> bool {
     }
 }
 
+/// Whether an expression has a value for every event. Of what is not known to have, the rules that
+/// read it are kept apart from others, so that they alone miss an event.
+fn never_fails(expr: &Expr) -> bool {
+    let fine = |expr: &Expr| match expr {
+        Expr::BinaryExpr(BinaryExpr { op, .. }) => matches!(
+            op,
+            Operator::And
+                | Operator::Or
+                | Operator::Eq
+                | Operator::NotEq
+                | Operator::Lt
+                | Operator::LtEq
+                | Operator::Gt
+                | Operator::GtEq
+        ),
+        Expr::Cast(cast) => cast.field.data_type().is_floating(),
+        Expr::Column(_)
+        | Expr::Literal(..)
+        | Expr::Alias(_)
+        | Expr::Not(_)
+        | Expr::IsNull(_)
+        | Expr::IsNotNull(_)
+        | Expr::IsTrue(_)
+        | Expr::IsFalse(_)
+        | Expr::IsNotTrue(_)
+        | Expr::IsNotFalse(_)
+        | Expr::Between(_)
+        | Expr::Like(_)
+        | Expr::InList(_)
+        | Expr::Case(_) => true,
+        _ => false,
+    };
+    !expr.exists(|expr| Ok(!fine(expr))).unwrap_or(true)
+}
+
 /// An expression over a plan's output as one over the table that it scans.
 fn over_table(expr: &Expr, plan: &LogicalPlan) -> Result<Expr> {
     let replaced = expr.clone().transform_down(|expr| {
@@ -368,14 +434,6 @@ impl Panes {
         folds.collect()
     }
 
-    /// The arguments of all folds in rows that have passed the rule's filter.
-    ///
-    /// # Errors
-    /// Where an expression fails on a value.
-    pub(crate) fn read(&self, rows: &RecordBatch) -> std::result::Result<Vec<Argument>, RunError> {
-        self.folds.iter().map(|fold| fold.read(rows)).collect()
-    }
-
     /// The query's answer for groups: columns of the rule's key, and what each fold came to.
     ///
     /// # Errors
@@ -406,26 +464,29 @@ impl Panes {
     }
 }
 
-fn flags(
-    expr: &Arc<dyn PhysicalExpr>,
-    rows: &RecordBatch,
-) -> std::result::Result<BooleanArray, RunError> {
-    let array = expr.evaluate(rows)?.into_array(rows.num_rows())?;
-    let found = array.as_boolean_opt().cloned();
-    found.ok_or_else(|| RunError::NotBoolean { found: array.data_type().to_string() })
-}
-
-fn true_rows(flags: &BooleanArray) -> BooleanBuffer {
-    match flags.nulls() {
-        Some(nulls) => flags.values() & nulls.inner(),
-        None => flags.values().clone(),
-    }
-}
-
 impl Fold {
-    fn read(&self, rows: &RecordBatch) -> std::result::Result<Argument, RunError> {
+    /// Whether it takes every row, whatever is in it.
+    pub(crate) fn takes_all(&self) -> bool {
+        self.argument.is_none() && self.filter.is_none()
+    }
+
+    /// Its argument in some rows of a batch of the table, which have passed the rule's filter.
+    ///
+    /// # Errors
+    /// Where an expression fails on a value.
+    pub(crate) fn read(
+        &self,
+        batch: &RecordBatch,
+        rows: &UInt32Array,
+    ) -> std::result::Result<Argument, RunError> {
+        let columns = self.columns.iter().filter_map(|column| batch.columns().get(*column));
+        let columns: std::result::Result<Vec<ArrayRef>, _> =
+            columns.map(|column| take(column, rows, None)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let schema = Arc::clone(&self.schema);
+        let rows = &RecordBatch::try_new_with_options(schema, columns?, &options)?;
         let mut takes = match &self.filter {
-            Some(filter) => Some(true_rows(&flags(filter, rows)?)),
+            Some(filter) => Some(true_for(filter, rows)?),
             None => None,
         };
         let Some(argument) = &self.argument else { return Ok(Argument { takes, values: None }) };

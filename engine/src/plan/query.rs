@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
@@ -61,6 +62,28 @@ pub(super) fn matching(
         None => mask.values().set_indices_u32().collect(),
     };
     Ok(places)
+}
+
+/// The rows of a batch for which an expression is true.
+pub(super) fn true_for(
+    expr: &Arc<dyn PhysicalExpr>,
+    batch: &RecordBatch,
+) -> Result<BooleanBuffer, RunError> {
+    let flags = flags(expr, batch)?;
+    Ok(match flags.nulls() {
+        Some(nulls) => flags.values() & nulls.inner(),
+        None => flags.values().clone(),
+    })
+}
+
+/// What an expression that gives booleans says of the rows of a batch.
+pub(super) fn flags(
+    expr: &Arc<dyn PhysicalExpr>,
+    batch: &RecordBatch,
+) -> Result<BooleanArray, RunError> {
+    let array = expr.evaluate(batch)?.into_array(batch.num_rows())?;
+    let found = array.as_any().downcast_ref::<BooleanArray>().cloned();
+    found.ok_or_else(|| RunError::NotBoolean { found: array.data_type().to_string() })
 }
 
 /// The given rows and columns of a batch.

@@ -14,54 +14,53 @@ use schemas::{EventTime, Verdict};
 use super::state::{Kept, RuleState};
 use super::{Failure, failed};
 use crate::episode::{Opening, Point};
-use crate::panes::{self, Touched};
+use crate::hits::Hits;
+use crate::panes::Touched;
 use crate::plan::RunError;
 use crate::pressure::Pressure;
 use crate::rows::firing::Firing;
-use crate::rows::{Rows, count, place};
+use crate::rows::place;
 
 impl RuleState {
-    /// Folds rows, in order of arrival.
+    /// Folds hits; `places` are those of the rule's folds. What it says is in order of arrival.
     pub(super) fn fold(
         &mut self,
-        rows: Rows,
+        (hits, places): (&Hits, &[usize]),
         pressure: &mut Pressure,
         failures: &mut Vec<Failure>,
     ) -> Vec<Verdict> {
-        let (rule, hash_key) = (Arc::clone(&self.rule), self.hash_key);
-        let Some(folds) = rule.folded() else { return Vec::new() };
-        let (rows, arguments) = match panes::read(folds, rows) {
-            Ok((rows, arguments, unread)) => {
-                failures.extend(unread.map(|unread| Failure {
-                    count: unread.rows,
-                    ..failed(&rule.id, None, &unread.error)
-                }));
-                (rows, arguments)
-            }
-            Err(error) => {
-                failures.push(failed(&rule.id, None, &error));
-                return Vec::new();
-            }
-        };
-        let mut said = Vec::new();
-        let Kept::Panes(groups) = &mut self.kept else { return said };
-        let mut reading = groups.begin(&rule, &rows, arguments);
-        for row in 0..count(rows.len()) {
-            let Kept::Panes(groups) = &mut self.kept else { break };
-            let Some(touched) = groups.take(folds, &mut reading, row, hash_key) else { continue };
-            if rule.monotone {
-                let at = rows.at.get(place(row)).copied().unwrap_or_default();
+        let rule = Arc::clone(&self.rule);
+        let mut said: Vec<(u32, Verdict)> = Vec::new();
+        let Kept::Panes(groups) = &mut self.kept else { return Vec::new() };
+        let Some(reading) = groups.begin(hits, places) else { return Vec::new() };
+        let mut next = 0;
+        for run in &hits.runs {
+            while next < run.end {
+                let Kept::Panes(groups) = &mut self.kept else { break };
+                let Some(touched) = groups.take(&rule, &reading, run, &(next..run.end)) else {
+                    break;
+                };
+                next = touched.end;
+                if !touched.ripe {
+                    continue;
+                }
+                let last = place(next.saturating_sub(1));
+                let arrival = hits.arrival.get(last).copied().unwrap_or_default();
+                let at = hits.at.get(last).copied().unwrap_or_default();
                 match self.cross(touched, at) {
                     Ok(verdicts) if verdicts.is_empty() => {}
-                    Ok(verdicts) => {
-                        said.extend(verdicts);
-                        said.extend(self.keep_to_bound(at, pressure));
+                    Ok(mut verdicts) => {
+                        verdicts.extend(self.keep_to_bound(at, pressure));
+                        said.extend(verdicts.into_iter().map(|verdict| (arrival, verdict)));
                     }
                     Err(error) => failures.push(failed(&rule.id, None, &error)),
                 }
             }
+            next = run.end;
         }
-        if let Kept::Panes(groups) = &mut self.kept {
+        said.sort_by_key(|(arrival, _)| *arrival);
+        let mut said: Vec<Verdict> = said.into_iter().map(|(_, verdict)| verdict).collect();
+        if let (Kept::Panes(groups), Some(folds)) = (&mut self.kept, rule.folded()) {
             let (shed, at) = (groups.shed(folds), groups.latest());
             said.extend(self.note(shed, at, pressure));
         }
@@ -95,12 +94,27 @@ impl RuleState {
     /// Window `k` is complete: who fires, and what that means.
     pub(super) fn judge_folded(&mut self, k: i64, failures: &mut Vec<Failure>) -> Vec<Verdict> {
         let Kept::Panes(groups) = &self.kept else { return Vec::new() };
-        let changed = groups.changed(k);
-        if groups.is_fresh(k) {
-            self.fired.clear();
-        } else if !changed.is_empty() && !self.fired.is_empty() {
-            let gone: HashSet<u128> = changed.iter().copied().collect();
-            self.fired.retain(|firing| !gone.contains(&firing.key.hash));
+        let announced = if self.rule.monotone { groups.announced(k) } else { None };
+        let changed = match announced {
+            Some(announced) => {
+                let same: HashSet<u128> =
+                    announced.iter().filter(|(_, new)| !new).map(|(key, _)| *key).collect();
+                self.fired.retain(|firing| same.contains(&firing.key.hash));
+                announced.into_iter().filter(|(_, new)| *new).map(|(key, _)| key).collect()
+            }
+            None => {
+                let changed = groups.changed(k);
+                if groups.is_fresh(k) {
+                    self.fired.clear();
+                } else if !changed.is_empty() && !self.fired.is_empty() {
+                    let gone: HashSet<u128> = changed.iter().copied().collect();
+                    self.fired.retain(|firing| !gone.contains(&firing.key.hash));
+                }
+                changed
+            }
+        };
+        if changed.is_empty() && self.fired.is_empty() {
+            return Vec::new();
         }
         let start = EventTime(groups.windows().start(k));
         match groups.fire(&self.rule, &changed, k, self.hash_key) {

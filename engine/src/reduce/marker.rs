@@ -17,7 +17,7 @@ use crate::accept::Sources;
 use crate::ruleset::{Prepared, Ruleset};
 use crate::wire::{self, Kind, Reader, WireError, Writer};
 
-const MARKER: Kind = Kind { name: "marker", tag: b'm', version: 3 };
+const MARKER: Kind = Kind { name: "marker", tag: b'm', version: 4 };
 
 /// A marker that cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -89,16 +89,15 @@ impl RuleState {
         }
     }
 
-    /// Takes rows: retains them, folds them, or, for a rule without state, fires at each.
+    /// Takes rows: retains them, or, for a rule without state, fires at each.
     pub(super) fn absorb(
         &mut self,
         rows: Rows,
         pressure: &mut Pressure,
-        failures: &mut Vec<Failure>,
     ) -> Result<Vec<Verdict>, ArrowError> {
         let (shed, at) = match &mut self.kept {
             Kept::Nothing => return Ok(self.hit(&rows, pressure)),
-            Kept::Panes(_) => return Ok(self.fold(rows, pressure, failures)),
+            Kept::Panes(_) => return Ok(Vec::new()),
             Kept::Rows(store) => (store.absorb(rows)?, store.latest()),
         };
         Ok(self.note(shed, at, pressure))

@@ -1,0 +1,258 @@
+//! Which rows of a batch pass which filters.
+//!
+//! Owns: asking each atom at most once a batch, and joining the answers. Never: rules, keys.
+//!
+//! A column of texts that many atoms read is looked up once: its distinct values are numbered, an
+//! atom is asked about these, and one that lists its texts only looks for them.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
+use arrow::array::{AsArray, RecordBatch, StringArray};
+use arrow::buffer::{BooleanBuffer, Buffer};
+
+use super::keyed::ByText;
+use crate::plan::{Atom, OfTexts, RunError};
+use crate::rows::{count, place};
+use crate::ruleset::Atoms;
+
+/// The answers about one batch.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    atoms: &'a Atoms,
+    batch: &'a RecordBatch,
+    answers: Vec<Option<Answer>>,
+    /// By place in `atoms.coded`.
+    coded: Vec<OnceCell<Option<Coded<'a>>>>,
+    /// Rows that rules see at all.
+    seen: Option<BooleanBuffer>,
+}
+
+/// For which rows an atom is true.
+#[derive(Debug, Clone)]
+enum Answer {
+    None,
+    All,
+    Some(BooleanBuffer),
+    /// It cannot take a value of some row.
+    Failed,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(atoms: &'a Atoms, batch: &'a RecordBatch, seen: Option<&[bool]>) -> Self {
+        Self {
+            atoms,
+            batch,
+            answers: vec![None; atoms.atoms.len()],
+            coded: atoms.coded.iter().map(|_column| OnceCell::new()).collect(),
+            seen: seen.map(|seen| BooleanBuffer::from_iter(seen.iter().copied())),
+        }
+    }
+
+    /// The rows that pass all of some atoms, ascending; nothing where one cannot take a value.
+    pub(super) fn passing(&mut self, filter: &[usize]) -> Option<Vec<u32>> {
+        let mut passing = self.seen.clone();
+        for atom in filter {
+            match self.answer(*atom) {
+                Answer::Failed => return None,
+                Answer::None => return Some(Vec::new()),
+                Answer::All => {}
+                Answer::Some(rows) => {
+                    passing = Some(match passing {
+                        None => rows.clone(),
+                        Some(before) => &before & rows,
+                    });
+                }
+            }
+        }
+        Some(match passing {
+            None => (0..count(self.batch.num_rows())).collect(),
+            Some(rows) => rows.set_indices_u32().collect(),
+        })
+    }
+
+    fn answer(&mut self, atom: usize) -> &Answer {
+        let known = self.answers.get(atom).is_some_and(Option::is_some);
+        if !known {
+            let answer = self.atoms.atoms.get(atom).map_or(Answer::Failed, |atom| self.ask(atom));
+            if let Some(slot) = self.answers.get_mut(atom) {
+                *slot = Some(answer);
+            }
+        }
+        self.answers.get(atom).and_then(Option::as_ref).unwrap_or(&Answer::Failed)
+    }
+
+    fn ask(&self, atom: &Atom) -> Answer {
+        let coded = atom.of_texts.as_ref().and_then(|texts| Some((texts, self.coded(texts)?)));
+        let rows = match coded {
+            Some((texts, coded)) => coded.ask(texts),
+            None => atom.ask(self.batch),
+        };
+        match rows {
+            Err(_of_some_row) => Answer::Failed,
+            Ok(rows) => match rows.count_set_bits() {
+                0 => Answer::None,
+                all if all == rows.len() => Answer::All,
+                _ => Answer::Some(rows),
+            },
+        }
+    }
+
+    fn coded(&self, texts: &OfTexts) -> Option<&Coded<'a>> {
+        let at = self.atoms.coded.iter().position(|column| *column == texts.column)?;
+        let column = self.batch.columns().get(texts.column)?;
+        self.coded.get(at)?.get_or_init(|| Some(Coded::of(column.as_string_opt()?))).as_ref()
+    }
+}
+
+/// A column of texts with its distinct values numbered; the absent one has the last number.
+#[derive(Debug)]
+struct Coded<'a> {
+    known: HashMap<&'a str, u32, ByText>,
+    values: OnceCell<StringArray>,
+    /// By number: where its rows end in `rows`.
+    ends: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+impl<'a> Coded<'a> {
+    fn of(texts: &'a StringArray) -> Self {
+        let mut known: HashMap<&'a str, u32, ByText> = HashMap::default();
+        let numbers: Vec<Option<u32>> = texts
+            .iter()
+            .map(|text| {
+                let next = count(known.len());
+                text.map(|text| *known.entry(text).or_insert(next))
+            })
+            .collect();
+        let absent = count(known.len());
+        let mut ends = vec![0_u32; known.len() + 1];
+        let number = |row: &Option<u32>| place(row.unwrap_or(absent));
+        for row in &numbers {
+            if let Some(end) = ends.get_mut(number(row)) {
+                *end += 1;
+            }
+        }
+        let mut next: Vec<u32> = Vec::with_capacity(ends.len());
+        let mut before = 0;
+        for end in &mut ends {
+            next.push(before);
+            before += *end;
+            *end = before;
+        }
+        let mut rows = vec![0; numbers.len()];
+        for (row, number_of) in (0_u32..).zip(&numbers) {
+            if let Some(next) = next.get_mut(number(number_of)) {
+                if let Some(slot) = rows.get_mut(place(*next)) {
+                    *slot = row;
+                }
+                *next += 1;
+            }
+        }
+        Self { known, values: OnceCell::new(), ends, rows }
+    }
+
+    fn ask(&self, texts: &OfTexts) -> Result<BooleanBuffer, RunError> {
+        if let Some(listed) = &texts.listed {
+            let numbers = listed.iter().filter_map(|text| self.known.get(text.as_str()));
+            return Ok(self.rows_of(numbers.map(|number| place(*number))));
+        }
+        let truth = texts.ask(self.values.get_or_init(|| self.values()))?;
+        Ok(self.rows_of(truth.set_indices()))
+    }
+
+    /// By number, the absent one last.
+    fn values(&self) -> StringArray {
+        let mut values: Vec<(u32, &str)> = Vec::with_capacity(self.known.len());
+        #[expect(clippy::iter_over_hash_type, reason = "put in order below")]
+        for (text, number) in &self.known {
+            values.push((*number, text));
+        }
+        values.sort_unstable();
+        values.into_iter().map(|(_, text)| Some(text)).chain([None]).collect()
+    }
+
+    fn rows_of(&self, numbers: impl Iterator<Item = usize>) -> BooleanBuffer {
+        let mut words = vec![0_u64; self.rows.len().div_ceil(64)];
+        for number in numbers {
+            let from = number.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
+            let to = self.ends.get(number).copied().unwrap_or_default();
+            let rows = self.rows.get(place(from.unwrap_or_default())..place(to));
+            for row in rows.unwrap_or_default() {
+                if let Some(word) = words.get_mut(place(*row / 64)) {
+                    *word |= 1 << (row % 64);
+                }
+            }
+        }
+        BooleanBuffer::new(Buffer::from_vec(words), 0, self.rows.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Asked;
+    use crate::plan::Table;
+    use crate::trial::{Text, batch, failure, history, ruleset};
+
+    const fn rule(name: &'static str, sql: &'static str) -> Text {
+        (name, "window: 1m", sql)
+    }
+
+    const RULES: [Text; 7] = [
+        rule("a", "SELECT path, count(*) AS n FROM events WHERE account = 'a1' GROUP BY path"),
+        rule(
+            "b",
+            "SELECT path, count(*) AS n FROM events WHERE account IN ('a2', 'a9') AND status = 401 \
+             GROUP BY path",
+        ),
+        rule(
+            "c",
+            "SELECT path, count(*) AS n FROM events WHERE account LIKE 'a%' AND status >= 400 \
+             GROUP BY path",
+        ),
+        rule(
+            "d",
+            "SELECT path, count(*) AS n FROM events WHERE account NOT LIKE '%3' GROUP BY path",
+        ),
+        rule(
+            "e",
+            "SELECT path, count(*) AS n FROM events WHERE principal = 'nobody' GROUP BY path",
+        ),
+        rule(
+            "f",
+            "SELECT path, count(*) AS n FROM events WHERE account <> 'a0' OR principal IS NULL \
+             GROUP BY path",
+        ),
+        rule(
+            "g",
+            "SELECT path, count(*) AS n FROM events WHERE 1000 / response_bytes > 2 GROUP BY path",
+        ),
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+        #[test]
+        fn atoms_joined_let_through_what_the_filter_does(events in history(60)) {
+            let rules = ruleset(&RULES);
+            let batch = batch(&events);
+            let mut asked = Asked::new(rules.index().atoms(Table::Events), &batch, None);
+            prop_assert!(!rules.index().atoms(Table::Events).coded.is_empty());
+            for (place, rule) in rules.rules().enumerate() {
+                let filter = rules.index().filters[place].as_deref().unwrap();
+                prop_assert_eq!(asked.passing(filter), rule.matching(&batch).ok(), "{}", rule.id());
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_came_late_pass_nothing() {
+        let rules = ruleset(&RULES);
+        let batch = batch(&[failure(0, 1), failure(1, 1), failure(2, 1)]);
+        let seen = [true, false, true];
+        let mut asked = Asked::new(rules.index().atoms(Table::Events), &batch, Some(&seen));
+        assert_eq!(asked.passing(&[]), Some(vec![0, 2]));
+    }
+}

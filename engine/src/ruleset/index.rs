@@ -1,0 +1,164 @@
+//! What the rules of a set have in common.
+//!
+//! Owns: atoms, each once; units, which are rules over the same events by the same key and slide.
+//! Never: asks or keeps anything.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Prepared;
+use crate::plan::{Atom, Fold, Table};
+
+/// A column of texts that so many atoms read is looked up value by value.
+const CODED_MIN: usize = 3;
+
+/// Atoms and units of a set of rules.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    /// By table.
+    pub(crate) events: Atoms,
+    pub(crate) drops: Atoms,
+    /// By rule: the places of the atoms of its filter, those first that let the fewest rows
+    /// through; absent where the filter is no conjunction.
+    pub(crate) filters: Vec<Option<Arc<[usize]>>>,
+    /// By rule: its unit.
+    pub(crate) unit_of: Vec<Option<usize>>,
+    pub(crate) units: Vec<Unit>,
+    by_name: HashMap<Arc<str>, usize>,
+}
+
+/// Atoms over one table.
+#[derive(Debug, Default)]
+pub(crate) struct Atoms {
+    pub(crate) atoms: Vec<Atom>,
+    by_text: HashMap<String, usize>,
+    /// Places of columns whose values are looked up.
+    pub(crate) coded: Vec<usize>,
+}
+
+/// Rules with state in panes over the same events, by the same key and slide.
+#[derive(Debug)]
+pub(crate) struct Unit {
+    pub(crate) name: Arc<str>,
+    /// Places of the rules.
+    pub(crate) rules: Vec<usize>,
+    /// For each rule: the places of its folds among the unit's.
+    pub(crate) folds_of: Vec<Vec<usize>>,
+    /// Places of the key in the table.
+    pub(crate) key: Vec<usize>,
+    pub(crate) pane_ms: i64,
+    /// The folds of all its rules, each once.
+    pub(crate) folds: Vec<Fold>,
+    /// Their names.
+    pub(crate) names: Arc<[Arc<str>]>,
+}
+
+impl Index {
+    pub(super) fn of(rules: &[Arc<Prepared>]) -> Self {
+        let mut index = Self::default();
+        for (place, rule) in rules.iter().enumerate() {
+            let filter = rule.rule.atoms.as_ref().map(|atoms| index.filter(rule.rule.table, atoms));
+            index.filters.push(filter);
+            let unit = index.join(place, rule);
+            index.unit_of.push(unit);
+        }
+        for unit in &mut index.units {
+            unit.names = unit.folds.iter().map(|fold| Arc::clone(&fold.name)).collect();
+        }
+        for atoms in [&mut index.events, &mut index.drops] {
+            atoms.choose_coded();
+        }
+        index
+    }
+
+    pub(crate) fn atoms(&self, table: Table) -> &Atoms {
+        match table {
+            Table::Events => &self.events,
+            Table::Drops => &self.drops,
+        }
+    }
+
+    /// The unit of this name.
+    pub(crate) fn unit(&self, name: &str) -> Option<&Unit> {
+        self.by_name.get(name).and_then(|place| self.units.get(*place))
+    }
+
+    fn filter(&mut self, table: Table, atoms: &[Atom]) -> Arc<[usize]> {
+        let known = match table {
+            Table::Events => &mut self.events,
+            Table::Drops => &mut self.drops,
+        };
+        let mut places: Vec<usize> = atoms.iter().map(|atom| known.place(atom)).collect();
+        places.sort_by_key(|place| (known.atoms.get(*place).map(|atom| atom.rank), *place));
+        places.into()
+    }
+
+    fn join(&mut self, place: usize, rule: &Prepared) -> Option<usize> {
+        let panes = rule.folded()?;
+        let fields = rule.rule.key_columns.as_ref()?;
+        // What one rule cannot read must not keep others from it.
+        let name: Arc<str> = match panes.never_fails {
+            true => Arc::from(rule.rule.unit.as_str()),
+            false => Arc::from(format!("{}/{}", rule.rule.unit, rule.id)),
+        };
+        let next = self.units.len();
+        let at = *self.by_name.entry(Arc::clone(&name)).or_insert(next);
+        if at == next {
+            self.units.push(Unit {
+                name,
+                rules: Vec::new(),
+                folds_of: Vec::new(),
+                key: fields.iter().map(|field| field.index()).collect(),
+                pane_ms: rule.link.pane_ms(),
+                folds: Vec::new(),
+                names: Arc::from([]),
+            });
+        }
+        let unit = self.units.get_mut(at)?;
+        let folds = panes.folds.iter().map(|fold| {
+            let known = unit.folds.iter().position(|other| other.name == fold.name);
+            known.unwrap_or_else(|| {
+                unit.folds.push(fold.clone());
+                unit.folds.len() - 1
+            })
+        });
+        unit.folds_of.push(folds.collect());
+        unit.rules.push(place);
+        Some(at)
+    }
+}
+
+impl Atoms {
+    fn place(&mut self, atom: &Atom) -> usize {
+        if let Some(known) = self.by_text.get(&atom.text) {
+            return *known;
+        }
+        self.by_text.insert(atom.text.clone(), self.atoms.len());
+        self.atoms.push(atom.clone());
+        self.atoms.len() - 1
+    }
+
+    fn choose_coded(&mut self) {
+        let mut readers: Vec<usize> =
+            self.atoms.iter().filter_map(|atom| Some(atom.of_texts.as_ref()?.column)).collect();
+        readers.sort_unstable();
+        let runs = readers.chunk_by(|a, b| a == b).filter(|run| run.len() >= CODED_MIN);
+        self.coded = runs.filter_map(|run| run.first().copied()).collect();
+    }
+}
+
+impl Unit {
+    /// Where each fold of the rule that is the `at`th of the unit stands among folds with these
+    /// names; nothing where one is missing.
+    pub(crate) fn places(&self, at: usize, names: &Arc<[Arc<str>]>) -> Option<Vec<usize>> {
+        let mine = self.folds_of.get(at)?;
+        if Arc::ptr_eq(names, &self.names) {
+            return Some(mine.clone());
+        }
+        let place = |fold: &usize| {
+            let name = self.names.get(*fold)?;
+            names.iter().position(|other| other == name)
+        };
+        mine.iter().map(place).collect()
+    }
+}
