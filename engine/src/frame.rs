@@ -62,6 +62,10 @@ pub struct Block {
 
 /// The two forms of what rules see.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a rule and batch, moved and never kept in numbers"
+)]
 pub(crate) enum Seen {
     /// Rows of a rule: its id and version.
     Rows { rule: Arc<str>, version: Arc<str>, rows: Rows },

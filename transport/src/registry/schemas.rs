@@ -54,10 +54,7 @@ impl Schemas {
         }
         let mut backoff = Backoff::network();
         loop {
-            let error = match self.registry.schema(id).await {
-                Ok(_) => break,
-                Err(error) => error,
-            };
+            let Err(error) = self.registry.schema(id).await else { break };
             if !is_to_be_waited_for(&error) {
                 warn!(id, %error, "records that name this schema cannot be read");
                 break;
