@@ -28,6 +28,8 @@ struct Inner {
     topic: Arc<str>,
     id: TopicId,
     clock: Clock,
+    /// Whether others get a turn before each send.
+    takes_turns: bool,
     partitions: Vec<Slot>,
     cursors: Mutex<BTreeMap<(String, Partition), NextOffset>>,
 }
@@ -55,14 +57,30 @@ impl MemoryLog {
     /// An empty log.
     #[must_use]
     pub fn new(topic: &str, partitions: u32, clock: Clock) -> Self {
+        Self::made(topic, partitions, clock, false)
+    }
+
+    /// An empty log whose sessions give others a turn before each send, as those of a broker do, so
+    /// that a process can be stopped between two sends.
+    #[must_use]
+    pub fn taking_turns(topic: &str, partitions: u32, clock: Clock) -> Self {
+        Self::made(topic, partitions, clock, true)
+    }
+
+    fn made(topic: &str, partitions: u32, clock: Clock, takes_turns: bool) -> Self {
         let slot = || Slot { records: Mutex::default(), end: watch::Sender::new(NextOffset::ZERO) };
         Self(Arc::new(Inner {
             topic: Arc::from(topic),
             id: TopicId::random(),
             clock,
+            takes_turns,
             partitions: (0..partitions).map(|_| slot()).collect(),
             cursors: Mutex::default(),
         }))
+    }
+
+    pub(crate) fn takes_turns(&self) -> bool {
+        self.0.takes_turns
     }
 
     pub(crate) fn topic(&self) -> &Arc<str> {

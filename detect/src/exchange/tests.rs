@@ -149,7 +149,7 @@ fn process(life: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
 impl Schedule {
     fn new(seed: u64) -> Self {
         let topic = |name, partitions| {
-            Log::Memory(MemoryLog::new(name, partitions, Clock::manual(1_000).clock()))
+            Log::Memory(MemoryLog::taking_turns(name, partitions, Clock::manual(1_000).clock()))
         };
         Self {
             dice: Dice(seed),
