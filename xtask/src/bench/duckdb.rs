@@ -18,7 +18,7 @@ pub(super) fn script(format: Format, log: &Path, set: &RuleSet) -> String {
     let log = log.display();
     let source = match format {
         Format::Json => format!(
-            "SELECT *, epoch(time)::BIGINT AS ts FROM read_json('{log}', \
+            "SELECT *, floor(epoch(time))::BIGINT AS ts FROM read_json('{log}', \
              format = 'newline_delimited', columns = {{time: 'TIMESTAMP', remote_addr: 'VARCHAR', \
              request_method: 'VARCHAR', request_uri: 'VARCHAR', status: 'INTEGER', \
              body_bytes_sent: 'BIGINT', http_user_agent: 'VARCHAR', remote_user: 'VARCHAR'}})"
