@@ -88,6 +88,8 @@ pub(crate) struct Said<'s> {
     pub(crate) client: Option<&'s str>,
     /// X-Forwarded-For.
     pub(crate) chain: Option<&'s str>,
+    /// The client by a header of a proxy or CDN that names but one, or by PROXY's.
+    pub(crate) told: Option<&'s str>,
     /// Whether the log has the chain in the client's place, so that whoever wrote its format
     /// believes it.
     pub(crate) chain_in_front: bool,
@@ -105,19 +107,23 @@ pub(crate) struct Caller<'a> {
 /// The client behind the trusted proxies: the rightmost address of X-Forwarded-For that is none of
 /// them. Without trusted proxies the peer is the client, but where the log has the chain in the
 /// client's place, or no peer at all: there private addresses count as trusted, since the gateway's
-/// neighbours wrote them.
+/// neighbours wrote them. A header that names but one client counts where no chain is logged, and
+/// only behind a trusted proxy: anybody can send it.
 pub(crate) fn caller<'a>(said: Said<'a>, trusted: &[IpNet]) -> Caller<'a> {
     let peer = said.peer.and_then(read);
     let first = said.client.and_then(read).or_else(|| peer.clone());
     let Some(first) = first else {
         let client = said.chain.and_then(|chain| behind(chain, trusted, trusted.is_empty()));
-        return Caller { client, peer };
+        return Caller { client: client.or_else(|| said.told.and_then(read)), peer };
     };
     let trust_private = said.chain_in_front && trusted.is_empty();
     let handed_over =
         first.ip.is_some_and(|ip| trusts(trusted, ip) || trust_private && is_private(ip));
     let behind = match said.chain {
         Some(chain) if handed_over => behind(chain, trusted, trust_private),
+        None if first.ip.is_some_and(|ip| trusts(trusted, ip)) => {
+            said.told.and_then(read).filter(|told| told.ip.is_some())
+        }
         _ => None,
     };
     match behind {
@@ -142,7 +148,8 @@ fn behind<'a>(chain: &'a str, trusted: &[IpNet], trust_private: bool) -> Option<
     last
 }
 
-fn trusts(trusted: &[IpNet], ip: IpAddr) -> bool {
+/// Whether an address is a trusted proxy's.
+pub(crate) fn trusts(trusted: &[IpNet], ip: IpAddr) -> bool {
     trusted.iter().any(|net| net.contains(&ip))
 }
 
@@ -250,8 +257,12 @@ mod tests {
     #[test]
     fn a_chain_in_the_clients_place_is_believed_behind_private_peers() {
         let found = |peer, chain| {
-            let said =
-                Said { peer: Some(peer), chain: Some(chain), chain_in_front: true, client: None };
+            let said = Said {
+                peer: Some(peer),
+                chain: Some(chain),
+                chain_in_front: true,
+                ..Said::default()
+            };
             caller(said, &[]).client.map(|client| client.text.into_owned())
         };
         assert_eq!(
@@ -259,6 +270,21 @@ mod tests {
             Some("203.0.113.9")
         );
         assert_eq!(found("198.51.100.7", "203.0.113.9").as_deref(), Some("198.51.100.7"));
+    }
+
+    #[test]
+    fn a_header_that_names_the_client_counts_behind_a_trusted_proxy_only() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let found = |peer, chain, trusted: &[IpNet]| {
+            let said = Said { peer, chain, told: Some("203.0.113.9"), ..Said::default() };
+            caller(said, trusted).client.unwrap().text.into_owned()
+        };
+        assert_eq!(found(Some("10.0.0.1"), None, &trusted), "203.0.113.9");
+        assert_eq!(found(Some("198.51.100.7"), None, &trusted), "198.51.100.7");
+        assert_eq!(found(Some("10.0.0.1"), None, &[]), "10.0.0.1");
+        // The chain says more: who wrote its last untrusted hop is no proxy of ours.
+        assert_eq!(found(Some("10.0.0.1"), Some("198.51.100.7"), &trusted), "198.51.100.7");
+        assert_eq!(found(None, None, &[]), "203.0.113.9");
     }
 
     #[test]

@@ -272,6 +272,7 @@ fn addresses<'a>(parts: &Parts<'a>, settings: &Settings) -> (Part<'a>, Part<'a>)
             peer: in_line(&parts.peer)?,
             client: in_line(&parts.client)?,
             chain: in_line(&parts.chain)?,
+            told: in_line(&parts.told)?,
             chain_in_front: parts.chain_in_front,
         })
     };
@@ -282,6 +283,7 @@ fn addresses<'a>(parts: &Parts<'a>, settings: &Settings) -> (Part<'a>, Part<'a>)
         peer: parts.peer.as_deref(),
         client: parts.client.as_deref(),
         chain: parts.chain.as_deref(),
+        told: parts.told.as_deref(),
         chain_in_front: parts.chain_in_front,
     };
     let caller = address::caller(said, &settings.trusted_proxies);

@@ -11,6 +11,7 @@ mod address;
 mod assemble;
 mod bundle;
 mod caller;
+mod cdn;
 mod clean;
 mod dead;
 mod detect;

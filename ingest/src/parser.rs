@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use schemas::{BatchBuilder, DeadLetter, Event, EventTime, Reason};
 
+use crate::address;
 use crate::assemble::{self, Job};
 use crate::bundle::{self, Bundle};
 use crate::clean;
@@ -125,6 +126,11 @@ impl Parser {
     #[must_use]
     pub fn advice(&self) -> Option<&Advice> {
         self.watch.advice()
+    }
+
+    /// The same, where it was not given by this yet.
+    pub fn news(&mut self) -> Option<&Advice> {
+        self.watch.news()
     }
 
     /// The format that the input has settled on.
@@ -304,7 +310,8 @@ impl Parser {
         let Spot { place, index, observed } = spot;
         let job = Job { settings, keys, format, line, place, index, observed };
         let event = assemble::event(parts, job, &mut self.agents);
-        self.watch.see(event.client_ip.as_deref().filter(|_| settings.trusted_proxies.is_empty()));
+        let trusted = &settings.trusted_proxies;
+        self.watch.see(event.client_ip.as_deref(), |ip| address::trusts(trusted, ip));
         sink(&event);
     }
 }

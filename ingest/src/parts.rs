@@ -25,6 +25,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) client: Part<'a>,
     /// X-Forwarded-For.
     pub(crate) chain: Part<'a>,
+    /// The client by a header that names but one.
+    pub(crate) told: Part<'a>,
     /// Whether the chain stands in the client's place.
     pub(crate) chain_in_front: bool,
     /// A whole request line; `method`, `target` and `version` go before it.

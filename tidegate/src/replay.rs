@@ -53,6 +53,11 @@ pub(crate) fn run(command: &Replay) -> Result<(), Fault> {
         bar: terminal::bar(lines::total_bytes(&command.files)),
     };
     replay.play(&mut inputs, command.no_close)?;
+    for input in &mut inputs {
+        if let Some(advice) = input.parser.news() {
+            terminal::say(&format!("{}: {advice}", input.lines.name));
+        }
+    }
     replay.counts.seconds = replay.counts.started.elapsed().as_secs_f64();
     terminal::say(&replay.counts.summary(command.timing));
     Ok(())

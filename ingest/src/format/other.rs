@@ -57,6 +57,22 @@ pub(crate) fn guess(line: &str) -> Option<&'static str> {
 
 /// The client's address of a line of such a format, where others stand before it.
 pub(crate) fn client(line: &str) -> Option<String> {
+    istio(line).or_else(|| iis(line))
+}
+
+/// Istio: `… local remote name route`. Whatever a client's headers held stands before these, and
+/// Envoy escapes no quotes in them.
+fn istio(line: &str) -> Option<String> {
+    let mut words = line.strip_prefix('[')?.rsplit(' ').skip(2);
+    let mut address = || {
+        let word = words.next().filter(|word| word.contains(':'))?;
+        crate::address::read(word)?.ip
+    };
+    let (remote, _local) = (address()?, address()?);
+    Some(remote.to_string())
+}
+
+fn iis(line: &str) -> Option<String> {
     const METHODS: [&str; 6] = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS"];
     let words: Vec<&str> = line.split(' ').collect();
     let (date, clock) = (words.first()?, words.get(1)?);

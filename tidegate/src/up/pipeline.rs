@@ -108,6 +108,7 @@ pub(super) struct Counts {
     dropped: Counters<2>,
     verdicts: Counters<2>,
     silent: Gauges<1>,
+    hidden: Gauges<1>,
     failures: Counters<1>,
 }
 
@@ -233,6 +234,9 @@ impl Pipeline {
             }
             Fed::Directive(_) => {}
         }
+        if let Some(advice) = lane.parser.news() {
+            warn!(input = %lane.name, %advice, "clients are not who they seem");
+        }
         run.next = record.next().0;
     }
 
@@ -255,6 +259,8 @@ impl Pipeline {
         self.teach(&batch);
         if let Some(lane) = self.lanes.get(run.lane) {
             self.counts.events.with([&lane.name]).inc_by(batch.num_rows() as u64);
+            let hidden = lane.parser.advice().is_some();
+            self.counts.hidden.with([&lane.name]).set(i64::from(hidden));
         }
         let taken =
             Taken { partition, batch: &batch, append_times: Some(&run.times), next: run.next };
@@ -467,6 +473,12 @@ impl Counts {
                 ["rule", "kind"],
             ),
             silent: silence::declare(metrics),
+            hidden: part.gauges(
+                "clients_hidden",
+                Unit::Of("inputs"),
+                "1 while nearly all events of an input come from one proxy, or from a CDN",
+                ["input"],
+            ),
             failures: part.counters(
                 "failed",
                 Unit::Of("judgements"),
