@@ -11,7 +11,7 @@ use schemas::{
     BATCH_ROWS_MAX, BatchBuilder, CodecError, DeadLetter, DeadLetterCodec, EventTime, Framing,
     LazyEncoder, RecordKind,
 };
-use transport::hop::{Produced, Transform};
+use transport::hop::{Produced, Transform, gap};
 use transport::{NewRecord, Record};
 
 use crate::parser::{Fed, Parser, Place};
@@ -82,6 +82,9 @@ impl Transform for LinesToEvents {
             }
         }
         failure = failure.or(self.encode(&mut encoded).err());
+        if let Some(advice) = self.parser.news() {
+            tracing::warn!(topic = %self.topic, %advice, "clients are not who they seem");
+        }
         let mut encoded = encoded.into_iter();
         let made = gave.into_iter().map(|(gave, taken)| {
             produced(gave, taken, &mut encoded, failure.as_deref(), &self.letters)
@@ -112,18 +115,42 @@ fn produced(
         // Our own columns did not fit our own schema.
         return Produced::dead(format!("not-encoded: {failure}"), dead);
     }
-    let record = |value| NewRecord { timestamp_ms: Some(taken), ..NewRecord::new(value) };
-    let records: Vec<NewRecord> = encoded.take(events).map(record).collect();
-    match letters.first() {
-        // What stands beside events has no void to go along with.
-        Some(letter) if records.is_empty() => {
-            // Who judges what was dropped reads JSON, whatever the form of the topic.
-            let dropped = Some(Bytes::from(letter.record().1));
-            Produced { dropped, ..Produced::dead(letter.reason.name(), dead) }
+    match letters.as_slice() {
+        [] if events == 0 => Produced::nothing("empty-bundle"),
+        [letter] if events == 0 => Produced {
+            dropped: Some(drop_of(letter)),
+            ..Produced::dead(letter.reason.name(), dead)
+        },
+        _ => {
+            let record = |value| NewRecord { timestamp_ms: Some(taken), ..NewRecord::new(value) };
+            let events = encoded.take(events).map(record).collect();
+            Produced {
+                records: merged(events, &letters, taken),
+                dead_letters: dead,
+                ..Produced::default()
+            }
         }
-        None if records.is_empty() => Produced::nothing("empty-bundle"),
-        _ => Produced { records, dead_letters: dead, ..Produced::default() },
     }
+}
+
+/// Who judges what was dropped reads JSON, whatever the form of the topic.
+fn drop_of(letter: &DeadLetter) -> Bytes {
+    Bytes::from(letter.record().1)
+}
+
+/// A record for each line of a record that held several: its event, or the gap that its dead letter
+/// leaves, so that rules see both in their order.
+fn merged(events: Vec<NewRecord>, letters: &[DeadLetter], taken: i64) -> Vec<NewRecord> {
+    let mut records = Vec::with_capacity(events.len() + letters.len());
+    let mut events = events.into_iter();
+    for letter in letters {
+        let index = letter.origin.as_ref().map_or(0, |origin| origin.index);
+        let before = usize::try_from(index).unwrap_or(usize::MAX).saturating_sub(records.len());
+        records.extend(events.by_ref().take(before));
+        records.push(gap(letter.reason.name(), drop_of(letter), Some(taken)));
+    }
+    records.extend(events);
+    records
 }
 
 #[cfg(test)]

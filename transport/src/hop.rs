@@ -23,7 +23,7 @@ use crate::error::LogError;
 use crate::origin::GateError;
 use crate::record::{NextOffset, Offset, Partition, TopicId};
 
-pub use self::core::{End, Hop, HopInput, Produced, Standing, Written};
+pub use self::core::{End, Hop, HopInput, Produced, Standing, Written, gap};
 pub use self::metrics::HopMetrics;
 pub use self::stage::HopStage;
 pub use self::task::{HopTask, Transform};

@@ -58,10 +58,20 @@ fn what_cannot_be_used_goes_to_the_dead_letters_and_along_with_the_void() {
 fn a_record_of_several_lines_gives_its_events_and_its_dead_letters() {
     let json = serde_json::json!([LINE, "neither this", LINE, "nor that"]).to_string();
     let produced = apply(&[&json, "[\"nothing\"]"]);
-    assert_eq!((produced[0].records.len(), produced[0].dead_letters.len()), (2, 2));
+    // Each line has its place: those that gave nothing are gaps, which rules over `drops` read.
+    let gaps = produced[0].records.iter().map(|record| {
+        let dropped = record.headers.iter().find(|(name, _)| name == "tidegate-drop");
+        dropped.map(|(_, json)| serde_json::from_slice::<schemas::DeadLetter>(json).unwrap())
+    });
+    let gaps: Vec<_> = gaps.map(|letter| letter.map(|letter| letter.line)).collect();
+    let expected = [None, Some("neither this"), None, Some("nor that")];
+    assert_eq!(gaps, expected.map(|line| line.map(str::to_owned)));
+    assert_eq!(produced[0].dead_letters.len(), 2);
     let keys: Vec<&[u8]> =
         produced[0].dead_letters.iter().filter_map(|letter| letter.key.as_deref()).collect();
     assert_eq!(keys, [b"access.raw/2/10/1", b"access.raw/2/10/3"]);
     assert_eq!((produced[1].records.len(), produced[1].dead_letters.len()), (0, 1));
     assert_eq!(produced[1].void_reason, "unknown_format");
+    let produced = apply(&["[\"one\",\"other\"]"]);
+    assert_eq!((produced[0].records.len(), produced[0].dead_letters.len()), (2, 2));
 }

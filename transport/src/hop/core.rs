@@ -13,7 +13,9 @@ use bytes::Bytes;
 use super::HopError;
 use crate::error::LogError;
 use crate::log::{Bounds, Log};
-use crate::origin::{Admission, DROP_HEADER, GateError, Kind, Origin, OriginGate, Stamp};
+use crate::origin::{
+    Admission, DROP_HEADER, GateError, Kind, Origin, OriginGate, Stamp, VOID_HEADER,
+};
 use crate::record::{NewRecord, NextOffset, Offset, Partition, Record, TopicId};
 
 /// The index of a time mark, which is not one of its input's records.
@@ -37,8 +39,9 @@ pub enum HopInput {
 /// What one input record gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Produced {
-    /// The records for the output, in order. How many there are must follow from the input's bytes
-    /// alone; their content may differ between two tries.
+    /// The records for the output, in order; a [`gap`] where a part of the input gave none. How many
+    /// there are must follow from the input's bytes alone; their content may differ between two
+    /// tries.
     pub records: Vec<NewRecord>,
     /// What could not be used. They are acknowledged before anything later is written; they may
     /// repeat, so their key should be the origin.
@@ -67,6 +70,16 @@ impl Produced {
     pub fn dead(reason: impl Into<Cow<'static, str>>, dead_letters: Vec<NewRecord>) -> Self {
         Self { void_reason: reason.into(), dead_letters, ..Self::default() }
     }
+}
+
+/// A record of an input's records that stands for a part of it which gave nothing: in the place that
+/// it would have had, so that how many there are does not depend on what could be read.
+#[must_use]
+pub fn gap(reason: &str, dropped: Bytes, timestamp_ms: Option<i64>) -> NewRecord {
+    let mut record = NewRecord { timestamp_ms, ..NewRecord::default() };
+    record.headers.push((VOID_HEADER.to_owned(), Bytes::copy_from_slice(reason.as_bytes())));
+    record.headers.push((DROP_HEADER.to_owned(), dropped));
+    record
 }
 
 /// What a step gave. First all dead letters must be acknowledged, then the records be sent.
@@ -315,6 +328,9 @@ impl Hop {
         }
         for (index, mut record) in (0..count).zip(produced.records) {
             if index >= first {
+                if let Some(reason) = gap_reason(&record) {
+                    *written.voids.entry(reason).or_default() += 1;
+                }
                 stamp(index, index + 1 == count).write(&Kind::Payload, &mut record);
                 written.records.push(record);
             }
@@ -328,6 +344,11 @@ impl Hop {
         stamp.write(&Kind::Mark(time_ms), &mut record);
         record
     }
+}
+
+fn gap_reason(record: &NewRecord) -> Option<Cow<'static, str>> {
+    let reason = record.headers.iter().find(|(name, _)| name == VOID_HEADER);
+    reason.map(|(_, reason)| Cow::Owned(String::from_utf8_lossy(reason).into_owned()))
 }
 
 /// The largest origin below `origin`; none below the first.
