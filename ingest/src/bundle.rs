@@ -6,7 +6,7 @@
 use memchr::memmem;
 
 use crate::clean;
-use crate::otlp;
+use crate::otlp::{self, Lines};
 use crate::read::json::{Object, Value, items};
 
 /// Bytes of a record that is taken apart: what Kafka takes by default four times over, and half of
@@ -23,6 +23,10 @@ const STARTS: [&[u8]; 6] = [
     b"\"logGroup\":",
 ];
 
+/// Why a record of very many lines is not read to its end.
+pub(crate) const TOO_MANY: &str =
+    "more lines than are taken out of one record; have its writer send fewer at once";
+
 /// What was in a record.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Bundle {
@@ -30,7 +34,7 @@ pub(crate) struct Bundle {
     pub(crate) lines: Vec<String>,
     /// Why what follows them could not be read.
     pub(crate) broken: Option<&'static str>,
-    /// Where that begins, in bytes, as far as it is known.
+    /// Where that begins, in bytes, as far as it is known: at the end, where it is not.
     pub(crate) read_to: usize,
 }
 
@@ -57,12 +61,13 @@ fn protobuf(bytes: &[u8]) -> Option<Bundle> {
     if bytes.len() > RECORD_BYTES_MAX || !otlp::is_request(bytes) {
         return None;
     }
-    let mut bundle = Bundle::default();
-    if !otlp::lines(bytes, &mut bundle.lines) {
-        bundle.broken = Some("an OTLP request that ends within a record");
-        bundle.read_to = bytes.len();
-    }
-    Some(bundle)
+    let mut lines = Lines::default();
+    let broken = match otlp::lines(bytes, &mut lines) {
+        _ if lines.end().is_some() => Some(TOO_MANY),
+        false => Some("an OTLP request that ends within a record"),
+        true => None,
+    };
+    Some(Bundle { lines: lines.done().0, broken, read_to: bytes.len() })
 }
 
 fn json(bytes: &[u8]) -> Option<Bundle> {
@@ -70,51 +75,57 @@ fn json(bytes: &[u8]) -> Option<Bundle> {
         return None;
     }
     let text = clean::text(bytes);
-    let mut bundle = Bundle::default();
+    let mut lines = Lines::default();
+    let mut broken = None;
     if text.starts_with('[') {
-        array(&text, &mut bundle)?;
-    } else if otlp::records(&text, &mut bundle.lines).is_none() {
-        events(&text, &mut bundle)?;
+        broken = array(&text, &mut lines)?;
+    } else if otlp::records(&text, &mut lines).is_none() {
+        events(&text, &mut lines)?;
     }
-    if bundle.lines.is_empty() && bundle.broken.is_none() {
+    if lines.end().is_some() {
+        broken = Some(TOO_MANY);
+    }
+    if lines.is_empty() && broken.is_none() {
         // Nothing in it that was a line, so that it is one.
         return None;
     }
-    Some(bundle)
+    Some(Bundle { lines: lines.done().0, broken, read_to: text.len() })
 }
 
-/// Items one after the other; what was cut stays behind.
-fn array(text: &str, bundle: &mut Bundle) -> Option<()> {
+/// Items one after the other; what was cut stays behind. Gives why it is not whole.
+fn array(text: &str, lines: &mut Lines) -> Option<Option<&'static str>> {
     let mut ends = text.ends_with(']');
     for item in items(text) {
+        if lines.end().is_some() {
+            break;
+        }
         match item {
             Value::Object(object) => {
                 // A cut object is a line: it is read as far as it goes.
                 ends |= !object.ends_with('}');
-                if otlp::records(object, &mut bundle.lines).is_none() {
-                    bundle.lines.push(object.to_owned());
+                if otlp::records(object, lines).is_none() {
+                    lines.push(object.to_owned());
                 }
             }
-            Value::Text(line) => bundle.lines.push(line.read().into_owned()),
+            Value::Text(line) => lines.push(line.read().into_owned()),
             _ => return None,
         }
     }
-    if !ends {
-        bundle.broken = Some("a list that was cut; raise the shipper's limit");
-        bundle.read_to = text.len();
-    }
-    Some(())
+    Some((!ends).then_some("a list that was cut; raise the shipper's limit"))
 }
 
 /// CloudWatch's subscription: `{"messageType":…,"logEvents":[{"id":…,"message":"<line>"}]}`.
-fn events(text: &str, bundle: &mut Bundle) -> Option<()> {
+fn events(text: &str, lines: &mut Lines) -> Option<()> {
     memmem::find(text.as_bytes(), b"\"logEvents\"")?;
     let mut object = Object::open(text)?;
     while let Some((key, value)) = object.next(b"") {
         let ("logEvents", Value::List(list)) = (key.text.raw(), value) else { continue };
         for item in items(list) {
+            if lines.end().is_some() {
+                break;
+            }
             let Value::Object(item) = item else { continue };
-            bundle.lines.push(item.to_owned());
+            lines.push(item.to_owned());
         }
         return Some(());
     }
@@ -123,7 +134,8 @@ fn events(text: &str, bundle: &mut Bundle) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::open;
+    use super::{TOO_MANY, open};
+    use crate::otlp::LINES_MAX;
 
     #[track_caller]
     fn check(bytes: &[u8], expected: &[&str]) {
@@ -154,6 +166,23 @@ mod tests {
         ] {
             assert_eq!(open(line.as_bytes()), None, "{line}");
         }
+    }
+
+    #[test]
+    fn a_record_of_very_many_lines_is_read_up_to_a_bound_and_the_rest_is_said() {
+        let many = format!("[{}]", vec!["{}"; LINES_MAX + 1].join(","));
+        let bundle = open(many.as_bytes()).unwrap();
+        assert_eq!((bundle.lines.len(), bundle.broken), (LINES_MAX, Some(TOO_MANY)));
+        // A resource with a long attribute, and many records that would repeat it.
+        let attribute = "x".repeat(64 * 1024);
+        let records = vec!["{}"; 10_000].join(",");
+        let request = format!(
+            r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"k","value":{{"stringValue":"{attribute}"}}}}]}},"scopeLogs":[{{"logRecords":[{records}]}}]}}]}}"#
+        );
+        let bundle = open(request.as_bytes()).unwrap();
+        let bytes: usize = bundle.lines.iter().map(String::len).sum();
+        assert!(bytes <= 128 << 20 && bundle.lines.len() < 10_000, "{bytes}");
+        assert_eq!(bundle.broken, Some(TOO_MANY));
     }
 
     #[test]

@@ -11,6 +11,8 @@
 mod json;
 mod proto;
 
+use runtime::http::{Hold, Room};
+
 pub(crate) use json::records;
 pub(crate) use proto::{Fields, Wire, is_request, lines};
 
@@ -19,6 +21,65 @@ pub(crate) const MARK: &str = "{\"time_unix_nano\":";
 
 /// Levels of lists and maps in attributes that are written out.
 const DEPTH_MAX: usize = 6;
+
+/// Lines of one request or record. Exporters send a few thousand.
+pub(crate) const LINES_MAX: usize = 64 * 1024;
+/// Bytes of those lines: each repeats the attributes of its resource, so that a request of few bytes
+/// could be written out as very many.
+const LINES_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Lines that were taken out of a request or a record, in order, up to a bound.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    lines: Vec<String>,
+    bytes: usize,
+    /// Where they take up room that others need too.
+    hold: Option<Hold>,
+    end: Option<TakenEnd>,
+}
+
+/// Why no further line is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TakenEnd {
+    /// There are more than are taken of one request.
+    TooMany,
+    /// There is no room for more now.
+    NoRoom,
+}
+
+impl Lines {
+    /// Lines that take up room.
+    pub(crate) fn within(room: &Room) -> Self {
+        Self { hold: Some(room.hold()), ..Self::default() }
+    }
+
+    /// Why no further line is taken, where none is.
+    pub(crate) fn end(&self) -> Option<TakenEnd> {
+        self.end
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, line: String) {
+        let bytes = self.bytes.saturating_add(line.capacity());
+        if self.lines.len() == LINES_MAX || bytes > LINES_BYTES_MAX {
+            self.end = Some(TakenEnd::TooMany);
+        } else if self.hold.as_mut().is_some_and(|hold| hold.grow(line.capacity()).is_err()) {
+            self.end = Some(TakenEnd::NoRoom);
+        } else {
+            self.bytes = bytes;
+            self.lines.push(line);
+        }
+    }
+
+    /// All of them, and what they hold of the room.
+    pub(crate) fn done(self) -> (Vec<String>, Option<Hold>) {
+        (self.lines, self.hold)
+    }
+}
 
 /// Writes one record out.
 #[derive(Debug, Default)]

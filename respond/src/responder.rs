@@ -182,7 +182,7 @@ impl Responder {
             // A gateway holds a connection for each of its workers.
             let limits =
                 Limits { connections_max: 4_096, body_bytes_max: 64 * 1024, ..Limits::default() };
-            let serving = Serving { limits, metrics: self.0.http.clone() };
+            let serving = Serving { limits, ..Serving::new(self.0.http.clone()) };
             tasks.spawn("respond-authz", async move {
                 serve(listener, router, serving, stop).await.map_err(StartError::from)
             });

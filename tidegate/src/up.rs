@@ -23,12 +23,13 @@ use ingest::{Keys, Mapping, Settings};
 use respond::{Fingerprint, KnownGood, Ledger, Options, Parts, Responder, TargetParts, Targets};
 use runtime::admin::{Access, Admin};
 use runtime::clock::Clock;
-use runtime::http::{HttpMetrics, Listening, Serving, axum, listen, serve};
+use runtime::http::{HttpMetrics, Listening, PROTOCOLS, Serving, axum, listen, serve};
 use runtime::metrics::Metrics;
 use runtime::ready::Ready;
 use runtime::shutdown::{DRAIN_MAX, Shutdown};
 use runtime::tasks::Tasks;
 use runtime::telemetry;
+use runtime::tls::{Tls, TlsFiles};
 use schemas::Deploy;
 use tracing::info;
 use transport::embedded::{Store, StoreOptions};
@@ -328,6 +329,16 @@ impl Process {
         Ok(())
     }
 
+    /// What an input shows its senders, where it has a certificate.
+    fn tls(&self, input: &InputConfig) -> Result<Option<Tls>, Fault> {
+        let (Some(certificate), Some(key)) = (&input.tls_certificate, &input.tls_key) else {
+            return Ok(None);
+        };
+        let (certificate, key) = (self.base.join(certificate), self.base.join(key));
+        let files = TlsFiles { certificate: &certificate, key: &key };
+        Tls::open(files, PROTOCOLS).map(Some).map_err(|error| Fault::of(&error))
+    }
+
     async fn input(
         &self,
         input: &InputConfig,
@@ -372,12 +383,13 @@ impl Process {
                 let Some(address) = input.listen else { return Ok(()) };
                 let listening = Listening { what: "HTTP input", address, setting: "input.listen" };
                 let listener = listen(listening).await.map_err(|error| Fault::of(&error))?;
-                let router = lines_router(HttpInput {
-                    sensor: input.sensor(),
-                    token: input.token.clone(),
-                    raw,
-                });
-                let serving = Serving::new(HttpMetrics::new(&shared.metrics, "input"));
+                let router =
+                    lines_router(HttpInput::new(&input.sensor(), input.token.clone(), raw));
+                let serving = Serving {
+                    tls: self.tls(input)?,
+                    http2: true,
+                    ..Serving::new(HttpMetrics::new(&shared.metrics, "input"))
+                };
                 shared.tasks.spawn(&name, serve(listener, router, serving, stop));
             }
         }

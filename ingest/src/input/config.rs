@@ -24,7 +24,7 @@ pub enum InputType {
     Elasticsearch,
     /// As `http`; for shippers that write to Loki.
     Loki,
-    /// As `http`; for OTLP over HTTP.
+    /// As `http`; for OTLP over HTTP and gRPC.
     Otlp,
     /// Syslog over UDP, TCP or TLS.
     Syslog,
@@ -77,10 +77,10 @@ pub struct InputConfig {
     /// `syslog`: `udp`, `tcp` or `both`.
     #[serde(default)]
     pub protocol: SyslogProtocol,
-    /// `syslog`: PEM file with the certificate and its chain; with it only TLS is taken.
+    /// Inputs that listen: PEM file with the certificate and its chain; with it only TLS is taken.
     #[serde(default)]
     pub tls_certificate: Option<PathBuf>,
-    /// `syslog`: PEM file with the certificate's key.
+    /// PEM file with the certificate's key.
     #[serde(default)]
     pub tls_key: Option<PathBuf>,
     /// Names in the log, nested ones joined by dots, to names of columns: `{ kunde = "principal" }`.
@@ -160,8 +160,20 @@ impl InputConfig {
                 "listen",
                 "an input that senders write to needs `listen`, such as \"127.0.0.1:7071\"",
             )),
-            _ => (self.is_open() && self.token.is_none())
-                .then_some(("token", "an input that listens beyond this machine needs a `token`")),
+            _ if self.is_open() && self.token.is_none() => {
+                Some(("token", "an input that listens beyond this machine needs a `token`"))
+            }
+            _ => self.check_tls(),
+        }
+    }
+
+    fn check_tls(&self) -> Option<(&'static str, &'static str)> {
+        match (&self.tls_certificate, &self.tls_key) {
+            (Some(_), None) => Some(("tls_key", "a certificate needs its key, `tls_key`")),
+            (None, Some(_)) => {
+                Some(("tls_certificate", "a key needs its certificate, `tls_certificate`"))
+            }
+            _ => None,
         }
     }
 
@@ -174,16 +186,10 @@ impl InputConfig {
             let why = "an input of type `syslog` needs `listen`, such as \"127.0.0.1:5514\"";
             return Some(("listen", why));
         }
-        match (&self.tls_certificate, &self.tls_key) {
-            (Some(_), None) => Some(("tls_key", "a certificate needs its key, `tls_key`")),
-            (None, Some(_)) => {
-                Some(("tls_certificate", "a key needs its certificate, `tls_certificate`"))
-            }
-            (Some(_), Some(_)) if self.protocol == SyslogProtocol::Udp => {
-                Some(("protocol", "TLS needs `protocol = \"tcp\"`"))
-            }
-            _ => None,
+        if self.tls_certificate.is_some() && self.protocol == SyslogProtocol::Udp {
+            return Some(("protocol", "TLS needs `protocol = \"tcp\"`"));
         }
+        self.check_tls()
     }
 }
 

@@ -8,7 +8,6 @@
 //! buffer, so UDP is for those who can do without.
 
 mod frames;
-mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use bytes::{Bytes, BytesMut};
 use runtime::CancellationToken;
 use runtime::error::{Class, Classified};
 use runtime::retry::Backoff;
+use runtime::tls::{Tls, TlsError, TlsFiles};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
@@ -28,7 +28,6 @@ use transport::NewRecord;
 use super::config::{InputConfig, SyslogProtocol};
 use super::raw::RawLog;
 use frames::Frames;
-use tls::Acceptor;
 
 /// Senders at a time; further ones wait in the backlog of the operating system.
 const SENDERS_MAX: usize = 256;
@@ -55,20 +54,15 @@ pub enum SyslogError {
         source: std::io::Error,
     },
     /// Certificate and key cannot be used.
-    #[error("syslog input cannot use {path}: {why}")]
-    Tls {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    #[error("syslog input (settings `input.tls_certificate` and `input.tls_key`)")]
+    Tls(#[source] TlsError),
 }
 
 impl Classified for SyslogError {
     fn class(&self) -> Class {
         match self {
             Self::Listen { .. } => Class::Dependency,
-            Self::Tls { .. } => Class::Input,
+            Self::Tls(error) => error.class(),
         }
     }
 }
@@ -78,7 +72,7 @@ impl Classified for SyslogError {
 pub struct SyslogInput {
     sink: Sink,
     datagrams: Option<UdpSocket>,
-    senders: Option<(TcpListener, Option<Acceptor>)>,
+    senders: Option<(TcpListener, Option<Tls>)>,
 }
 
 /// Where lines go.
@@ -100,7 +94,9 @@ impl SyslogInput {
         };
         let failed = |protocol| move |source| SyslogError::Listen { protocol, address, source };
         let acceptor = match (&input.tls_certificate, &input.tls_key) {
-            (Some(certificate), Some(key)) => Some(Acceptor::open(certificate, key)?),
+            (Some(certificate), Some(key)) => {
+                Some(Tls::open(TlsFiles { certificate, key }, &[]).map_err(SyslogError::Tls)?)
+            }
             _ => None,
         };
         // With a certificate nothing is taken in clear.
@@ -199,7 +195,7 @@ fn trimmed(line: &[u8]) -> &[u8] {
 
 async fn take_senders(
     listener: &TcpListener,
-    acceptor: Option<&Acceptor>,
+    acceptor: Option<&Tls>,
     sink: &Sink,
     stop: &CancellationToken,
 ) {
@@ -221,11 +217,10 @@ async fn take_senders(
         senders.spawn(async move {
             match acceptor {
                 None => take_stream(stream, peer, &sink, &stop).await,
-                Some(acceptor) => {
-                    if let Some(stream) = acceptor.accept(stream, peer).await {
-                        take_stream(stream, peer, &sink, &stop).await;
-                    }
-                }
+                Some(acceptor) => match acceptor.accept(stream).await {
+                    Ok(stream) => take_stream(stream, peer, &sink, &stop).await,
+                    Err(error) => info!(%peer, %error, "a syslog sender did not get through TLS"),
+                },
             }
             drop(permit);
         });

@@ -4,12 +4,12 @@
 
 use std::fmt::Write as _;
 
-use super::{DEPTH_MAX, Sheet};
+use super::{DEPTH_MAX, Lines, Sheet};
 use crate::read::json::{Object, Value, items};
 
 /// The records of a value that may be a request, a ResourceLogs, or something else. Nothing where it
 /// is something else.
-pub(crate) fn records(text: &str, to: &mut Vec<String>) -> Option<()> {
+pub(crate) fn records(text: &str, to: &mut Lines) -> Option<()> {
     let object = Object::open(text)?;
     if let Some(list) = list(object.clone(), &["resourceLogs", "resource_logs"]) {
         for item in items(list) {
@@ -26,7 +26,7 @@ pub(crate) fn records(text: &str, to: &mut Vec<String>) -> Option<()> {
 }
 
 /// One ResourceLogs.
-fn resource(text: &str, to: &mut Vec<String>) {
+fn resource(text: &str, to: &mut Lines) {
     let Some(object) = Object::open(text) else { return };
     let names = ["scopeLogs", "scope_logs", "instrumentationLibraryLogs"];
     let Some(scopes) = list(object.clone(), &names) else { return };
@@ -42,6 +42,9 @@ fn resource(text: &str, to: &mut Vec<String>) {
         let Some(scope) = Object::open(scope) else { continue };
         let Some(records) = list(scope, &["logRecords", "log_records", "logs"]) else { continue };
         for record in items(records) {
+            if to.end().is_some() {
+                return;
+            }
             if let Value::Object(record) = record
                 && let Some(record) = Object::open(record)
             {

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use super::{DEPTH_MAX, Sheet, quoted};
+use super::{DEPTH_MAX, Lines, Sheet, quoted};
 
 /// A field's value on the wire.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -102,7 +102,7 @@ pub(crate) fn is_request(bytes: &[u8]) -> bool {
 }
 
 /// Every record of a request, and whether all of it could be read.
-pub(crate) fn lines(request: &[u8], to: &mut Vec<String>) -> bool {
+pub(crate) fn lines(request: &[u8], to: &mut Lines) -> bool {
     let mut fields = Fields::new(request);
     let mut whole = true;
     for (number, value) in &mut fields {
@@ -113,7 +113,7 @@ pub(crate) fn lines(request: &[u8], to: &mut Vec<String>) -> bool {
     whole && !fields.broken
 }
 
-fn of_resource(bytes: &[u8], to: &mut Vec<String>) -> bool {
+fn of_resource(bytes: &[u8], to: &mut Lines) -> bool {
     let mut shared = String::new();
     for (number, value) in Fields::new(bytes) {
         if let (1, Wire::Bytes(resource)) = (number, value) {
@@ -128,6 +128,9 @@ fn of_resource(bytes: &[u8], to: &mut Vec<String>) -> bool {
         let mut inner = Fields::new(scope);
         for (number, value) in &mut inner {
             if let (2, Wire::Bytes(record)) = (number, value) {
+                if to.end().is_some() {
+                    return false;
+                }
                 let mut fields = Fields::new(record);
                 to.push(line(&mut fields, &shared));
                 whole &= !fields.broken;

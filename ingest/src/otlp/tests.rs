@@ -1,4 +1,4 @@
-use super::{is_request, lines, records};
+use super::{Lines, is_request, lines, records};
 
 const REQUEST: &str = r#"{"resourceLogs":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"shop"}}]},"scopeLogs":[{"scope":{},"logRecords":[{"timeUnixNano":"1795161600123456789","traceId":"0af7651916cd43dd8448eb211c80319c","attributes":[{"key":"http.request.method","value":{"stringValue":"GET"}},{"key":"http.response.status_code","value":{"intValue":"200"}},{"key":"tags","value":{"arrayValue":{"values":[{"boolValue":true},{"doubleValue":1.5}]}}}],"body":{"stringValue":"said \"so\""}}]}]}]}"#;
 
@@ -6,9 +6,9 @@ const WRITTEN: &str = r#"{"time_unix_nano":1795161600123456789,"trace_id":"0af76
 
 #[track_caller]
 fn check(json: &str, expected: &[&str]) {
-    let mut found = Vec::new();
+    let mut found = Lines::default();
     assert!(records(json, &mut found).is_some(), "{json}");
-    assert_eq!(found, expected);
+    assert_eq!(found.done().0, expected);
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn a_body_that_is_a_map_counts_as_attributes_and_a_time_may_be_missing() {
 
 #[test]
 fn what_is_no_otlp_is_left_alone() {
-    assert!(records(r#"{"resource":"/a","status":200}"#, &mut Vec::new()).is_none());
+    assert!(records(r#"{"resource":"/a","status":200}"#, &mut Lines::default()).is_none());
 }
 
 /// A field of bytes.
@@ -76,9 +76,9 @@ pub(crate) fn request() -> Vec<u8> {
 fn protobuf_gives_what_json_gives() {
     let request = request();
     assert!(is_request(&request));
-    let mut found = Vec::new();
+    let mut found = Lines::default();
     assert!(lines(&request, &mut found));
-    assert_eq!(found, [WRITTEN]);
+    assert_eq!(found.done().0, [WRITTEN]);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_cut_request_gives_what_came_whole_and_says_so() {
     let request = request();
     for end in 0..request.len() {
         let cut = &request[..end];
-        let mut found = Vec::new();
+        let mut found = Lines::default();
         assert!(!lines(cut, &mut found) || end == 0, "{end}");
     }
     assert!(!is_request(b"\n203.0.113.9 - - [20/Nov/2026:08:00:00 +0000]"));

@@ -59,6 +59,12 @@ impl HttpMetrics {
         debug!(server = self.server, %peer, reason = "too_slow", "connection broke");
     }
 
+    /// A client that did not get through the handshake of TLS.
+    pub(super) fn no_tls(&self, peer: SocketAddr, error: &std::io::Error) {
+        self.broken.with([self.server, "no_tls"]).inc();
+        debug!(server = self.server, %peer, %error, reason = "no_tls", "connection broke");
+    }
+
     pub(super) fn broken(&self, peer: SocketAddr, error: &hyper::Error) {
         let reason = if error.is_timeout() {
             "timeout"

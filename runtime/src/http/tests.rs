@@ -18,7 +18,7 @@ fn at(address: SocketAddr) -> Listening<'static> {
 }
 
 fn serving(metrics: &Metrics, limits: Limits) -> Serving {
-    Serving { limits, metrics: HttpMetrics::new(metrics, "test") }
+    Serving { limits, ..Serving::new(HttpMetrics::new(metrics, "test")) }
 }
 
 fn loopback() -> Listening<'static> {
@@ -209,4 +209,101 @@ async fn a_head_without_end_is_431() {
     })
     .await;
     assert!(counted.contains(r#"{server="test",reason="not_http"} 1"#), "{counted}");
+}
+
+#[tokio::test]
+async fn bodies_that_find_no_room_are_429_and_told_when_to_come_back() {
+    let router = Router::new().route("/", post(async |body: Bytes| body.len().to_string()));
+    // One body fits; what is held of the first leaves no room for a second.
+    let limits = Limits { bodies_bytes_max: 4096, ..Limits::default() };
+    let counted = check(router, limits, async |address| {
+        let head =
+            "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 4096\r\n\r\n";
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(format!("{head}{}", "x".repeat(4095)).as_bytes()).await.unwrap();
+        let refused = loop {
+            // Until the first one has arrived there is room.
+            let answer = send(address, &format!("{head}{}", "y".repeat(4096))).await;
+            if !answer.ends_with("4096") {
+                break answer;
+            }
+        };
+        assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
+        assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
+        assert!(refused.ends_with("send it again\n"), "{refused}");
+        slow.write_all(b"x").await.unwrap();
+        let mut answer = String::new();
+        slow.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("4096"), "{answer}");
+        let after = send(address, &format!("{head}{}", "y".repeat(4096))).await;
+        assert!(after.ends_with("4096"), "{after}");
+    })
+    .await;
+    assert!(counted.contains(r#"status="429"} 1"#), "{counted}");
+}
+
+/// A server with a certificate for `localhost`, which a client that trusts it may talk to.
+pub(super) mod tls {
+    use std::net::SocketAddr;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    use tokio::net::TcpStream;
+    use tokio_rustls::client::TlsStream;
+
+    use crate::http::PROTOCOLS;
+    use crate::tls::{Tls, TlsFiles};
+
+    pub(in crate::http) fn server() -> Tls {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tls");
+        let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+        Tls::open(TlsFiles { certificate: &certificate, key: &key }, PROTOCOLS).unwrap()
+    }
+
+    pub(in crate::http) async fn client(
+        address: SocketAddr,
+        protocol: &str,
+    ) -> TlsStream<TcpStream> {
+        let certificate = include_bytes!("../tls/certificate.pem");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(certificate).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let stream = TcpStream::connect(address).await.unwrap();
+        connector.connect("localhost".try_into().unwrap(), stream).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn with_a_certificate_only_tls_is_taken() {
+    let listener = listen(loopback()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (metrics, stop) = (Metrics::new(), CancellationToken::new());
+    let serving = Serving { tls: Some(tls::server()), ..serving(&metrics, Limits::default()) };
+    let router = Router::new().route("/", get(async || "here"));
+    let (served, ()) = tokio::join!(serve(listener, router, serving, stop.clone()), async {
+        let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        let mut clear = TcpStream::connect(address).await.unwrap();
+        clear.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        drop(clear.read_to_end(&mut answer).await);
+        assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+        let mut stream = tls::client(address, "http/1.1").await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.ends_with(b"here"), "{answer:?}");
+        stop.cancel();
+    });
+    served.unwrap();
+    let counted = r#"tidegate_http_broken_connections_total{server="test",reason="no_tls"} 1"#;
+    assert!(metrics.encode().contains(counted), "{}", metrics.encode());
 }

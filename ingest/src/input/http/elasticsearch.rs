@@ -22,6 +22,9 @@ use crate::read::json::{Object, Value as Part};
 /// The version that we say to be: clients refuse what is older than they are, within a major.
 const VERSION: &str = "8.19.0";
 
+/// Actions of one request, each of which is answered by an item. Shippers send a few thousand.
+const OPERATIONS_MAX: usize = 64 * 1024;
+
 /// The routes; `lines` answers `POST /`, which is none of Elasticsearch's.
 pub(super) fn routes(lines: MethodRouter<HttpInput>) -> Router<HttpInput> {
     Router::new()
@@ -51,8 +54,10 @@ fn refused(refused: Refused) -> Response {
     let reason = refused.to_string();
     let kind = match refused {
         Refused::Token => "security_exception",
-        Refused::Full(_) => "es_rejected_execution_exception",
-        Refused::Unreadable(_) | Refused::TooLarge(_) => "illegal_argument_exception",
+        Refused::Full(_) | Refused::NoRoom(_) => "es_rejected_execution_exception",
+        Refused::Unreadable(_) | Refused::Encoding | Refused::TooLarge(_) | Refused::TooMany(_) => {
+            "illegal_argument_exception"
+        }
     };
     let error = json!({ "type": kind, "reason": reason });
     let mut response = answer(status, json!({ "error": error, "status": status.as_u16() }));
@@ -126,7 +131,8 @@ async fn bulk(State(input): State<HttpInput>, headers: HeaderMap, body: Bytes) -
         let body = input.opened(&headers, body)?;
         let operations = operations(&body)?;
         let documents = operations.iter().filter_map(|operation| operation.document.clone());
-        input.keep(documents).await?;
+        let documents: Vec<Bytes> = documents.collect();
+        input.keep(documents.into_iter()).await?;
         Ok(operations)
     };
     match taken.await {
@@ -208,6 +214,9 @@ fn operations(body: &Bytes) -> Result<Vec<Operation>, Refused> {
                 lines.next().ok_or(Refused::Unreadable("the last action has no document below"))?,
             ),
         };
+        if operations.len() == OPERATIONS_MAX {
+            return Err(Refused::TooMany(OPERATIONS_MAX));
+        }
         operations.push(Operation { action, index, document });
     }
     Ok(operations)

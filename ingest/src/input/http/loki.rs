@@ -28,7 +28,7 @@ async fn push(State(input): State<HttpInput>, headers: HeaderMap, sent: Bytes) -
             json(&String::from_utf8_lossy(&opened))
         } else {
             let compressed = !headers.contains_key(header::CONTENT_ENCODING);
-            protobuf(&if compressed { body::snappy(&opened)? } else { opened })
+            protobuf(&if compressed { body::snappy(&opened, &input.room)? } else { opened })
         };
         let lines = lines.ok_or(Refused::Unreadable(
             "no streams as in Loki's push: {\"streams\":[{\"stream\":{},\"values\":[[\"ns\",\"line\"]]}]}",
@@ -67,7 +67,7 @@ fn list<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// `PushRequest{1: Stream{1: labels, 2: Entry{1: timestamp, 2: line}}}` of Loki's `push.proto`.
-fn protobuf(bytes: &[u8]) -> Option<Vec<Bytes>> {
+fn protobuf(bytes: &Bytes) -> Option<Vec<Bytes>> {
     let mut lines = Vec::new();
     let mut request = Fields::new(bytes);
     for (number, value) in &mut request {
@@ -78,7 +78,7 @@ fn protobuf(bytes: &[u8]) -> Option<Vec<Bytes>> {
             let mut entry = Fields::new(entry);
             for (number, value) in &mut entry {
                 if let (2, Wire::Bytes(line)) = (number, value) {
-                    lines.push(Bytes::copy_from_slice(line));
+                    lines.push(bytes.slice_ref(line));
                 }
             }
             (!entry.is_broken()).then_some(())?;

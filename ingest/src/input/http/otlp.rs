@@ -8,10 +8,35 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use runtime::http::axum;
+use runtime::http::{Hold, NoRoom, axum};
 
 use super::{HttpInput, Refused};
-use crate::otlp;
+use crate::otlp::{self, LINES_MAX, Lines, TakenEnd};
+
+/// The lines of a request in JSON.
+fn json(body: &[u8], mut lines: Lines) -> Result<Taken, Refused> {
+    let text = String::from_utf8_lossy(body);
+    let whole = otlp::records(&text, &mut lines).is_some() && text.trim_end().ends_with('}');
+    checked(lines, whole)
+}
+
+/// The lines of a request in protobuf; an empty one has none.
+pub(super) fn protobuf(body: &[u8], mut lines: Lines) -> Result<Taken, Refused> {
+    let whole = otlp::lines(body, &mut lines);
+    checked(lines, whole)
+}
+
+/// Lines, and the room that they take.
+type Taken = (Vec<String>, Option<Hold>);
+
+fn checked(lines: Lines, whole: bool) -> Result<Taken, Refused> {
+    match lines.end() {
+        Some(TakenEnd::TooMany) => Err(Refused::TooMany(LINES_MAX)),
+        Some(TakenEnd::NoRoom) => Err(NoRoom.into()),
+        None if whole => Ok(lines.done()),
+        None => Err(Refused::Unreadable("no ExportLogsServiceRequest as its Content-Type says")),
+    }
+}
 
 pub(super) fn routes() -> Router<HttpInput> {
     Router::new().route("/v1/logs", post(logs))
@@ -22,19 +47,8 @@ async fn logs(State(input): State<HttpInput>, headers: HeaderMap, body: Bytes) -
     let is_json = kind.is_some_and(|kind| kind.starts_with("application/json"));
     let taken = async {
         let body = input.opened(&headers, body)?;
-        let mut lines = Vec::new();
-        let whole = if is_json {
-            let text = String::from_utf8_lossy(&body);
-            otlp::records(&text, &mut lines).is_some() && text.trim_end().ends_with('}')
-        } else {
-            // An empty request is one without records.
-            otlp::lines(&body, &mut lines)
-        };
-        if !whole {
-            return Err(Refused::Unreadable(
-                "no ExportLogsServiceRequest as its Content-Type says",
-            ));
-        }
+        let lines = Lines::within(&input.room);
+        let (lines, _hold) = if is_json { json(&body, lines) } else { protobuf(&body, lines) }?;
         input.keep(lines.into_iter().map(Bytes::from)).await
     };
     match taken.await {

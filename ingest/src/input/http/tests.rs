@@ -25,7 +25,7 @@ fn input(token: Option<&str>) -> Input {
     let store = Store::open(&folder.path().join("store"), StoreOptions::new(clock.clone()));
     let raw = RawLog::open(&store.unwrap(), clock).unwrap();
     let token = token.map(Secret::new);
-    Input { http: HttpInput { sensor: "edge".to_owned(), token, raw }, _folder: folder }
+    Input { http: HttpInput::new("edge", token, raw), _folder: folder }
 }
 
 impl Input {
@@ -220,9 +220,129 @@ async fn a_log_that_takes_nothing_more_is_said_to_be_full() {
     let options = StoreOptions { free_bytes_min: u64::MAX, ..StoreOptions::new(clock.clone()) };
     let store = Store::open(&folder.path().join("store"), options).unwrap();
     let raw = RawLog::open(&store, clock).unwrap();
-    let http = HttpInput { sensor: "edge".to_owned(), token: None, raw };
+    let http = HttpInput::new("edge", None, raw);
     let request = || Request::post("/_bulk").body(Body::from("{\"create\":{}}\n{}\n")).unwrap();
     let response = lines_router(http).oneshot(request()).await.unwrap();
     assert_eq!(response.status().as_u16(), 429);
     assert_eq!(response.headers()["retry-after"], "1");
+}
+
+const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+
+/// A message in gRPC's frame.
+fn framed(message: &[u8], compressed: bool) -> Vec<u8> {
+    let len = u32::try_from(message.len()).unwrap().to_be_bytes();
+    [&[u8::from(compressed)][..], &len, message].concat()
+}
+
+/// Makes a call; its status and message, and whether it says when to come back.
+async fn call(
+    http: &HttpInput,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+) -> (String, String, bool) {
+    let mut request = Request::post(path).header("content-type", "application/grpc+proto");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Body::from(body)).unwrap();
+    let response = lines_router(http.clone()).oneshot(request).await.unwrap();
+    assert_eq!(response.status().as_u16(), 200);
+    let (head, body) = response.into_parts();
+    let body = http_body_util::BodyExt::collect(body).await.unwrap();
+    let mut headers = head.headers;
+    headers.extend(body.trailers().cloned().unwrap_or_default());
+    let text = |name: &str| headers.get(name).map_or("", |v| v.to_str().unwrap()).to_owned();
+    let comes_back = headers.contains_key("grpc-status-details-bin");
+    (text("grpc-status"), text("grpc-message"), comes_back)
+}
+
+#[tokio::test]
+async fn calls_of_otlp_are_answered_once_their_records_are_durable() {
+    let input = input(None);
+    let request = crate::otlp::tests::request();
+    let http = &input.http;
+    let (status, ..) = call(http, EXPORT, &[], framed(&request, false)).await;
+    assert_eq!(status, "0");
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(&request).unwrap();
+    let packed = gz.finish().unwrap();
+    let gzip = [("grpc-encoding", "gzip")];
+    let (status, ..) = call(http, EXPORT, &gzip, framed(&packed, true)).await;
+    assert_eq!(status, "0");
+    let (status, ..) = call(http, EXPORT, &[], framed(&[], false)).await;
+    assert_eq!(status, "0", "without records");
+    let lines = input.lines().await;
+    assert_eq!((lines.len(), &lines[0]), (2, &lines[1]));
+    assert!(lines[0].contains("\"http.request.method\":\"GET\""), "{}", lines[0]);
+}
+
+#[tokio::test]
+async fn calls_that_cannot_be_taken_say_whether_to_repeat_them() {
+    let input = input(Some("let-me-in"));
+    let request = crate::otlp::tests::request();
+    let token = ("authorization", "Bearer let-me-in");
+    let http = &input.http;
+    let check = async |path: &str, headers: &[(&str, &str)], body: Vec<u8>, expected: &str| {
+        let (status, message, comes_back) = call(http, path, headers, body).await;
+        assert_eq!(status, expected, "{message}");
+        assert!(!comes_back && !message.is_empty(), "{message}");
+    };
+    check(EXPORT, &[], framed(&request, false), "16").await;
+    check(EXPORT, &[("authorization", "Bearer x")], framed(&request, false), "16").await;
+    check(EXPORT, &[token], framed(&request[..9], false), "3").await;
+    check(EXPORT, &[token], framed(&request, true), "13").await;
+    check(EXPORT, &[token], request.clone(), "13").await;
+    check(EXPORT, &[token, ("grpc-encoding", "br")], framed(&request, true), "12").await;
+    check(EXPORT, &[token, ("grpc-encoding", "gzip")], framed(&request, true), "3").await;
+    let bomb = zstd::encode_all(&vec![b'a'; 40 << 20][..], 1).unwrap();
+    check(EXPORT, &[token, ("grpc-encoding", "zstd")], framed(&bomb, true), "3").await;
+    let traces = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    check(traces, &[token], framed(&[], false), "12").await;
+    // A record of two bytes, more often than a request may hold it.
+    let scope = [0x12_u8, 0x00].repeat(crate::otlp::LINES_MAX + 1);
+    let field = |number: u8, inner: &[u8]| {
+        let mut out = vec![number << 3 | 2];
+        let mut len = inner.len();
+        while len >= 128 {
+            out.push(u8::try_from(len % 128).unwrap() | 128);
+            len /= 128;
+        }
+        out.push(u8::try_from(len).unwrap());
+        [out, inner.to_vec()].concat()
+    };
+    let many = field(1, &field(2, &scope));
+    check(EXPORT, &[token], framed(&many, false), "3").await;
+    assert!(input.lines().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_call_while_there_is_no_room_is_told_to_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::system();
+    // No disk has so much room.
+    let options = StoreOptions { free_bytes_min: u64::MAX, ..StoreOptions::new(clock.clone()) };
+    let store = Store::open(&folder.path().join("store"), options).unwrap();
+    let http = HttpInput::new("edge", None, RawLog::open(&store, clock).unwrap());
+    let body = framed(&crate::otlp::tests::request(), false);
+    let (status, message, comes_back) = call(&http, EXPORT, &[], body).await;
+    assert_eq!((status.as_str(), comes_back), ("8", true), "{message}");
+    assert!(message.contains("low-water mark") && message.contains("send it again"), "{message}");
+}
+
+#[tokio::test]
+async fn what_is_opened_shares_its_room() {
+    let input = input(None);
+    let http = HttpInput { room: runtime::http::Room::new(1 << 20), ..input.http.clone() };
+    let packed = zstd::encode_all(&vec![b'a'; 2 << 20][..], 1).unwrap();
+    let request = Request::post("/").header("content-encoding", "zstd");
+    let request = request.body(Body::from(packed)).unwrap();
+    let response = lines_router(http.clone()).oneshot(request).await.unwrap();
+    assert_eq!(response.status().as_u16(), 429);
+    assert_eq!(response.headers()["retry-after"], "1");
+    let packed = zstd::encode_all(&vec![b'a'; 1000][..], 1).unwrap();
+    let request = Request::post("/").header("content-encoding", "zstd");
+    let request = request.body(Body::from(packed)).unwrap();
+    assert_eq!(lines_router(http).oneshot(request).await.unwrap().status().as_u16(), 200);
 }

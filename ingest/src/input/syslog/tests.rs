@@ -118,6 +118,8 @@ async fn a_key_that_is_none_is_named() {
         "type": "syslog", "listen": "127.0.0.1:0", "tls_certificate": path, "tls_key": path,
     });
     let refused = SyslogInput::open(&configured(&json.to_string()), raw(folder.path())).await;
-    let said = refused.unwrap_err().to_string();
+    let refused = refused.unwrap_err();
+    let said = std::error::Error::source(&refused).unwrap().to_string();
     assert!(said.contains("k.pem"), "{said}");
+    assert!(refused.to_string().contains("`input.tls_certificate`"), "{refused}");
 }
