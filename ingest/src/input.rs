@@ -26,4 +26,4 @@ pub use pulse::keep_time;
 pub use raw::{RawKind, RawLog, RawRecord};
 pub use stdin::StdinInput;
 pub use syslog::{SyslogError, SyslogInput};
-pub use tail::{Chunk, Follow, Place, Tail};
+pub use tail::{Chunk, Follow, Mark, Polled, Print, Tail};

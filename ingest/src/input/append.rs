@@ -152,7 +152,7 @@ mod tests {
         let missing = appender.missing(batch).await;
         let values: Vec<_> = missing.iter().map(|record| record.value.clone()).collect();
         assert_eq!(values, ["2", "3"]);
-        assert_eq!(mine.places("nginx").await.unwrap()["1:1"], 1);
-        assert_eq!(other.places("nginx").await.unwrap()["1:1"], 8);
+        assert_eq!(mine.places("nginx").await.unwrap()["1:1"].next, 1);
+        assert_eq!(other.places("nginx").await.unwrap()["1:1"].next, 8);
     }
 }

@@ -15,7 +15,7 @@ use transport::{LogError, NewRecord};
 use super::append::Appender;
 use super::config::InputConfig;
 use super::raw::RawLog;
-use super::tail::{Follow, Tail};
+use super::tail::{Chunk, Follow, Mark, Tail};
 
 /// Between two looks at the files.
 const POLL: Duration = Duration::from_millis(250);
@@ -52,7 +52,8 @@ pub struct FileInput {
     sensor: Bytes,
     appender: Appender,
     tail: Tail,
-    places: BTreeMap<String, u64>,
+    /// Where each file had been read to when all that was read of it was durable.
+    places: BTreeMap<String, Mark>,
     /// What could not be read, as it was said.
     troubles: BTreeMap<PathBuf, String>,
     live: bool,
@@ -88,9 +89,17 @@ impl FileInput {
         let mut remembered = marked;
         let mut said = false;
         while !stop.is_cancelled() {
-            let (records, at_end) = self.poll();
+            let polled = self.tail.poll();
+            let at_end = polled.at_end;
+            self.tell_troubles();
+            if !polled.adopted.is_empty() {
+                self.places.extend(polled.adopted);
+                self.remember().await?;
+            }
+            let records = self.records(polled.chunks);
             let busy = !records.is_empty();
             self.append(records, &stop).await?;
+            self.places = self.tail.places();
             if busy && !at_end {
                 continue;
             }
@@ -119,18 +128,15 @@ impl FileInput {
         remembered.map_err(|source| FileInputError::Append { input, source })
     }
 
-    fn poll(&mut self) -> (Vec<NewRecord>, bool) {
-        let (chunks, at_end) = self.tail.poll();
-        self.tell_troubles();
+    fn records(&self, chunks: Vec<Chunk>) -> Vec<NewRecord> {
         let mut records = Vec::new();
         for chunk in chunks {
-            let file = Bytes::from(chunk.file.clone());
+            let file = Bytes::from(chunk.file);
             for (line, next) in chunk.lines {
-                self.places.insert(chunk.file.clone(), next);
                 records.push(self.appender.raw().line(&self.sensor, line, Some((&file, next))));
             }
         }
-        (records, at_end)
+        records
     }
 
     /// Says once what can no longer be read, and once that it can be again.

@@ -14,6 +14,8 @@ use runtime::clock::Clock;
 use transport::embedded::{Change, Store, Table};
 use transport::{Log, LogError, NewRecord, NextOffset, Partition, ReadLimits, Record};
 
+use super::tail::{Mark, named, read_mark};
+
 /// What a record of the raw log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RawKind {
@@ -38,7 +40,7 @@ pub struct RawRecord<'a> {
     pub kind: RawKind,
     /// The input that brought it; empty for deploys.
     pub input: &'a str,
-    /// The file that the line stood in, and the place after it.
+    /// The file that the line stood in, with its print, and the place after it.
     pub file: Option<(&'a str, i64)>,
     /// The line without its end.
     pub value: &'a Bytes,
@@ -124,8 +126,8 @@ impl RawLog {
         NewRecord { timestamp_ms: Some(self.clock.unix_ms()), headers, ..NewRecord::new(value) }
     }
 
-    /// A line, to be appended with others by [`Self::append`]. `file` names the file and the place
-    /// after the line.
+    /// A line, to be appended with others by [`Self::append`]. `file` names the file, with its print,
+    /// and the place after the line.
     #[must_use]
     pub fn line(&self, input: &Bytes, line: Bytes, file: Option<(&Bytes, u64)>) -> NewRecord {
         let mut headers = vec![(INPUT.to_owned(), input.clone())];
@@ -157,12 +159,12 @@ impl RawLog {
         self.log.append(Self::PARTITION, records).await.map(|offsets| offsets.end)
     }
 
-    /// Where each file of an input had been read to, as next byte by file: what was last
-    /// remembered, moved on by what the log holds since.
+    /// Where each file of an input had been read to, by `dev:ino`: what was last remembered, moved
+    /// on by what the log holds since.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn places(&self, input: &str) -> Result<BTreeMap<String, u64>, LogError> {
+    pub async fn places(&self, input: &str) -> Result<BTreeMap<String, Mark>, LogError> {
         let mut places = BTreeMap::new();
         let mut from = NextOffset::ZERO;
         if let Some(bytes) = self.places.get(input.as_bytes()).await? {
@@ -171,7 +173,8 @@ impl RawLog {
             from = NextOffset(lines.next().and_then(|n| n.parse().ok()).unwrap_or(0));
             places.extend(lines.filter_map(|line| {
                 let (next, file) = line.split_once(' ')?;
-                Some((file.to_owned(), next.parse().ok()?))
+                let (file, mark) = read_mark(file, next.parse().ok()?);
+                Some((file.to_owned(), mark))
             }));
         }
         let bounds = self.log.bounds(Self::PARTITION).await?;
@@ -182,7 +185,8 @@ impl RawLog {
             let own = fetched.records.iter().filter(|record| self.is_own(record));
             for record in own.map(RawRecord::of).filter(|record| record.input == input) {
                 if let Some((file, next)) = record.file {
-                    places.insert(file.to_owned(), u64::try_from(next).unwrap_or(0));
+                    let (file, mark) = read_mark(file, u64::try_from(next).unwrap_or(0));
+                    places.insert(file.to_owned(), mark);
                 }
             }
         }
@@ -217,11 +221,11 @@ impl RawLog {
     pub async fn remember(
         &self,
         input: &str,
-        places: &BTreeMap<String, u64>,
+        places: &BTreeMap<String, Mark>,
     ) -> Result<(), LogError> {
         let mut text = format!("{}\n", self.end().await?);
-        for (file, next) in places {
-            text.push_str(&format!("{next} {file}\n"));
+        for (file, mark) in places {
+            text.push_str(&format!("{} {}\n", mark.next, named(file, mark.print)));
         }
         self.places.apply(vec![Change::Put(input.as_bytes().to_vec(), text.into_bytes())]).await
     }

@@ -1,22 +1,33 @@
 //! Following the files that match a pattern.
 //!
-//! Owns: which files there are, rotation, truncation, and cutting bytes into lines.
-//! Never: where the lines go, or a clock.
+//! Owns: which files there are, rotation, truncation, copies. Never: where the lines go, or a clock.
 //!
-//! A file is its device and inode, so a rename changes nothing. A file that became shorter, or
-//! whose beginning changed, was truncated and is read anew. A file that no longer matches (renamed
-//! away, deleted) is kept open until it gave nothing for [`GONE_POLLS`] polls: its writer may hold
-//! it still. A line is given once its end is there. Files are read in the order in which they were
-//! last written, and one that was rotated away is read to its end before those that came after it.
+//! A file is its device and inode, so a rename changes nothing. A file whose content is another one
+//! than was read ([`Mark`]) was truncated, or its inode is used again, and is read anew. A file that
+//! is found byte for byte like one that is followed is a copy: once the other one is truncated, or
+//! gone, it goes on where that one was read to. A file that no longer matches (renamed away,
+//! deleted) is kept open until it gave nothing for [`GONE_POLLS`] polls: its writer may hold it
+//! still. A line is given once its end is there. Files are read in the order in which they were last
+//! written, each to its end before those that were written after it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
+mod followed;
+mod mark;
+mod pattern;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+
+use followed::{Followed, Standing};
+use mark::{HEAD_BYTES, first_bytes, read_at};
+use pattern::matching;
+
+pub use mark::{Mark, Print};
+pub(in crate::input) use mark::{named, read as read_mark};
 
 /// A line longer than this is given in one piece of this size and skipped to its end.
 pub(super) const LINE_BYTES_MAX: usize = 1 << 20;
@@ -24,75 +35,67 @@ pub(super) const LINE_BYTES_MAX: usize = 1 << 20;
 const READ_BYTES_MAX: usize = 1 << 20;
 /// Polls without a byte after which a file that no longer matches is closed: 10 s at 4 a second.
 const GONE_POLLS: u32 = 40;
-/// A file that was last written so long before another one was rotated away.
-const RESTS_AFTER: Duration = Duration::from_secs(10);
-/// Bytes at the beginning that tell one content from another after a truncation.
-const HEAD_BYTES: usize = 64;
+/// Marks of contents that are in no file that is open: by them a file that comes back, or a copy, is
+/// known.
+const LEFT_MAX: usize = 64;
 
 /// What to follow.
 #[derive(Debug, Clone)]
 pub struct Follow {
     /// A path; its last part may hold `*` and `?`.
     pub pattern: PathBuf,
-    /// Where each file had been read to.
-    pub places: BTreeMap<String, u64>,
+    /// Where each file had been read to, by `dev:ino`.
+    pub places: BTreeMap<String, Mark>,
     /// Whether files that have no place and are there at the first poll begin at their end.
     pub from_end: bool,
-}
-
-/// A place in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// Device and inode, `dev:ino`.
-    pub file: String,
-    /// The byte after the line and its end.
-    pub next: u64,
 }
 
 /// Lines of one file, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
-    /// Device and inode, `dev:ino`.
+    /// The file, as records name it.
     pub file: String,
     /// Each line without its end, and the byte after it.
     pub lines: Vec<(Bytes, u64)>,
 }
 
+/// What one poll gave.
+#[derive(Debug, Default)]
+pub struct Polled {
+    /// The lines, file by file.
+    pub chunks: Vec<Chunk>,
+    /// Files that do not begin at their beginning. Their places must be durable before any line of
+    /// this poll is, or after a crash they would.
+    pub adopted: Vec<(String, Mark)>,
+    /// Whether every file that can be read was read to its end.
+    pub at_end: bool,
+}
+
 /// The files that match, and how far each was read.
 #[derive(Debug)]
 pub struct Tail {
-    follow: Follow,
+    pattern: PathBuf,
+    from_end: bool,
     open: BTreeMap<String, Followed>,
+    /// Contents that are in no open file, the newest last.
+    left: VecDeque<(String, Mark)>,
     first: bool,
     troubles: BTreeMap<PathBuf, String>,
-}
-
-#[derive(Debug)]
-struct Followed {
-    path: PathBuf,
-    file: File,
-    /// The byte after the last complete line.
-    next: u64,
-    /// What was read after it.
-    partial: BytesMut,
-    /// A line that was too long is being skipped.
-    skipping: bool,
-    head: Vec<u8>,
-    quiet_polls: u32,
 }
 
 impl Tail {
     /// Follows nothing yet; the first poll opens.
     #[must_use]
     pub fn new(follow: Follow) -> Self {
+        let Follow { pattern, places, from_end } = follow;
         let (open, troubles) = (BTreeMap::new(), BTreeMap::new());
-        Self { follow, open, first: true, troubles }
+        Self { pattern, from_end, open, left: places.into_iter().collect(), first: true, troubles }
     }
 
     /// What is followed.
     #[must_use]
     pub fn pattern(&self) -> std::path::Display<'_> {
-        self.follow.pattern.display()
+        self.pattern.display()
     }
 
     /// Whether no file matches now.
@@ -107,28 +110,49 @@ impl Tail {
         &self.troubles
     }
 
-    /// What has come since the last poll, at most a mebibyte a file, and whether every file that
-    /// can be read was read to its end. A file that cannot be read holds up no other.
-    pub fn poll(&mut self) -> (Vec<Chunk>, bool) {
+    /// Where each file was read to. True once all that was polled is durable.
+    #[must_use]
+    pub fn places(&self) -> BTreeMap<String, Mark> {
+        let left = self.left.iter().map(|(id, mark)| (id.clone(), *mark));
+        let mut places: BTreeMap<String, Mark> = left.collect();
+        let own = self.open.iter().filter(|(_, followed)| followed.standing == Standing::Own);
+        places.extend(own.map(|(id, followed)| (id.clone(), followed.mark())));
+        places
+    }
+
+    /// What has come since the last poll, at most a mebibyte a file. A file that cannot be read
+    /// holds up no other.
+    pub fn poll(&mut self) -> Polled {
         self.troubles.clear();
+        let mut polled = Polled { at_end: true, ..Polled::default() };
+        self.leave_replaced(&mut polled.adopted);
+        let begins = self.first && self.from_end;
         let seen = self.discover();
-        let mut chunks = Vec::new();
-        let mut at_end = true;
+        if begins {
+            polled.adopted.extend(self.places());
+        }
+        self.place_fresh(&mut polled.adopted);
+        self.compare_copies(&mut polled.at_end);
         let mut gone = Vec::new();
         for (id, rests) in self.oldest_first(&seen) {
             let Some(followed) = self.open.get_mut(&id) else { continue };
-            let more = match followed.read() {
+            let more = match followed.standing {
+                Standing::Own => followed.read(),
+                Standing::Fresh | Standing::Copy { .. } => Ok(false),
+            };
+            let more = match more {
                 Ok(more) => more,
                 Err(error) => {
                     self.troubles.insert(followed.path.clone(), error.to_string());
                     continue;
                 }
             };
-            at_end &= !more;
+            polled.at_end &= !more;
             let lines = followed.lines();
             followed.quiet_polls = if lines.is_empty() { followed.quiet_polls + 1 } else { 0 };
             if !lines.is_empty() {
-                chunks.push(Chunk { file: id.clone(), lines });
+                let file = named(&id, followed.mark().print);
+                polled.chunks.push(Chunk { file, lines });
             }
             if !seen.contains(&id) && followed.quiet_polls >= GONE_POLLS {
                 gone.push(id);
@@ -138,15 +162,146 @@ impl Tail {
             }
         }
         for id in gone {
-            self.open.remove(&id);
-            self.follow.places.remove(&id);
+            if let Some(followed) = self.open.remove(&id) {
+                self.leave(&id, followed.mark(), followed.head(), &mut polled.adopted);
+            }
         }
-        (chunks, at_end)
+        polled
     }
 
-    /// The files by the time at which they were last written, and whether others have been written
-    /// since: such a file was rotated away, and its lines are before theirs. Of two written in the
-    /// same tick of the clock, the one that no longer matches is the older.
+    /// Looks for files whose content is another one than was read, and begins them anew.
+    fn leave_replaced(&mut self, adopted: &mut Vec<(String, Mark)>) {
+        let mut replaced = Vec::new();
+        for (id, followed) in &mut self.open {
+            match followed.is_replaced() {
+                Ok(false) => {}
+                Ok(true) => {
+                    let old = (id.clone(), followed.mark(), followed.head().to_vec());
+                    if let Err(error) = followed.begin_at(0) {
+                        self.troubles.insert(followed.path.clone(), error.to_string());
+                    }
+                    replaced.push(old);
+                }
+                Err(error) => {
+                    self.troubles.insert(followed.path.clone(), error.to_string());
+                }
+            }
+        }
+        for (id, mark, head) in replaced {
+            self.leave(&id, mark, &head, adopted);
+        }
+    }
+
+    /// A content is in this file no more; its copies go on with it.
+    fn leave(&mut self, id: &str, mark: Mark, head: &[u8], adopted: &mut Vec<(String, Mark)>) {
+        for (copy, followed) in &mut self.open {
+            let Standing::Copy { of, same } = &followed.standing else { continue };
+            if of != id {
+                continue;
+            }
+            let same = *same;
+            let begun =
+                goes_on(followed, same, mark, head).and_then(|next| followed.begin_at(next));
+            match begun {
+                Ok(()) if followed.position() > 0 => {
+                    adopted.push((copy.clone(), followed.mark()));
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    self.troubles.insert(followed.path.clone(), error.to_string());
+                }
+            }
+        }
+        if mark.print.is_some() {
+            self.left.push_back((id.to_owned(), mark));
+            let surplus = self.left.len().saturating_sub(LEFT_MAX);
+            self.left.drain(..surplus);
+        }
+    }
+
+    /// Decides for files that were just found where they begin.
+    fn place_fresh(&mut self, adopted: &mut Vec<(String, Mark)>) {
+        let fresh = self.open.iter().filter(|(_, followed)| followed.standing == Standing::Fresh);
+        let fresh: Vec<String> = fresh.map(|(id, _)| id.clone()).collect();
+        for id in fresh {
+            let placed = self.place(&id);
+            let Some(followed) = self.open.get_mut(&id) else { continue };
+            let begun = placed.and_then(|placed| match placed {
+                Place::Unknown => Ok(()),
+                Place::At(next) => followed.begin_at(next),
+                Place::CopyOf(of) => {
+                    followed.standing = Standing::Copy { of, same: 0 };
+                    Ok(())
+                }
+            });
+            match begun {
+                Ok(()) if followed.position() > 0 => adopted.push((id, followed.mark())),
+                Ok(()) => {}
+                Err(error) => {
+                    self.troubles.insert(followed.path.clone(), error.to_string());
+                }
+            }
+        }
+    }
+
+    fn place(&mut self, id: &str) -> io::Result<Place> {
+        let Some(followed) = self.open.get(id) else { return Ok(Place::Unknown) };
+        let len = followed.len()?;
+        if len == 0 {
+            return Ok(Place::Unknown);
+        }
+        for (at, (_, mark)) in self.left.iter().enumerate() {
+            if let Some(print) = mark.print
+                && print.fits(&followed.file)?
+            {
+                let next = mark.next;
+                self.left.remove(at);
+                return Ok(Place::At(next));
+            }
+        }
+        let begin = first_bytes(&followed.file, len)?;
+        let mut alike = None;
+        for (other, followed) in &self.open {
+            if other == id || followed.standing != Standing::Own {
+                continue;
+            }
+            let theirs = first_bytes(&followed.file, HEAD_BYTES as u64)?;
+            let shared = begin.len().min(theirs.len());
+            if shared > 0 && begin.get(..shared) == theirs.get(..shared) {
+                alike = Some(other);
+                break;
+            }
+        }
+        Ok(alike.map_or(Place::At(0), |other| Place::CopyOf(other.clone())))
+    }
+
+    /// Goes on comparing what may be copies. One that is found to be none is read from its beginning.
+    fn compare_copies(&mut self, at_end: &mut bool) {
+        let mut compared = Vec::new();
+        for (id, copy) in &self.open {
+            let Standing::Copy { of, same } = &copy.standing else { continue };
+            let Some(original) = self.open.get(of) else { continue };
+            compared.push((id.clone(), compare(copy, original, *same)));
+        }
+        for (id, found) in compared {
+            let Some(copy) = self.open.get_mut(&id) else { continue };
+            let told = found.and_then(|found| match (found, &mut copy.standing) {
+                (Some((further, whole)), Standing::Copy { same, .. }) => {
+                    *same = further;
+                    *at_end &= whole;
+                    Ok(())
+                }
+                _ => copy.begin_at(0),
+            });
+            if let Err(error) = told {
+                self.troubles.insert(copy.path.clone(), error.to_string());
+            }
+        }
+    }
+
+    /// The files by the time at which they were last written, and whether another one has been written
+    /// since: its lines are before those. Of two written in the same tick of the clock, the one that
+    /// no longer matches is the older.
     fn oldest_first(&mut self, seen: &BTreeSet<String>) -> Vec<(String, bool)> {
         let mut written = Vec::with_capacity(self.open.len());
         for (id, followed) in &self.open {
@@ -159,17 +314,14 @@ impl Tail {
         }
         written.sort();
         let newest = written.last().map(|(at, ..)| *at);
-        let rests = |at: SystemTime| {
-            newest.and_then(|newest| newest.duration_since(at).ok()) > Some(RESTS_AFTER)
-        };
-        written.into_iter().map(|(at, _, id)| (id, rests(at))).collect()
+        written.into_iter().map(|(at, _, id)| (id, newest > Some(at))).collect()
     }
 
     /// Opens what is new, and tells which files match.
     fn discover(&mut self) -> BTreeSet<String> {
         let mut seen = BTreeSet::new();
-        let paths = matching(&self.follow.pattern).unwrap_or_else(|error| {
-            self.troubles.insert(self.follow.pattern.clone(), error.to_string());
+        let paths = matching(&self.pattern).unwrap_or_else(|error| {
+            self.troubles.insert(self.pattern.clone(), error.to_string());
             Vec::new()
         });
         for path in paths {
@@ -192,275 +344,72 @@ impl Tail {
             return Ok(None);
         }
         let id = identity(&meta);
-        if !self.open.contains_key(&id) {
-            let known = self.follow.places.get(&id).copied();
-            let new = if self.first && self.follow.from_end { meta.len() } else { 0 };
-            self.open.insert(id.clone(), Followed::open(path, known.unwrap_or(new))?);
+        if self.open.contains_key(&id) {
+            return Ok(Some(id));
         }
+        let mut followed = Followed::open(path)?;
+        let known = self.left.iter().position(|(other, _)| *other == id);
+        let mark = known.and_then(|at| self.left.get(at)).map(|(_, mark)| *mark);
+        let is_still = match mark.map(|mark| (mark.next, mark.print)) {
+            Some((_, Some(print))) => print.fits(&followed.file)?,
+            Some((next, None)) => meta.len() >= next,
+            None => false,
+        };
+        if let (true, Some(mark), Some(at)) = (is_still, mark, known) {
+            followed.begin_at(mark.next)?;
+            self.left.remove(at);
+        } else if mark.is_none() && self.first && self.from_end {
+            followed.begin_at(meta.len())?;
+        }
+        self.open.insert(id.clone(), followed);
         Ok(Some(id))
     }
+}
+
+/// Where a file begins.
+enum Place {
+    /// Nothing is in it yet.
+    Unknown,
+    /// After so many bytes.
+    At(u64),
+    /// It begins like this one.
+    CopyOf(String),
 }
 
 fn identity(meta: &Metadata) -> String {
     format!("{:x}:{:x}", meta.dev(), meta.ino())
 }
 
-impl Followed {
-    fn open(path: &Path, next: u64) -> io::Result<Self> {
-        let mut followed = Self {
-            path: path.to_owned(),
-            file: File::open(path)?,
-            next,
-            partial: BytesMut::new(),
-            skipping: false,
-            head: Vec::new(),
-            quiet_polls: 0,
-        };
-        followed.head = followed.read_head()?;
-        Ok(followed)
-    }
-
-    fn read_head(&mut self) -> io::Result<Vec<u8>> {
-        self.file.seek(SeekFrom::Start(0))?;
-        let mut head = Vec::with_capacity(HEAD_BYTES);
-        self.file.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head)?;
-        Ok(head)
-    }
-
-    /// Reads on; true when there may be more at once.
-    fn read(&mut self) -> io::Result<bool> {
-        let length = self.file.metadata()?.len();
-        let position = self.next + self.partial.len() as u64;
-        if self.truncated(length, position)? {
-            self.next = 0;
-            self.partial.clear();
-            self.skipping = false;
-            self.head = self.read_head()?;
-        }
-        let position = self.next + self.partial.len() as u64;
-        if length <= position {
-            return Ok(false);
-        }
-        self.file.seek(SeekFrom::Start(position))?;
-        let mut bytes = Vec::new();
-        let read = self.file.by_ref().take(READ_BYTES_MAX as u64).read_to_end(&mut bytes)?;
-        self.partial.extend_from_slice(&bytes);
-        if self.head.len() < HEAD_BYTES {
-            self.head = self.read_head()?;
-        }
-        Ok(read == READ_BYTES_MAX)
-    }
-
-    fn truncated(&mut self, length: u64, position: u64) -> io::Result<bool> {
-        if length < position {
-            return Ok(true);
-        }
-        if length == position || self.head.is_empty() {
-            return Ok(false);
-        }
-        let now = self.read_head()?;
-        Ok(!now.starts_with(&self.head))
-    }
-
-    /// Takes the complete lines out of what was read.
-    fn lines(&mut self) -> Vec<(Bytes, u64)> {
-        let mut lines = Vec::new();
-        while let Some(end) = memchr::memchr(b'\n', &self.partial) {
-            let line = self.partial.split_to(end + 1).freeze();
-            self.next += line.len() as u64;
-            if std::mem::take(&mut self.skipping) {
-                continue;
-            }
-            let line = line.slice(..end);
-            lines.push((line.slice(..end.min(LINE_BYTES_MAX)), self.next));
-        }
-        if self.partial.len() > LINE_BYTES_MAX {
-            let piece = self.partial.split().freeze();
-            self.next += piece.len() as u64;
-            if !self.skipping {
-                lines.push((piece.slice(..LINE_BYTES_MAX), self.next));
-            }
-            self.skipping = true;
-        }
-        lines
-    }
+/// Where a copy goes on, whose first `same` bytes are known to be like those of a content that was
+/// read up to `mark` and began with `head`.
+fn goes_on(copy: &Followed, same: u64, mark: Mark, head: &[u8]) -> io::Result<u64> {
+    let len = copy.len()?;
+    let Some(print) = mark.print else { return Ok(0) };
+    // What was written after it was copied, and was read from the other file.
+    let is_shorter = || -> io::Result<bool> {
+        let begin = first_bytes(&copy.file, len)?;
+        Ok(len < print.end() && begin.len() <= head.len() && head.starts_with(&begin))
+    };
+    let is_copy = same == len || print.fits(&copy.file)? || is_shorter()?;
+    Ok(if is_copy { mark.next.min(len) } else { 0 })
 }
 
-/// The paths that match, in order of name. A folder that is not there matches nothing.
-fn matching(pattern: &Path) -> io::Result<Vec<PathBuf>> {
-    let name = pattern.file_name().map(|name| name.to_string_lossy().into_owned());
-    let Some(name) = name.filter(|name| name.contains(['*', '?'])) else {
-        return Ok(vec![pattern.to_owned()]);
-    };
-    let folder = pattern.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if fits(name.as_bytes(), entry.file_name().to_string_lossy().as_bytes()) {
-            paths.push(entry.path());
-        }
+/// Compares a copy with the other file, from where they are known to be alike: how far that goes, and
+/// whether it is all of the copy. None where it is no copy.
+fn compare(copy: &Followed, original: &Followed, same: u64) -> io::Result<Option<(u64, bool)>> {
+    let len = copy.len()?;
+    // In this order: the other one may grow in between. A copy does not become shorter.
+    if len < same || len > original.len()? {
+        return Ok(None);
     }
-    paths.sort();
-    Ok(paths)
-}
-
-/// Whether a name fits a pattern of `*` (any number of bytes) and `?` (one byte).
-fn fits(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern.split_first(), name.split_first()) {
-        (None, None) => true,
-        (Some((b'*', rest)), _) => {
-            fits(rest, name) || name.split_first().is_some_and(|(_, tail)| fits(pattern, tail))
-        }
-        (Some((b'?', rest)), Some((_, tail))) => fits(rest, tail),
-        (Some((p, rest)), Some((n, tail))) => p == n && fits(rest, tail),
-        (None, Some(_)) | (Some(_), None) => false,
-    }
+    let (ours, theirs) = (
+        read_at(&copy.file, same, READ_BYTES_MAX)?,
+        read_at(&original.file, same, READ_BYTES_MAX)?,
+    );
+    let alike = theirs.starts_with(&ours);
+    let further = same + ours.len() as u64;
+    Ok(alike.then_some((further, further >= len)))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::fs::{self, File, OpenOptions};
-    use std::io::Write;
-    use std::path::Path;
-
-    use super::{Follow, LINE_BYTES_MAX, RESTS_AFTER, Tail, fits};
-
-    fn tail(pattern: &Path, places: BTreeMap<String, u64>) -> Tail {
-        Tail::new(Follow { pattern: pattern.to_owned(), places, from_end: false })
-    }
-
-    fn write(path: &Path, text: &str) {
-        let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// The lines of one poll, and the places after each file.
-    fn poll(tail: &mut Tail) -> (Vec<String>, BTreeMap<String, u64>) {
-        let (chunks, _) = tail.poll();
-        let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
-        let lines = chunks.iter().flat_map(|c| c.lines.iter().map(|(l, _)| text(l))).collect();
-        let places = chunks.iter().map(|c| (c.file.clone(), c.lines.last().unwrap().1)).collect();
-        (lines, places)
-    }
-
-    #[test]
-    fn a_line_is_given_once_its_end_is_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("access.log");
-        let mut tail = tail(&path, BTreeMap::new());
-        assert!(poll(&mut tail).0.is_empty(), "no file yet");
-        write(&path, "one\ntw");
-        assert_eq!(poll(&mut tail).0, ["one"]);
-        write(&path, "o\n\nfour\n");
-        assert_eq!(poll(&mut tail).0, ["two", "", "four"]);
-        assert!(poll(&mut tail).0.is_empty());
-    }
-
-    #[test]
-    fn reading_goes_on_at_the_exact_line_after_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("access.log");
-        write(&path, "one\ntwo\nthr");
-        let (lines, places) = poll(&mut tail(&path, BTreeMap::new()));
-        assert_eq!(lines, ["one", "two"]);
-        write(&path, "ee\nfour\n");
-        assert_eq!(poll(&mut tail(&path, places)).0, ["three", "four"]);
-    }
-
-    #[test]
-    fn rotation_by_rename_loses_neither_the_old_tail_nor_the_new_head() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("access.log");
-        write(&path, "one\n");
-        let mut tail = tail(&path, BTreeMap::new());
-        assert_eq!(poll(&mut tail).0, ["one"]);
-        let rotated = folder.path().join("access.log.1");
-        fs::rename(&path, &rotated).unwrap();
-        write(&rotated, "late\n");
-        write(&path, "new\n");
-        let mut lines = poll(&mut tail).0;
-        lines.sort();
-        assert_eq!(lines, ["late", "new"]);
-    }
-
-    #[test]
-    fn a_backlog_in_a_rotated_file_comes_before_what_was_written_after_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let (old, new) = (folder.path().join("access.log.1"), folder.path().join("access.log"));
-        write(&new, "new\n");
-        let long = "x".repeat(LINE_BYTES_MAX / 2 - 1) + "\n";
-        write(&old, &(long.repeat(3) + "last\n"));
-        let long_ago = fs::metadata(&new).unwrap().modified().unwrap() - RESTS_AFTER * 2;
-        File::options().append(true).open(&old).unwrap().set_modified(long_ago).unwrap();
-        let mut tail = tail(&folder.path().join("access.log*"), BTreeMap::new());
-        let mut lines = Vec::new();
-        for _ in 0..4 {
-            lines.extend(poll(&mut tail).0);
-        }
-        assert_eq!(lines.len(), 5);
-        assert_eq!(lines[3..], ["last", "new"]);
-    }
-
-    #[test]
-    fn a_truncated_file_is_read_anew_even_when_it_is_longer_by_then() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("access.log");
-        write(&path, "one\n");
-        let mut tail = tail(&path, BTreeMap::new());
-        assert_eq!(poll(&mut tail).0, ["one"]);
-        fs::write(&path, "x\n").unwrap();
-        assert_eq!(poll(&mut tail).0, ["x"]);
-        fs::write(&path, "another\nand more\n").unwrap();
-        assert_eq!(poll(&mut tail).0, ["another", "and more"]);
-    }
-
-    #[test]
-    fn a_line_without_end_is_cut_at_the_limit_and_the_next_one_is_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("access.log");
-        write(&path, &"x".repeat(3 * LINE_BYTES_MAX));
-        write(&path, "\nnext\n");
-        let mut tail = tail(&path, BTreeMap::new());
-        let mut lines = Vec::new();
-        for _ in 0..6 {
-            lines.extend(poll(&mut tail).0);
-        }
-        assert_eq!(lines.len(), 2);
-        assert_eq!((lines[0].len(), lines[1].as_str()), (LINE_BYTES_MAX, "next"));
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_read_is_named_and_holds_up_no_other() {
-        let folder = tempfile::tempdir().unwrap();
-        let (bad, good) = (folder.path().join("a.log"), folder.path().join("b.log"));
-        // A link to itself: even root cannot read it.
-        std::os::unix::fs::symlink(&bad, &bad).unwrap();
-        write(&good, "one\n");
-        let mut tail = tail(&folder.path().join("*.log"), BTreeMap::new());
-        assert_eq!(poll(&mut tail).0, ["one"]);
-        assert_eq!(tail.troubles().keys().collect::<Vec<_>>(), [&bad]);
-        fs::remove_file(&bad).unwrap();
-        write(&bad, "two\n");
-        assert_eq!(poll(&mut tail).0, ["two"]);
-        assert!(tail.troubles().is_empty());
-    }
-
-    #[test]
-    fn patterns_match_names() {
-        let cases = [
-            ("access*.log", "access-1.log", true),
-            ("a?c", "abc", true),
-            ("*", "", true),
-            ("a?c", "ac", false),
-            ("access*.log", "access.log.gz", false),
-        ];
-        for (pattern, name, expected) in cases {
-            assert_eq!(fits(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,253 @@
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Follow, LINE_BYTES_MAX, Mark, Tail};
+
+fn tail(pattern: &Path, places: BTreeMap<String, Mark>) -> Tail {
+    Tail::new(Follow { pattern: pattern.to_owned(), places, from_end: false })
+}
+
+fn write(path: &Path, text: &str) {
+    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+/// The lines of one poll, and the places after each file.
+fn poll(tail: &mut Tail) -> (Vec<String>, BTreeMap<String, Mark>) {
+    let chunks = tail.poll().chunks;
+    let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
+    let lines = chunks.iter().flat_map(|c| c.lines.iter().map(|(l, _)| text(l))).collect();
+    (lines, tail.places())
+}
+
+#[test]
+fn a_line_is_given_once_its_end_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let mut tail = tail(&path, BTreeMap::new());
+    assert!(poll(&mut tail).0.is_empty(), "no file yet");
+    write(&path, "one\ntw");
+    assert_eq!(poll(&mut tail).0, ["one"]);
+    write(&path, "o\n\nfour\n");
+    assert_eq!(poll(&mut tail).0, ["two", "", "four"]);
+    assert!(poll(&mut tail).0.is_empty());
+}
+
+#[test]
+fn reading_goes_on_at_the_exact_line_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    write(&path, "one\ntwo\nthr");
+    let (lines, places) = poll(&mut tail(&path, BTreeMap::new()));
+    assert_eq!(lines, ["one", "two"]);
+    write(&path, "ee\nfour\n");
+    assert_eq!(poll(&mut tail(&path, places)).0, ["three", "four"]);
+}
+
+#[test]
+fn rotation_by_rename_loses_neither_the_old_tail_nor_the_new_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    write(&path, "one\n");
+    let mut tail = tail(&path, BTreeMap::new());
+    assert_eq!(poll(&mut tail).0, ["one"]);
+    let rotated = folder.path().join("access.log.1");
+    fs::rename(&path, &rotated).unwrap();
+    write(&rotated, "late\n");
+    write(&path, "new\n");
+    let mut lines = poll(&mut tail).0;
+    lines.sort();
+    assert_eq!(lines, ["late", "new"]);
+}
+
+#[test]
+fn a_backlog_in_a_rotated_file_comes_before_what_was_written_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("access.log.1"), folder.path().join("access.log"));
+    write(&new, "new\n");
+    let long = "x".repeat(LINE_BYTES_MAX / 2 - 1) + "\n";
+    write(&old, &(long.repeat(3) + "last\n"));
+    let long_ago = fs::metadata(&new).unwrap().modified().unwrap() - Duration::from_secs(1);
+    File::options().append(true).open(&old).unwrap().set_modified(long_ago).unwrap();
+    let mut tail = tail(&folder.path().join("access.log*"), BTreeMap::new());
+    let mut lines = Vec::new();
+    for _ in 0..4 {
+        lines.extend(poll(&mut tail).0);
+    }
+    assert_eq!(lines.len(), 5);
+    assert_eq!(lines[3..], ["last", "new"]);
+}
+
+#[test]
+fn a_truncated_file_is_read_anew_even_when_it_is_longer_by_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    write(&path, "one\n");
+    let mut tail = tail(&path, BTreeMap::new());
+    assert_eq!(poll(&mut tail).0, ["one"]);
+    fs::write(&path, "x\n").unwrap();
+    assert_eq!(poll(&mut tail).0, ["x"]);
+    fs::write(&path, "another\nand more\n").unwrap();
+    assert_eq!(poll(&mut tail).0, ["another", "and more"]);
+}
+
+#[test]
+fn a_line_without_end_is_cut_at_the_limit_and_the_next_one_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    write(&path, &"x".repeat(3 * LINE_BYTES_MAX));
+    write(&path, "\nnext\n");
+    let mut tail = tail(&path, BTreeMap::new());
+    let mut lines = Vec::new();
+    for _ in 0..6 {
+        lines.extend(poll(&mut tail).0);
+    }
+    assert_eq!(lines.len(), 2);
+    assert_eq!((lines[0].len(), lines[1].as_str()), (LINE_BYTES_MAX, "next"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_and_holds_up_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bad, good) = (folder.path().join("a.log"), folder.path().join("b.log"));
+    // A link to itself: even root cannot read it.
+    std::os::unix::fs::symlink(&bad, &bad).unwrap();
+    write(&good, "one\n");
+    let mut tail = tail(&folder.path().join("*.log"), BTreeMap::new());
+    assert_eq!(poll(&mut tail).0, ["one"]);
+    assert_eq!(tail.troubles().keys().collect::<Vec<_>>(), [&bad]);
+    fs::remove_file(&bad).unwrap();
+    write(&bad, "two\n");
+    assert_eq!(poll(&mut tail).0, ["two"]);
+    assert!(tail.troubles().is_empty());
+}
+
+/// Files that were written in the same tick of the clock have no order.
+fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort();
+    lines
+}
+
+/// What logrotate's `copytruncate` does.
+fn copy_and_truncate(path: &Path, to: &Path) {
+    fs::copy(path, to).unwrap();
+    OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
+}
+
+#[test]
+fn a_copy_is_read_from_where_the_truncated_file_was_read_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, copy) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+    write(&log, "one\ntwo\n");
+    let mut tail = tail(&folder.path().join("access.log*"), BTreeMap::new());
+    assert_eq!(poll(&mut tail).0, ["one", "two"]);
+    // Found before the other one is truncated.
+    write(&log, "three\n");
+    fs::copy(&log, &copy).unwrap();
+    assert_eq!(poll(&mut tail).0, ["three"]);
+    write(&log, "four\n");
+    fs::copy(&log, &copy).unwrap();
+    OpenOptions::new().write(true).open(&log).unwrap().set_len(0).unwrap();
+    write(&log, "five\n");
+    assert_eq!(sorted(poll(&mut tail).0), ["five", "four"]);
+    // Found after it.
+    write(&log, "six\n");
+    copy_and_truncate(&log, &folder.path().join("access.log.2"));
+    write(&log, "seven\n");
+    assert_eq!(sorted(poll(&mut tail).0), ["seven", "six"]);
+    assert!(poll(&mut tail).0.is_empty());
+}
+
+#[test]
+fn a_copy_that_was_made_while_nobody_looked_goes_on_at_the_exact_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, pattern) = (folder.path().join("access.log"), folder.path().join("access*"));
+    write(&log, "one\ntwo\npart");
+    let (lines, places) = poll(&mut tail(&pattern, BTreeMap::new()));
+    assert_eq!(lines, ["one", "two"]);
+    write(&log, "ly\n");
+    // A name that comes before the log's.
+    copy_and_truncate(&log, &folder.path().join("access-old.log"));
+    write(&log, "a longer one than all that was there before\n");
+    let mut tail = tail(&pattern, places);
+    let mut lines = poll(&mut tail).0;
+    lines.sort();
+    assert_eq!(lines, ["a longer one than all that was there before", "partly"]);
+    let adopted = tail.places();
+    assert_eq!(adopted.len(), 2, "both are remembered");
+}
+
+#[test]
+fn an_inode_that_is_used_again_is_another_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    write(&path, "one\ntwo\n");
+    let places = poll(&mut tail(&path, BTreeMap::new())).1;
+    // As a file system does that gives a freed inode to the next file.
+    fs::write(&path, "another file, which is longer\nthan the first one was\n").unwrap();
+    let lines = poll(&mut tail(&path, places)).0;
+    assert_eq!(lines, ["another file, which is longer", "than the first one was"]);
+}
+
+#[test]
+fn files_that_only_begin_alike_are_both_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (folder.path().join("a.log"), folder.path().join("b.log"));
+    let probe = "127.0.0.1 - - \"GET /health\"\n";
+    write(&one, &probe.repeat(3));
+    let mut tail = tail(&folder.path().join("*.log"), BTreeMap::new());
+    assert_eq!(poll(&mut tail).0.len(), 3);
+    write(&other, &probe.repeat(2));
+    assert!(poll(&mut tail).0.is_empty(), "it may be a copy");
+    write(&other, "and a line of its own\n");
+    let lines = poll(&mut tail).0;
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    write(&one, probe);
+    assert_eq!(poll(&mut tail).0.len(), 1);
+}
+
+#[test]
+fn what_a_writer_leaves_empty_that_does_not_append_costs_no_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    write(&path, &"a line of a writer that knows where it is\n".repeat(40_000));
+    let mut tail = tail(&path, BTreeMap::new());
+    let mut count = 0;
+    for _ in 0..3 {
+        count += poll(&mut tail).0.len();
+    }
+    assert_eq!(count, 40_000);
+    let end = fs::metadata(&path).unwrap().len();
+    fs::write(&path, "").unwrap();
+    let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+    std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(end)).unwrap();
+    file.write_all(b"next\n").unwrap();
+    let mut lines = Vec::new();
+    for _ in 0..4 {
+        lines.extend(poll(&mut tail).0);
+    }
+    assert_eq!(lines, ["next"]);
+}
+
+#[test]
+fn after_a_restart_within_a_line_that_is_too_long_its_rest_is_no_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    write(&path, &"x".repeat(2 * LINE_BYTES_MAX));
+    let mut first = tail(&path, BTreeMap::new());
+    let mut lines = Vec::new();
+    for _ in 0..3 {
+        lines.extend(poll(&mut first).0);
+    }
+    assert_eq!(lines.len(), 1);
+    write(&path, "rest\nnext\n");
+    let mut lines = Vec::new();
+    let mut second = tail(&path, first.places());
+    for _ in 0..3 {
+        lines.extend(poll(&mut second).0);
+    }
+    assert_eq!(lines, ["next"]);
+}
