@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::fault::Fault;
+use crate::terminal;
 
 /// A line longer than this is cut to this and one byte more, which every parser refuses as too
 /// long; the rest is skipped.
@@ -21,6 +22,9 @@ pub(crate) struct Lines {
     reader: Box<dyn BufRead>,
     offset: u64,
     read: Arc<AtomicU64>,
+    compressed: bool,
+    /// Why a compressed file has no more lines than were given.
+    broken: Option<String>,
 }
 
 /// Counts the bytes that are read from the disk, for a progress bar.
@@ -49,7 +53,9 @@ impl Lines {
         };
         let name = path.display().to_string();
         let counted = Arc::clone(&read);
+        let mut compressed = true;
         let reader: Box<dyn BufRead> = if name == "-" {
+            compressed = false;
             Box::new(BufReader::with_capacity(
                 1 << 18,
                 Counting { inner: io::stdin(), read: counted },
@@ -63,10 +69,13 @@ impl Lines {
             match path.extension().and_then(|ending| ending.to_str()) {
                 Some("gz") => buffered(flate2::read::MultiGzDecoder::new(BufReader::new(file))),
                 Some("zst") => buffered(zstd::Decoder::new(file).map_err(fault)?),
-                _ => buffered(file),
+                _ => {
+                    compressed = false;
+                    buffered(file)
+                }
             }
         };
-        Ok(Self { name, reader, offset: 0, read })
+        Ok(Self { name, reader, offset: 0, read, compressed, broken: None })
     }
 
     /// How many bytes were read so far, as they are on the disk.
@@ -74,26 +83,57 @@ impl Lines {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// The next line without its end, and the offset of its first byte; `None` at the end.
+    /// The next line without its end, and the offset of its first byte; `None` at the end. A
+    /// compressed file that is cut or damaged ends there, which is said.
     pub(crate) fn next(&mut self, line: &mut Vec<u8>) -> Result<Option<u64>, Fault> {
         line.clear();
         let start = self.offset;
-        let fault =
-            |error: io::Error| Fault::Usage(format!("cannot read on in {}: {error}", self.name));
-        let limit = LINE_BYTES_MAX as u64 + 2;
-        let mut taken =
-            self.reader.by_ref().take(limit).read_until(b'\n', line).map_err(fault)? as u64;
+        let taken = match self.take(line) {
+            Ok(taken) => taken,
+            Err(error) if self.compressed => {
+                self.end(&error);
+                line.len() as u64
+            }
+            Err(error) => {
+                return Err(Fault::Usage(format!("cannot read on in {}: {error}", self.name)));
+            }
+        };
         if taken == 0 {
             return Ok(None);
-        }
-        if taken == limit && line.last() != Some(&b'\n') {
-            taken += skip_line(&mut self.reader).map_err(fault)?;
         }
         if line.last() == Some(&b'\n') {
             line.pop();
         }
         self.offset += taken;
         Ok(Some(start))
+    }
+
+    /// Reads a line, its end included, and gives how many bytes it has; 0 at the end.
+    fn take(&mut self, line: &mut Vec<u8>) -> io::Result<u64> {
+        if self.broken.is_some() {
+            return Ok(0);
+        }
+        let limit = LINE_BYTES_MAX as u64 + 2;
+        let mut taken = self.reader.by_ref().take(limit).read_until(b'\n', line)? as u64;
+        if taken == limit && line.last() != Some(&b'\n') {
+            taken += skip_line(&mut self.reader)?;
+        }
+        Ok(taken)
+    }
+
+    /// Says that what follows cannot be read.
+    fn end(&mut self, error: &io::Error) {
+        let why = match error.kind() {
+            io::ErrorKind::UnexpectedEof => "it is cut".to_owned(),
+            _ => error.to_string(),
+        };
+        let said = format!(
+            "{}: cannot be decompressed to its end: {why}; the lines before are read, get the \
+             whole file for the others",
+            self.name
+        );
+        terminal::say(&said);
+        self.broken = Some(said);
     }
 }
 
@@ -170,5 +210,29 @@ mod tests {
         let path = folder.path().join("a.log.zst");
         std::fs::write(&path, zstd::encode_all(&b"one\ntwo\n"[..], 1).unwrap()).unwrap();
         assert_eq!(all(&path), [(0, 3), (4, 3)]);
+    }
+
+    #[test]
+    fn a_compressed_file_that_is_cut_gives_what_it_holds_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let numbers: String = (0..50_000).map(|number| format!("{number}\n")).collect();
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(numbers.as_bytes()).unwrap();
+        let gz = gz.finish().unwrap();
+        let zst = zstd::encode_all(numbers.as_bytes(), 1).unwrap();
+        for (name, bytes) in [("a.log.gz", gz), ("a.log.zst", zst)] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, &bytes[..bytes.len() * 3 / 4]).unwrap();
+            let mut lines = Lines::open(&path).unwrap();
+            let (mut line, mut found) = (Vec::new(), Vec::new());
+            while lines.next(&mut line).unwrap().is_some() {
+                found.push(String::from_utf8(line.clone()).unwrap());
+            }
+            assert!((1_000..50_000).contains(&found.len()), "{name}: {}", found.len());
+            found.pop(); // cut
+            assert!(found.iter().enumerate().all(|(at, line)| *line == at.to_string()), "{name}");
+            let said = lines.broken.unwrap();
+            assert!(said.contains(name) && said.contains("it is cut"), "{said}");
+        }
     }
 }
