@@ -14,11 +14,15 @@
 
 #[path = "services/cluster.rs"]
 mod cluster;
+#[path = "shippers/parts.rs"]
+mod parts;
 #[path = "services/registered.rs"]
 mod registered;
 #[path = "up/running.rs"]
 #[expect(dead_code, reason = "the other suite starts `tidegate up` with it")]
 mod running;
+#[path = "services/shippers.rs"]
+mod shippers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

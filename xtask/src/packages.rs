@@ -68,6 +68,57 @@ pub(crate) fn gateways() -> Result<PathBuf, Trouble> {
     let python = python(&GATEWAYS)?;
     Ok(python.parent().map(Path::to_owned).unwrap_or_default())
 }
+/// A collector, and an exporter that is not ours, in the versions that were tried.
+const COLLECTORS: [&str; 4] = [
+    "rotel==0.0.1a15",
+    "opentelemetry-sdk==1.45.2",
+    "opentelemetry-exporter-otlp-proto-grpc==1.45.2",
+    "opentelemetry-exporter-otlp-proto-http==1.45.2",
+];
+
+/// The Python that has those.
+pub(crate) fn collectors() -> Result<PathBuf, Trouble> {
+    python(&COLLECTORS)
+}
+
+/// A shipper that Debian does not install beside rsyslog.
+const SYSLOG_NG: [&str; 2] = ["syslog-ng-core", "syslog-ng-mod-rdkafka"];
+
+/// The folder with that shipper, laid out like `/`.
+pub(crate) fn syslog_ng() -> Result<PathBuf, Trouble> {
+    unpacked("syslog-ng", &SYSLOG_NG)
+}
+
+/// Debian packages, and those of their dependencies that are not installed, unpacked into a folder of
+/// the cache: for what cannot be installed beside something else.
+fn unpacked(name: &str, packages: &[&str]) -> Result<PathBuf, Trouble> {
+    let folder = place::cache().join(name);
+    let done = folder.join("unpacked");
+    if done.exists() {
+        return Ok(folder);
+    }
+    place::remove_folder(&folder)?;
+    let downloads = place::folder(&folder.join("packages"))?;
+    let mut plan = Command::new("apt-get");
+    plan.args(["-q", "-s", "--no-install-recommends", "install"]).args(packages);
+    let plan = output(&mut plan)?;
+    let wanted: Vec<&str> = plan
+        .lines()
+        .filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next())
+        .collect();
+    // As root apt gives up its rights for the download, and could not write here.
+    let mut download = Command::new("apt-get");
+    download.args(["-q", "-o", "APT::Sandbox::User=root", "download"]).args(&wanted);
+    output(download.current_dir(&downloads))?;
+    let entries = std::fs::read_dir(&downloads).map_err(|e| Trouble::io("list", &downloads, &e))?;
+    for entry in entries {
+        let package = entry.map_err(|e| Trouble::io("list", &downloads, &e))?.path();
+        output(Command::new("dpkg").arg("-x").arg(package).arg(&folder))?;
+    }
+    place::write(&done, "")?;
+    Ok(folder)
+}
+
 /// Debian in a folder.
 pub(crate) const DEBOOTSTRAP: Need =
     Need { package: "debootstrap", proof: "debootstrap", purpose: "a system of its own" };

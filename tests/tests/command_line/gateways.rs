@@ -77,12 +77,18 @@ fn program(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// The first block of a page in this language.
-fn block(page: &str, language: &str) -> String {
+/// The blocks of a page in this language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/gateways").join(page);
     let text = std::fs::read_to_string(&path).unwrap();
-    let (_, rest) = text.split_once(&format!("```{language}\n")).unwrap();
-    rest.split_once("```").unwrap().0.to_owned()
+    let fence = format!("```{language}\n");
+    let blocks = text.split(&fence).skip(1);
+    blocks.map(|rest| rest.split_once("```").unwrap().0.to_owned()).collect()
+}
+
+/// The first one.
+fn block(page: &str, language: &str) -> String {
+    blocks(page, language).remove(0)
 }
 
 fn indented(text: &str, by: usize) -> String {
@@ -306,12 +312,56 @@ fn haproxy_as_its_page_says() {
     gateway.check("access.log", "auto", &[]);
 }
 
+/// Pages of what cannot be installed where the tests run, and the format of each of their lines.
+const DOCUMENTED: [(&str, &[&str]); 6] = [
+    ("iis.md", &["iis"]),
+    ("fastly.md", &["json"]),
+    ("ecs.md", &["ecs"]),
+    ("ingress-nginx.md", &["ingress_nginx"]),
+    ("kong.md", &["kong"]),
+    ("aws.md", &["alb", "cloudfront", "api_gateway"]),
+];
+
+#[test]
+fn lines_of_what_cannot_be_started_are_read_as_their_pages_show_them() {
+    for (page, formats) in DOCUMENTED {
+        let lines = blocks(page, "log");
+        assert_eq!(lines.len(), formats.len(), "{page}");
+        for (lines, format) in lines.iter().zip(formats) {
+            let output = tidegate(&["parse", "-"], lines);
+            let read = stdout(&output);
+            let event = read.last().unwrap();
+            assert_eq!(event["format"], *format, "{page}: {event}");
+            assert_eq!(event["client_ip"], "203.0.113.9", "{page}: {event}");
+            assert_eq!(event["method"], "GET", "{page}: {event}");
+            assert_eq!(event["status"], 200, "{page}: {event}");
+            assert_eq!(event["user_agent"], "curl/8.5", "{page}: {event}");
+            assert!(event["path"].as_str().unwrap().ends_with("/v1/orders"), "{page}: {event}");
+            assert!(
+                event["event_time"].as_str().unwrap().starts_with("2026-11-20T08:00:0"),
+                "{page}"
+            );
+        }
+    }
+}
+
 #[test]
 fn envoy_as_its_page_says() {
+    envoy_with(0);
+}
+
+#[test]
+fn envoy_with_istios_format_as_its_page_says() {
+    envoy_with(1);
+}
+
+/// Envoy with the log that stands in this place on its page.
+fn envoy_with(place: usize) {
     let Some(envoy) = program("envoy") else { return };
     let mut gateway = Gateway::new();
-    let log = block("envoy.md", "yaml")
-        .replace("/var/log/envoy/access.json", &gateway.path("access.log"));
+    let log = blocks("envoy.md", "yaml")[place]
+        .replace("/var/log/envoy/access.json", &gateway.path("access.log"))
+        .replace("/var/log/envoy/access.log", &gateway.path("access.log"));
     let (log, port) = (indented(&log, 10), gateway.port);
     let text = format!(
         r#"static_resources:

@@ -66,15 +66,20 @@ pub(crate) fn binary() -> PathBuf {
 
 /// Asks until there is an answer; fails with `what` when none comes.
 #[track_caller]
-#[expect(clippy::disallowed_methods, reason = "no runtime here that this could block")]
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     for _ in 0..PATIENCE_TURNS {
         if let Some(answer) = ask() {
             return answer;
         }
-        std::thread::sleep(TURN);
+        pause();
     }
     panic!("never came: {what}");
+}
+
+/// Lets others get on.
+#[expect(clippy::disallowed_methods, reason = "no runtime here that this could block")]
+pub(crate) fn pause() {
+    std::thread::sleep(TURN);
 }
 
 /// A port that nobody listens on.

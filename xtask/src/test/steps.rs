@@ -82,6 +82,18 @@ fn test(session: &mut Session) -> Result<Ending, Trouble> {
         }
         Err(why) => eprintln!("without some gateways: {why}"),
     }
+    match packages::syslog_ng() {
+        Ok(folder) => {
+            test.env("TIDEGATE_SYSLOG_NG", folder);
+        }
+        Err(why) => eprintln!("without syslog-ng: {why}"),
+    }
+    match packages::collectors() {
+        Ok(python) => {
+            test.env("TIDEGATE_COLLECTORS", python);
+        }
+        Err(why) => eprintln!("without a collector: {why}"),
+    }
     let scim = packages::python(&["scim2-server"]);
     if let Ok(python) = &scim {
         test.env("TIDEGATE_SCIM_SERVER", python.with_file_name("scim2-server"));
