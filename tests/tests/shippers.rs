@@ -7,12 +7,7 @@
 //! it fails instead. Filebeat, Logstash, Fluent Bit and Vector cannot be had: what they send is
 //! written here as their documentation shows it.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "shippers/documented.rs"]
 mod documented;

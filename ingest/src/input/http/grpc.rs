@@ -46,31 +46,33 @@ async fn export(State(input): State<HttpInput>, headers: HeaderMap, sent: Bytes)
 }
 
 async fn taken(input: &HttpInput, headers: &HeaderMap, sent: Bytes) -> Result<(), Status> {
-    input.allow(headers).map_err(status)?;
+    input.allow(headers)?;
     let message = grpc::message(sent)?;
     let encoding = headers.get("grpc-encoding").and_then(|value| value.to_str().ok());
     let encoding = encoding.filter(|_| message.compressed);
     if message.compressed && matches!(encoding, None | Some("identity")) {
         return Err(Status::new(Code::Internal, "a compressed message needs `grpc-encoding`"));
     }
-    let request = body::opened(encoding, message.bytes, &input.room).map_err(status)?;
+    let request = body::opened(encoding, message.bytes, &input.room)?;
     let lines = Lines::within(&input.room);
-    let (lines, _hold) = otlp::protobuf(&request, lines).map_err(status)?;
+    let (lines, _hold) = otlp::protobuf(&request, lines)?;
     drop(request);
-    input.keep(lines.into_iter().map(Bytes::from)).await.map(drop).map_err(status)
+    input.keep(lines.into_iter().map(Bytes::from)).await?;
+    Ok(())
 }
 
-/// What is refused, as a status.
-fn status(refused: Refused) -> Status {
-    let (code, retry_after) = match refused {
-        Refused::Token => (Code::Unauthenticated, None),
-        Refused::Full(_) | Refused::NoRoom(_) => (Code::ResourceExhausted, Some(RETRY_AFTER)),
-        Refused::Encoding => (Code::Unimplemented, None),
-        Refused::Unreadable(_) | Refused::TooLarge(_) | Refused::TooMany(_) => {
-            (Code::InvalidArgument, None)
-        }
-    };
-    Status { code, message: refused.to_string(), retry_after }
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        let (code, retry_after) = match refused {
+            Refused::Token => (Code::Unauthenticated, None),
+            Refused::Full(_) | Refused::NoRoom(_) => (Code::ResourceExhausted, Some(RETRY_AFTER)),
+            Refused::Encoding => (Code::Unimplemented, None),
+            Refused::Unreadable(_) | Refused::TooLarge(_) | Refused::TooMany(_) => {
+                (Code::InvalidArgument, None)
+            }
+        };
+        Self { code, message: refused.to_string(), retry_after }
+    }
 }
 
 fn refused(status: Status) -> Response {
