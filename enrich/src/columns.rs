@@ -67,6 +67,12 @@ impl Columns {
         &self.arrays[field.index()]
     }
 
+    /// The column, if some row has it.
+    pub(crate) fn present(&self, field: Field) -> Option<ArrayRef> {
+        let array = self.array(field);
+        (array.null_count() < self.rows).then(|| Arc::clone(array))
+    }
+
     pub(crate) fn texts(&self, field: Field) -> Result<Texts, JoinError> {
         let array = self.array(field);
         if array.null_count() == self.rows {
@@ -182,6 +188,7 @@ pub(crate) struct Seen {
     pub(crate) upstream_status: Statuses,
     pub(crate) auth_kind: Texts,
     pub(crate) principal: Texts,
+    pub(crate) oauth_client: Texts,
     pub(crate) token_id: Texts,
     pub(crate) client_ip: Texts,
     pub(crate) ja4: Texts,
@@ -205,6 +212,7 @@ impl Seen {
             upstream_status: columns.statuses(Field::UpstreamStatus)?,
             auth_kind: columns.texts(Field::AuthKind)?,
             principal: columns.texts(Field::Principal)?,
+            oauth_client: columns.texts(Field::OauthClient)?,
             token_id: columns.texts(Field::TokenId)?,
             client_ip: columns.texts(Field::ClientIp)?,
             ja4: columns.texts(Field::Ja4)?,

@@ -2,7 +2,7 @@
 //!
 //! Owns: one immutable snapshot of all tables, and its replacement as a whole. Never: reads files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use schemas::{Deploy, Event, EventTime};
@@ -13,7 +13,8 @@ use crate::deploys::{Added, Deploys};
 use crate::facts::Facts;
 use crate::identities::{ApiKey, Identities, Identity};
 use crate::network::Network;
-use crate::routes::Routes;
+use crate::problem::Problem;
+use crate::routes::{Document, Routes};
 
 /// All tables. A change makes another snapshot, which shares what did not change.
 #[derive(Debug, Clone, Default)]
@@ -26,8 +27,10 @@ pub struct Context {
     tables: Arc<Vec<TableState>>,
     /// What the identities were made of.
     callers: Callers,
-    /// How the identities from elsewhere stand.
-    pulled: Option<TableState>,
+    /// How the tables from elsewhere stand, by name.
+    pulled: Arc<BTreeMap<&'static str, TableState>>,
+    /// What the routes were made of.
+    documents: Documents,
     /// A table with one row, the service, where all tables speak of one alone.
     sole_service: Option<Arc<Facts>>,
 }
@@ -48,10 +51,66 @@ impl Callers {
     }
 }
 
+/// OpenAPI documents, by where they came from.
+#[derive(Debug, Clone, Default)]
+struct Documents {
+    filed: Arc<Vec<Arc<Document>>>,
+    /// By what [`FetchedDocuments::place`] says.
+    fetched: Arc<BTreeMap<usize, FetchedDocuments>>,
+}
+
+impl Documents {
+    /// What is written in files counts above what services tell.
+    fn routes(&self) -> (Routes, Vec<Problem>) {
+        let fetched = self.fetched.values().flat_map(|of| &of.documents);
+        Routes::new(self.filed.iter().chain(fetched).map(AsRef::as_ref))
+    }
+}
+
+/// What an address has told of a service's routes, and how it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct FetchedDocuments {
+    /// Its place in the configuration.
+    pub(crate) place: usize,
+    pub(crate) service: String,
+    pub(crate) url: String,
+    /// The latest, and earlier ones of other versions.
+    pub(crate) documents: Vec<Arc<Document>>,
+    /// Mistakes in the latest.
+    pub(crate) mistakes: usize,
+    /// Why it could not be had at the last try.
+    pub(crate) error: Option<String>,
+    /// When it could, last.
+    pub(crate) read_at_ms: Option<i64>,
+}
+
+/// How a document that is fetched stands now, for `/ready`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DocumentReport {
+    /// The service.
+    pub service: String,
+    /// The address.
+    pub url: String,
+    /// The version of the latest, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Operations of the latest.
+    pub operations: usize,
+    /// Mistakes in the latest.
+    pub problems: usize,
+    /// Seconds since it was had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_s: Option<f64>,
+    /// Why it could not be had at the last try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 /// How a table of the context folder stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableState {
-    /// `deploys`, `identities`, `api_keys`, `routes`, `lists`, `networks`, `scim`.
+    /// `deploys`, `identities`, `api_keys`, `routes`, `lists`, `networks` of the folder; `scim`,
+    /// `openapi`.
     pub table: &'static str,
     /// Its rows.
     pub rows: usize,
@@ -147,6 +206,21 @@ impl Context {
         self.name_sole_service()
     }
 
+    /// The same with other documents of the context folder; those that are fetched stay. And the
+    /// mistakes that show only when documents are seen together.
+    pub(crate) fn with_filed_documents(
+        mut self,
+        filed: Vec<Arc<Document>>,
+    ) -> (Self, Vec<Problem>) {
+        self.documents.filed = Arc::new(filed);
+        self.with_documents()
+    }
+
+    fn with_documents(self) -> (Self, Vec<Problem>) {
+        let (routes, problems) = self.documents.routes();
+        (self.with_routes(routes), problems)
+    }
+
     /// The same with other networks.
     #[must_use]
     pub fn with_network(mut self, network: Network) -> Self {
@@ -181,7 +255,40 @@ impl Context {
             problems: state.problems,
             age_s: state.read_at_ms.map(|read_at_ms| seconds(now_ms.saturating_sub(read_at_ms))),
         };
-        self.tables.iter().chain(&self.pulled).map(report).collect()
+        let fetched = self.fetched_table();
+        let pulled = self.pulled.values().chain(&fetched);
+        self.tables.iter().chain(pulled).map(report).collect()
+    }
+
+    /// How the documents that are fetched stand at this moment of the machine's clock.
+    #[must_use]
+    pub fn report_documents(&self, now_ms: i64) -> Vec<DocumentReport> {
+        let report = |of: &FetchedDocuments| {
+            let latest = of.documents.first();
+            DocumentReport {
+                service: of.service.clone(),
+                url: of.url.clone(),
+                version: latest.and_then(|latest| latest.version.clone()),
+                operations: latest.map_or(0, |latest| latest.operations.len()),
+                problems: of.mistakes,
+                age_s: of.read_at_ms.map(|read_at_ms| seconds(now_ms.saturating_sub(read_at_ms))),
+                error: of.error.clone(),
+            }
+        };
+        self.documents.fetched.values().map(report).collect()
+    }
+
+    /// All documents that are fetched as one table, which is as old as its oldest part.
+    fn fetched_table(&self) -> Option<TableState> {
+        let all = || self.documents.fetched.values();
+        all().next()?;
+        let rows = |of: &FetchedDocuments| of.documents.first().map_or(0, |d| d.operations.len());
+        Some(TableState {
+            table: "openapi",
+            rows: all().map(rows).sum(),
+            problems: all().map(|of| of.mistakes + usize::from(of.error.is_some())).sum(),
+            read_at_ms: all().map(|of| of.read_at_ms).min().flatten(),
+        })
     }
 
     /// Where deploys and documents speak of a single service, an event that names none is its.
@@ -252,9 +359,35 @@ impl ContextCell {
         self.update(|context| (context.clone().with_pulled_identities(pulled), ()));
     }
 
-    /// Says how the identities from a directory stand.
+    /// Says how a table from elsewhere stands.
     pub(crate) fn set_pulled_table(&self, state: TableState) {
-        self.update(|context| (Context { pulled: Some(state), ..context.clone() }, ()));
+        self.update(|context| {
+            let mut pulled = (*context.pulled).clone();
+            pulled.insert(state.table, state);
+            (Context { pulled: Arc::new(pulled), ..context.clone() }, ())
+        });
+    }
+
+    /// Replaces what an address tells of a service's routes; the mistakes that show only when
+    /// documents are seen together.
+    pub(crate) fn set_fetched(&self, of: FetchedDocuments) -> Vec<Problem> {
+        self.update(|context| {
+            let mut next = context.clone();
+            let mut fetched = (*next.documents.fetched).clone();
+            let url = of.url.clone();
+            let same = fetched.get(&of.place).map_or(of.documents.is_empty(), |old| {
+                old.documents.len() == of.documents.len()
+                    && old.documents.iter().zip(&of.documents).all(|(a, b)| Arc::ptr_eq(a, b))
+            });
+            fetched.insert(of.place, of);
+            next.documents.fetched = Arc::new(fetched);
+            if same {
+                return (next, Vec::new());
+            }
+            let (next, mut problems) = next.with_documents();
+            problems.retain(|problem| problem.url.as_deref() == Some(&url));
+            (next, problems)
+        })
     }
 
     /// Replaces our own blocks.

@@ -27,6 +27,7 @@
 
 mod cdevents;
 mod endpoint;
+mod grace;
 mod history;
 mod join;
 mod parse;
@@ -40,6 +41,7 @@ use schemas::{Deploy, DeployAction, Event, EventTime};
 use crate::facts::Facts;
 
 pub use endpoint::{AcceptedDeploys, DeploysEndpoint};
+pub(crate) use grace::Grace;
 pub use history::{DeployRecord, DeployState};
 pub(crate) use parse::decoded as percent_decoded;
 pub(crate) use parse::parse_line;
@@ -100,7 +102,7 @@ impl Key {
 /// What became of deploys that were added.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Added {
-    /// New, or known with something to add.
+    /// New, or known with something to add, and then with all that is known.
     pub fresh: Vec<Deploy>,
     /// Ids of those that changed nothing.
     pub repeated: Vec<String>,
@@ -173,8 +175,10 @@ impl Deploys {
             if merged.as_ref().is_some_and(|merged| Some(merged) == known) {
                 added.repeated.push(deploy.deploy_id);
             } else {
-                entries.insert(key, merged.unwrap_or_else(|| deploy.clone()));
-                added.fresh.push(deploy);
+                // Whole, since it takes the place of what is stored.
+                let whole = merged.unwrap_or(deploy);
+                entries.insert(key, whole.clone());
+                added.fresh.push(whole);
             }
         }
         added

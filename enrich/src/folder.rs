@@ -19,7 +19,6 @@ use crate::context::{Context, TableState};
 use crate::deploys::Deploys;
 use crate::network::Network;
 use crate::problem::Problem;
-use crate::routes::Routes;
 
 use content::{Content, Kind};
 pub use watch::Watch;
@@ -125,14 +124,12 @@ impl Folder {
             context = context.with_filed_callers(people, keys);
         }
         if changed.contains(&Kind::Document) {
-            let (routes, twice) =
-                Routes::new(self.of(Kind::Document).filter_map(Content::document));
-            problems = twice;
-            context = context.with_routes(routes);
+            let filed = self.of(Kind::Document).filter_map(Content::document).cloned().collect();
+            (context, problems) = context.with_filed_documents(filed);
         }
         if changed.contains(&Kind::List) || changed.contains(&Kind::Database) {
             let databases = self.of(Kind::Database).filter_map(Content::database).collect();
-            let lists: Vec<_> = self.of(Kind::List).filter_map(Content::list).cloned().collect();
+            let lists: Vec<_> = self.of(Kind::List).flat_map(Content::lists).cloned().collect();
             context = context.with_network(Network::new(databases, &lists));
         }
         (context.with_tables(self.tables()), problems)

@@ -4,14 +4,17 @@
 //! does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use bytes::Bytes;
+use runtime::clock::Clock;
 use schemas::{
     CodecError, DeadLetter, DeadLetterCodec, EventReader, Framing, LazyEncoder, Origin, Reason,
     RecordKind,
 };
 use transport::hop::{Produced, Transform};
-use transport::{NewRecord, Record};
+use transport::{NewRecord, Offset, Record};
 
 use crate::joiner::Joiner;
 
@@ -23,7 +26,16 @@ pub struct EventsToEnriched {
     reader: EventReader,
     encoder: LazyEncoder,
     letters: Arc<DeadLetterCodec>,
+    clock: Clock,
+    /// What was read to see whether it must wait, and of which records it is.
+    read: Option<(Of, Read)>,
 }
+
+/// Tells one batch of records from another: their number, and the first and last offset.
+type Of = (usize, Option<Offset>, Option<Offset>);
+
+/// Events of records.
+type Read = (Vec<RecordBatch>, Vec<Option<CodecError>>);
 
 impl EventsToEnriched {
     /// Enriches records of `topic`, and writes them in this framing and dead letters by this codec.
@@ -37,7 +49,20 @@ impl EventsToEnriched {
     ) -> Self {
         let encoder = LazyEncoder::new(RecordKind::Enriched, framing);
         let (topic, letters) = (Arc::clone(topic), Arc::clone(letters));
-        Self { topic, joiner: Arc::clone(joiner), reader, encoder, letters }
+        let (joiner, clock) = (Arc::clone(joiner), Clock::system());
+        Self { topic, joiner, reader, encoder, letters, clock, read: None }
+    }
+
+    /// The events of the records, read once.
+    fn events(&mut self, records: &[&Record]) -> Read {
+        let of = of(records);
+        if let Some((known, read)) = self.read.take()
+            && known == of
+        {
+            return read;
+        }
+        let read = self.reader.read(records.iter().map(|record| &*record.value));
+        (read.batches, read.failures)
     }
 
     /// The enriched records of those that could be read, in order, and what stood in the way of
@@ -46,14 +71,14 @@ impl EventsToEnriched {
         &mut self,
         batch: &[Record],
     ) -> Result<(Vec<Bytes>, Vec<Option<CodecError>>), String> {
-        let read = self.reader.read(batch.iter().map(|record| &*record.value));
+        let (batches, failures) = self.events(&batch.iter().collect::<Vec<_>>());
         let mut enriched = Vec::with_capacity(batch.len());
-        for events in &read.batches {
+        for events in &batches {
             let joined = self.joiner.enrich(events).map_err(|error| error.to_string())?;
             let encoded = self.encoder.encode(&joined);
             enriched.extend(encoded.map_err(|error| error.to_string())?);
         }
-        Ok((enriched, read.failures))
+        Ok((enriched, failures))
     }
 
     /// A record that is no event. Nothing in it is known to be free of secrets, so its bytes stay.
@@ -101,6 +126,25 @@ impl Transform for EventsToEnriched {
         })
         .collect()
     }
+
+    fn patience(&mut self, batch: &[Record]) -> Option<Duration> {
+        if !self.joiner.may_wait() || batch.is_empty() {
+            return None;
+        }
+        // Voids do not come to be applied.
+        let records: Vec<&Record> = batch.iter().filter(|r| !r.value.is_empty()).collect();
+        let read = self.events(&records);
+        let now_ms = self.clock.unix_ms();
+        // What cannot be joined is said when it is.
+        let left = read.0.iter().filter_map(|e| self.joiner.patience(e, now_ms).ok()?).max();
+        self.read = Some((of(&records), read));
+        left
+    }
+}
+
+fn of(records: &[&Record]) -> Of {
+    let offset = |record: Option<&&Record>| record.map(|record| record.offset);
+    (records.len(), offset(records.first()), offset(records.last()))
 }
 
 fn reason(failure: &CodecError) -> Reason {

@@ -3,18 +3,21 @@
 //! Owns: the order of the joins, and the state that learns from traffic. Never: tables.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use schemas::{BatchBuilder, Event, Field, event_at};
 
 use crate::columns::{Columns, JoinError, Seen};
 use crate::context::{Context, ContextCell};
+use crate::deploys::Grace;
 use crate::facts::{Facts, Picks};
 use crate::identities::Kinds;
 use crate::metrics::EnrichMetrics;
 use crate::missing::Missing;
 use crate::network::NetworkState;
-use crate::routes::RouteState;
+use crate::object_tenant;
+use crate::routes::{Held, RouteState};
 
 /// How to join.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +37,9 @@ pub struct Joiner {
     kinds: Kinds,
     missing_names: Facts,
     state: Mutex<State>,
+    grace: Mutex<Grace>,
+    /// The field of the log that says whose object was answered.
+    object_tenant: String,
 }
 
 /// What is kept from batch to batch. None of it is needed for being right after a restart.
@@ -54,7 +60,53 @@ impl Joiner {
             kinds: Kinds::default(),
             missing_names: Missing::names(),
             state: Mutex::new(State { routes, network: NetworkState::default() }),
+            grace: Mutex::default(),
+            object_tenant: Field::ObjectTenant.name().to_owned(),
         }
+    }
+
+    /// The same, where events of a version whose deploy is not known may wait for as long.
+    #[must_use]
+    pub fn with_grace(self, grace: Duration) -> Self {
+        let ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+        Self { grace: Mutex::new(Grace::new(ms)), ..self }
+    }
+
+    /// The same, where this field of the log, which `attrs` has, says whose object was answered;
+    /// otherwise it is the one called `object_tenant`.
+    #[must_use]
+    pub fn with_object_tenant(self, field: &str) -> Self {
+        Self { object_tenant: field.to_owned(), ..self }
+    }
+
+    /// Whether any batch may have to wait.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        let grace = self.grace.lock().unwrap_or_else(PoisonError::into_inner);
+        !grace.is_off() && !self.context.load().deploys().is_empty()
+    }
+
+    /// For how long the batch should wait at most before it is joined, since it names a version
+    /// whose deploy may be told any moment; none where it should not wait. `now_ms` is the machine's
+    /// clock. Whoever waits asks again, as news may come earlier.
+    ///
+    /// # Errors
+    /// As [`Joiner::enrich`].
+    pub fn patience(
+        &self,
+        batch: &RecordBatch,
+        now_ms: i64,
+    ) -> Result<Option<Duration>, JoinError> {
+        let mut grace = self.grace.lock().unwrap_or_else(PoisonError::into_inner);
+        if grace.is_off() || batch.num_rows() == 0 {
+            return Ok(None);
+        }
+        let context = self.context.load();
+        let mut columns = Columns::of(batch)?;
+        name_service(&context, &mut columns)?;
+        let left = grace.left_ms(context.deploys(), &columns, now_ms)?;
+        let left = left.and_then(|left| u64::try_from(left).ok());
+        Ok(left.map(Duration::from_millis))
     }
 
     /// The batch with everything filled in that is known at the time of each event. What is there
@@ -80,14 +132,26 @@ impl Joiner {
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let State { routes, network } = &mut *state;
-            context.routes().join(routes, &seen, &mut columns, &mut missing)?;
+            let held = Held { seen: &seen, deploys: context.deploys() };
+            context.routes().join(routes, held, &mut columns, &mut missing)?;
             network.join(context.network(), &seen, &mut columns, &mut missing)?;
             let (templates, unlearned) = routes.counts();
             self.metrics.learned(templates, unlearned);
         }
+        object_tenant::join(&self.object_tenant, &mut columns)?;
         self.metrics.joined(columns.rows(), missing.counts());
+        self.count_payloads(&columns)?;
         missing.fill(&self.missing_names, &mut columns)?;
         Ok(columns.into_batch()?)
+    }
+
+    /// An attempt alone is no verdict; it is counted.
+    fn count_payloads(&self, columns: &Columns) -> Result<(), JoinError> {
+        let Some(lists) = columns.present(Field::AttackClass) else { return Ok(()) };
+        let texts = lists.as_list_opt::<i32>().and_then(|l| l.values().as_string_opt::<i32>());
+        let texts = texts.ok_or(JoinError::Type { field: Field::AttackClass.name() })?;
+        self.metrics.payloads(texts.iter().flatten());
+        Ok(())
     }
 
     /// One event, enriched; for tests and for questions of people.

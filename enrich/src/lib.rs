@@ -11,14 +11,18 @@ mod blocks;
 mod columns;
 mod context;
 mod deploys;
+mod documents;
 mod facts;
+mod fetch;
 mod folder;
 mod hop;
 mod identities;
 mod joiner;
+mod kubernetes;
 mod metrics;
 mod missing;
 mod network;
+mod object_tenant;
 mod problem;
 mod recent;
 mod routes;
@@ -27,15 +31,17 @@ mod track;
 
 pub use blocks::{Block, Blocks};
 pub use columns::JoinError;
-pub use context::{Context, ContextCell, TableReport, TableState};
+pub use context::{Context, ContextCell, DocumentReport, TableReport, TableState};
 pub use deploys::{
     AcceptedDeploys, Added, Current, DEPLOYS_MAX, DeployRecord, DeployState, Deploys,
     DeploysEndpoint, HISTORY_MS, Ignored, Served, Understood, WebhooksConfig, parse_deploys,
 };
+pub use documents::{DocumentError, DocumentPull, OpenApiConfig};
 pub use folder::{Watch, load_folder};
 pub use hop::EventsToEnriched;
 pub use identities::{ApiKey, Identities, Identity, PrincipalKind};
 pub use joiner::{JoinOptions, Joiner};
+pub use kubernetes::{KubernetesConfig, KubernetesError, KubernetesPull};
 pub use metrics::EnrichMetrics;
 pub use network::{AddressList, Database, Network, Place};
 pub use problem::Problem;

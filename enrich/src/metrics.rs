@@ -6,6 +6,20 @@ use runtime::metrics::{Counter, Counters, Gauge, Gauges, GaugesF64, Metrics, Uni
 
 use crate::missing::Lack;
 
+/// What `attack_class` says.
+const CLASSES: [&str; 10] = [
+    "sql_injection",
+    "xss",
+    "path_traversal",
+    "command_injection",
+    "code_injection",
+    "ssrf",
+    "rfi",
+    "log4shell",
+    "scanner",
+    "protocol",
+];
+
 /// All metrics of the stage. Cheap to clone; clones are one.
 #[derive(Debug, Clone)]
 pub struct EnrichMetrics {
@@ -14,6 +28,7 @@ pub struct EnrichMetrics {
     deploys: Counters<1>,
     templates: Gauge,
     unlearned: Counter,
+    payloads: Counters<1>,
     rows: Gauges<1>,
     age: GaugesF64<1>,
     problems: Gauges<1>,
@@ -49,6 +64,12 @@ impl EnrichMetrics {
                 Unit::Events,
                 "Events without a template because the bound on learned ones is reached",
             ),
+            payloads: part.counters(
+                "payloads",
+                Unit::Events,
+                "Payloads found in requests, by class; an attempt alone is no verdict",
+                ["class"],
+            ),
             rows: part.gauges("table", Unit::Rows, "Rows of a context table", ["table"]),
             age: part.gauges_f64(
                 "table_age",
@@ -75,6 +96,14 @@ impl EnrichMetrics {
     pub(crate) fn learned(&self, templates: usize, unlearned: u64) {
         self.templates.set(i64::try_from(templates).unwrap_or(i64::MAX));
         self.unlearned.inc_by(unlearned);
+    }
+
+    /// A firewall may call its findings what it likes, so only known classes are told apart.
+    pub(crate) fn payloads<'c>(&self, classes: impl Iterator<Item = &'c str>) {
+        for class in classes {
+            let known = CLASSES.iter().find(|known| **known == class);
+            self.payloads.with([known.unwrap_or(&"other")]).inc();
+        }
     }
 
     pub(crate) fn deploys_accepted(&self, deploys: usize) {

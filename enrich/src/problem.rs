@@ -14,6 +14,9 @@ pub struct Problem {
     /// The file; absent where it was not a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
+    /// The address; absent where it was not fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<Box<str>>,
     /// Line, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
@@ -32,6 +35,7 @@ impl Problem {
     pub(crate) fn new(what: &str, why: impl Into<Box<str>>, next: &str) -> Self {
         Self {
             file: None,
+            url: None,
             line: None,
             column: None,
             what: what.into(),
@@ -53,6 +57,12 @@ impl Problem {
         self
     }
 
+    /// The same, in what an address answered.
+    pub(crate) fn at_url(mut self, url: &str) -> Self {
+        self.url = Some(url.into());
+        self
+    }
+
     /// The same, further down: `line` is where its own first line stands.
     pub(crate) fn below(mut self, line: usize) -> Self {
         self.line = Some(self.line.unwrap_or(1) + line - 1);
@@ -62,8 +72,9 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(file) = &self.file {
-            write!(out, "{}", file.display())?;
+        let place = self.file.as_ref().map(|file| file.display().to_string());
+        if let Some(place) = place.as_deref().or(self.url.as_deref()) {
+            write!(out, "{place}")?;
             if let Some(line) = self.line {
                 write!(out, ":{line}")?;
             }
@@ -113,8 +124,12 @@ mod tests {
             "line 3, column 9: the line is left out: no service; next: name one"
         );
         assert_eq!(
-            problem.in_file(Path::new("ctx/deploys.jsonl")).to_string(),
+            problem.clone().in_file(Path::new("ctx/deploys.jsonl")).to_string(),
             "ctx/deploys.jsonl:3:9: the line is left out: no service; next: name one"
+        );
+        assert_eq!(
+            problem.at_url("http://shop.internal/openapi.json").to_string(),
+            "http://shop.internal/openapi.json:3:9: the line is left out: no service; next: name one"
         );
     }
 

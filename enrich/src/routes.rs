@@ -13,6 +13,13 @@
 //! 3. `learned`: traffic has shown it, see `learned`.
 //! 4. `none`: nothing knows the path. With a document, `route_declared` is false then too.
 //!
+//! # Which document
+//!
+//! A service may have documents of several versions. An event is held against those of the version
+//! of the instance that answered: the one that the log names, else that of the deploy. A document
+//! of no version, and the latest that a service itself tells, stand for all versions that have
+//! none of their own.
+//!
 //! # The object
 //!
 //! The last parameter of the template names it. Its type is the literal segment before the
@@ -26,18 +33,21 @@ mod openapi;
 mod segments;
 mod shape;
 mod tree;
+mod versions;
 mod words;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use schemas::Event;
 
 use crate::facts::Facts;
 use crate::problem::Problem;
 
-pub(crate) use join::RouteState;
+pub(crate) use join::{Held, RouteState};
 pub use openapi::{Document, Operation, parse_document};
+pub(crate) use openapi::{PARTS_MAX, Parts, document_of, root, value};
 use tree::{Leaf, Tree};
+use versions::Versions;
 
 /// Methods that OpenAPI documents declare, by number.
 pub(crate) const METHODS: [&str; 8] =
@@ -56,7 +66,7 @@ fn method_number(method: &str) -> Option<usize> {
 /// All declared routes, ready to be joined.
 #[derive(Debug)]
 pub struct Routes {
-    services: HashMap<Box<str>, Declared>,
+    services: HashMap<Box<str>, Versions>,
     /// Of operations.
     facts: Facts,
     /// Of templates alone, for methods that they do not have.
@@ -115,35 +125,37 @@ impl Default for Routes {
 }
 
 impl Routes {
-    /// Of these documents. Several may speak of one service; of two operations with one method and
+    /// Of these documents. Several may speak of one service and version; of two operations with one method and
     /// one shape of path the first holds, and the other is returned as a problem.
     #[must_use]
     pub fn new<'d>(documents: impl IntoIterator<Item = &'d Document>) -> (Self, Vec<Problem>) {
-        let mut by_service: BTreeMap<&str, Vec<&Document>> = BTreeMap::new();
-        for document in documents {
-            by_service.entry(&document.service).or_default().push(document);
-        }
         let mut rows = Rows::default();
         let mut problems = Vec::new();
         let mut services = HashMap::new();
         let (mut templates, mut operations) = (0, 0);
         let mut listed = Vec::new();
-        for (service, documents) in by_service {
-            let mut declared = Declared::default();
-            for document in documents {
-                for operation in &document.operations {
+        for (service, views) in versions::views(documents) {
+            let mut versions = Versions::default();
+            for (version, documents) in views {
+                let mut declared = Declared::default();
+                for (document, operation) in documents.iter().flat_map(|d| d.each_operation()) {
                     operations += 1;
                     match declared.add(operation, &mut rows) {
                         Ok(()) => listed.push(listed_row(service, operation)),
                         Err(taken_by) => problems.push(twice(document, operation, &taken_by)),
                     }
                 }
+                templates += declared.tree.leaves();
+                versions.put(version, declared);
             }
-            templates += declared.tree.leaves();
-            services.insert(service.into(), declared);
+            services.insert(service.into(), versions);
         }
         let (facts, others) = (Facts::new(rows.operations), Facts::new(rows.templates));
         listed.sort();
+        let same = |one: &mut DeclaredRoute, other: &mut DeclaredRoute| {
+            (&one.service, &one.route, one.method) == (&other.service, &other.route, other.method)
+        };
+        listed.dedup_by(same);
         (Self { services, facts, others, listed, templates, operations }, problems)
     }
 
@@ -195,9 +207,10 @@ fn twice(document: &Document, operation: &Operation, taken_by: &str) -> Problem 
         format!("{method} {template} matches the same paths as {method} {taken_by}"),
         "declare the path once",
     );
-    match &document.file {
-        Some(file) => problem.in_file(file),
-        None => problem,
+    match (&document.file, &document.url) {
+        (Some(file), _) => problem.in_file(file),
+        (None, Some(url)) => problem.at_url(url),
+        (None, None) => problem,
     }
 }
 

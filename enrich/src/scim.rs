@@ -10,10 +10,8 @@
 mod pages;
 mod people;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use reqwest::Url;
 use runtime::CancellationToken;
 use runtime::clock::Clock;
 use runtime::config::{Secret, Span};
@@ -25,6 +23,7 @@ use serde::Deserialize;
 use tracing::{info, warn};
 
 use crate::context::{ContextCell, TableState};
+use crate::fetch;
 use crate::metrics::EnrichMetrics;
 pub use pages::ScimError;
 use pages::{Directory, Kind};
@@ -83,14 +82,8 @@ impl ScimConfig {
     /// The key that cannot be as it is, and why.
     #[must_use]
     pub fn check(&self) -> Option<(&'static str, String)> {
-        let example = "write for instance https://idp.example.com/scim/v2";
-        let url = match Url::parse(&self.url) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => url,
-            Ok(_) => return Some(("url", format!("it is no web address; {example}"))),
-            Err(error) => return Some(("url", format!("it is no address: {error}; {example}"))),
-        };
-        if url.scheme() == "http" && self.token.is_some() && !is_here(&url) {
-            let why = "the token would travel in clear; use https".to_owned();
+        let example = "https://idp.example.com/scim/v2";
+        if let Some(why) = fetch::check_url(&self.url, self.token.is_some(), example) {
             return Some(("url", why));
         }
         let shortest = Span::from_secs(1);
@@ -99,12 +92,6 @@ impl ScimConfig {
         }
         None
     }
-}
-
-/// Whether the host is this machine.
-fn is_here(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Keeps identities in step with a directory.

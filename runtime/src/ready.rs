@@ -1,17 +1,33 @@
 //! What the process waits for before it is of use.
 //!
-//! Owns: the named conditions and their state.
+//! Owns: the named conditions and their state, and what else components tell beside them.
 //! Never: checking anything itself; components tell.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 /// All conditions of a process. Cheap to clone; clones are one.
 #[derive(Debug, Clone)]
-pub struct Ready(watch::Sender<Conditions>);
+pub struct Ready {
+    conditions: watch::Sender<Conditions>,
+    details: Arc<Mutex<Details>>,
+}
+
+/// What components tell when they are asked, by name.
+#[derive(Default)]
+struct Details(BTreeMap<String, Arc<dyn Fn() -> Value + Send + Sync>>);
+
+impl fmt::Debug for Details {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 /// Name → why it is not ready yet; none when it is.
 type Conditions = BTreeMap<String, Option<String>>;
@@ -32,6 +48,9 @@ pub struct Report {
     pub waiting_for: Vec<Waiting>,
     /// The names of the conditions that are met.
     pub met: Vec<String>,
+    /// What components tell beside that, by name; it does not make the process less ready.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, Value>,
 }
 
 /// A condition that is not met.
@@ -45,7 +64,7 @@ pub struct Waiting {
 
 impl Default for Ready {
     fn default() -> Self {
-        Self(watch::Sender::new(Conditions::new()))
+        Self { conditions: watch::Sender::new(Conditions::new()), details: Arc::default() }
     }
 }
 
@@ -60,15 +79,24 @@ impl Ready {
     /// condition.
     #[must_use]
     pub fn condition(&self, name: &str, reason: &str) -> Condition {
-        let condition = Condition { all: self.0.clone(), name: name.to_owned() };
+        let condition = Condition { all: self.conditions.clone(), name: name.to_owned() };
         condition.waiting(reason);
         condition
+    }
+
+    /// Adds what is told beside the conditions whenever somebody asks. `tell` only looks up; a name
+    /// that is there already is told anew.
+    pub fn detail(&self, name: &str, tell: impl Fn() -> Value + Send + Sync + 'static) {
+        let mut details = self.details.lock().unwrap_or_else(PoisonError::into_inner);
+        details.0.insert(name.to_owned(), Arc::new(tell));
     }
 
     /// The state of all conditions now, by name.
     #[must_use]
     pub fn report(&self) -> Report {
-        let conditions = self.0.borrow();
+        let details = self.details.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
+        let details = details.into_iter().map(|(name, tell)| (name, tell())).collect();
+        let conditions = self.conditions.borrow();
         let waiting_for: Vec<Waiting> = conditions
             .iter()
             .filter_map(|(name, reason)| {
@@ -81,12 +109,13 @@ impl Ready {
             ready: waiting_for.is_empty(),
             met: met.map(|(name, _)| name.clone()).collect(),
             waiting_for,
+            details,
         }
     }
 
     /// Waits until all conditions are met.
     pub async fn wait(&self) {
-        let mut conditions = self.0.subscribe();
+        let mut conditions = self.conditions.subscribe();
         // The sender lives in `self`, so this cannot fail.
         drop(conditions.wait_for(|all| all.values().all(Option::is_none)).await);
     }
@@ -170,6 +199,18 @@ mod tests {
                   ]
                 }"#]],
         );
+    }
+
+    #[test]
+    fn details_are_told_as_they_are_when_asked_for_and_hold_up_nobody() {
+        let ready = Ready::new();
+        let asked = std::sync::atomic::AtomicU32::new(0);
+        ready.detail("context", move || {
+            let times = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            serde_json::json!({ "asked_before": times })
+        });
+        assert!(ready.report().ready);
+        assert_eq!(ready.report().details["context"]["asked_before"], 1);
     }
 
     #[tokio::test]

@@ -241,16 +241,19 @@ fn routes_list_tells_shadow_zombie_and_orphan_from_declared() {
     assert!(stderr(&output).contains("the states are shadow"), "{}", stderr(&output));
 }
 
+/// The blocks of a page in TOML.
+fn blocks(page: &str) -> impl Iterator<Item = &str> {
+    page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap())
+}
+
 #[test]
 fn the_configuration_in_the_pages_on_context_is_good_as_it_stands() {
-    let pages = [include_str!("../../docs/deploys.md"), include_str!("../../docs/identities.md")];
+    let deploys = include_str!("../../docs/deploys.md");
+    let pages =
+        [deploys, include_str!("../../docs/identities.md"), include_str!("../../docs/routes.md")];
     let folder = tempfile::tempdir().unwrap();
-    let mut text = "[[input]]\ntype = \"file\"\npath = \"access.log\"\n\n".to_owned();
-    for page in pages {
-        text.push_str(page.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0);
-    }
     std::fs::create_dir(folder.path().join("secrets")).unwrap();
-    for name in ["github", "gitlab", "flux", "scim"] {
+    for name in ["github", "gitlab", "flux", "scim", "cart-docs"] {
         std::fs::write(folder.path().join("secrets").join(name), "0123456789abcdef\n").unwrap();
     }
     let path = folder.path().join("tidegate.toml");
@@ -258,6 +261,21 @@ fn the_configuration_in_the_pages_on_context_is_good_as_it_stands() {
         std::fs::write(&path, text).unwrap();
         tidegate(&["config", "check", "--config", path.to_str().unwrap()], "")
     };
+    let input = "[[input]]\ntype = \"file\"\npath = \"access.log\"\n\n";
+    let kafka = "[kafka]\nbrokers = \"127.0.0.1:9092\"\n";
+    let mut checked = 0;
+    for block in pages.iter().flat_map(|page| blocks(page)) {
+        let needs = if block.contains("needs [kafka]") { kafka } else { "" };
+        let output = check(&format!("{input}{block}{needs}"));
+        assert!(output.status.success(), "{block}\n{}", stderr(&output));
+        checked += 1;
+    }
+    assert_eq!(checked, 7, "blocks of configuration");
+    let topic = "[context]\ndeploys_topic = \"cdevents\"\n";
+    let said = stderr(&check(&format!("{input}{topic}")));
+    assert!(said.contains("deploys_topic") && said.contains("[kafka]"), "{said}");
+    let webhooks = blocks(deploys).find(|block| block.contains("webhooks")).unwrap();
+    let text = format!("{input}{webhooks}");
     let output = check(&text);
     assert!(output.status.success(), "{}", stderr(&output));
     std::fs::write(folder.path().join("secrets/flux"), "short").unwrap();

@@ -192,3 +192,66 @@ fn a_stage_without_brokers_says_what_it_waits_for_and_stops_when_told() {
     assert!(said.contains("\"ready\":false"), "{said}");
     cluster.stop();
 }
+
+/// What `GET /v1/deploys` of a stage tells, one text a deploy.
+fn deploys(cluster: &Cluster, stage: &str) -> Vec<String> {
+    let answer = running::ask(cluster.admin(stage), "GET", "/v1/deploys", "", "");
+    let answer = answer.map_or(Value::Null, |(_, body)| serde_json::from_str(&body).unwrap());
+    let records = answer["deploys"].as_array().cloned().unwrap_or_default();
+    let text = |record: &Value| {
+        let deploy = &record["deploy"];
+        format!(
+            "{} {} {} {} {}",
+            deploy["service"],
+            deploy["deploy_id"],
+            deploy["version"],
+            deploy["deployed_at"],
+            record["state"]
+        )
+    };
+    records.iter().map(|record| text(record).replace('"', "")).collect()
+}
+
+#[test]
+fn deploys_that_others_tell_of_on_a_topic_are_taken_once_and_kept() {
+    let Some(brokers) = brokers("deploys on a topic") else { return };
+    let mut cluster = Cluster::prepare(&brokers, 1, 1);
+    let topic = cluster.topic("cdevents");
+    cluster.configure(&format!("[context]\ndeploys_topic = \"{topic}\"\n"));
+    let cdevent = |kind: &str, id: &str, time: &str, version: &str| {
+        format!(
+            r#"{{"context": {{"specversion": "0.5.0", "id": "{id}", "source": "ci", "type": "dev.cdevents.service.{kind}.0.3.0", "timestamp": "{time}"}}, "subject": {{"id": "shop", "content": {{"environment": {{"id": "prod"}}, "artifactId": "pkg:oci/shop@sha256%3Aabc?tag={version}"}}}}}}"#
+        )
+    };
+    let cloud = format!(
+        r#"{{"specversion": "1.0", "id": "c2", "source": "ci", "type": "dev.cdevents.service.upgraded.0.3.0", "time": "2026-11-20T08:00:00Z", "datacontenttype": "application/json", "data": {}}}"#,
+        cdevent("upgraded", "d2", "2026-11-20T08:00:00Z", "1.4.2")
+    );
+    let first = cdevent("deployed", "d1", "2026-11-20T07:00:00Z", "1.4.1");
+    let built = cdevent("published", "p1", "2026-11-20T06:00:00Z", "1.4.1");
+    let ours = r#"{"service": "cart", "deploy_id": "c1", "deployed_at": "2026-11-20T07:30:00Z"}"#;
+    let told = [&first, &built, "no deploy at all", &cloud, &first, ours];
+    cluster.tell(&topic, &told);
+    cluster.start(&["enrich"]);
+    let expected = [
+        "cart c1 null 2026-11-20T07:30:00.000Z serving",
+        "shop d2 1.4.2 2026-11-20T08:00:00.000Z serving",
+        "shop d1 1.4.1 2026-11-20T07:00:00.000Z superseded",
+    ];
+    let all = |cluster: &Cluster| (deploys(cluster, "enrich") == expected).then_some(());
+    until("the deploys of the topic", || all(&cluster));
+    let stored = |cluster: &Cluster| cluster.values("context.deploys").len();
+    assert_eq!(stored(&cluster), 3);
+    // After a restart they are there from what was kept, and nothing is stored again.
+    cluster.kill("enrich");
+    cluster.start(&["enrich"]);
+    assert_eq!(deploys(&cluster, "enrich"), expected);
+    let back = cdevent("rolledback", "d1", "2026-11-20T09:00:00Z", "1.4.1");
+    cluster.tell(&topic, &[&back]);
+    until("the rollback", || {
+        let told = deploys(&cluster, "enrich");
+        (told.get(1)? == "shop d1 1.4.1 2026-11-20T09:00:00.000Z serving").then_some(())
+    });
+    assert_eq!(stored(&cluster), 4);
+    cluster.stop();
+}

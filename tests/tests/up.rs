@@ -431,3 +431,124 @@ fn a_line_of_a_mebibyte_is_named_with_cause_and_next_step_and_costs_no_other() {
     assert!(counter.is_some_and(|line| line.ends_with(" 1")), "{counter:?}");
     assert_eq!(up.stop().code(), Some(0), "{}", up.read("log"));
 }
+
+/// An input over HTTP for lines of this service.
+fn posted(port: u16) -> String {
+    format!(
+        "[[input]]\ntype = \"http\"\nlisten = \"127.0.0.1:{port}\"\nservice = \"shop\"\nlive = false\n"
+    )
+}
+
+/// Answers every request with this text, until the test ends.
+fn service(text: &str) -> (u16, std::sync::Arc<std::sync::Mutex<String>>) {
+    use std::io::Read;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let answer = std::sync::Arc::new(std::sync::Mutex::new(text.to_owned()));
+    let told = std::sync::Arc::clone(&answer);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            drop(stream.read(&mut request));
+            let text = told.lock().unwrap().clone();
+            let length = text.len();
+            drop(write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
+            ));
+        }
+    });
+    (port, answer)
+}
+
+const UNDECLARED: &str = "
+title: A route that no document declares
+severity: low
+mode: live
+sql: SELECT method, path, route_declared FROM events WHERE NOT route_declared AND status = 200
+key: [method, path]
+respond: [ticket]
+tests:
+  - name: it fires
+    events: [{method: GET, path: /x, route_declared: false, status: 200}]
+    episodes: [{key: {method: GET, path: /x}}]
+  - {name: it stays quiet, events: [{method: GET, path: /x, route_declared: true, status: 200}], episodes: []}
+";
+
+#[test]
+fn routes_that_a_service_tells_are_joined_and_ready_tells_how_they_stand() {
+    let (port, (there, answer)) = (
+        free_port(),
+        service(
+            r#"{"openapi": "3.1.0", "info": {"version": "7"}, "paths": {"/orders": {"get": {}}}}"#,
+        ),
+    );
+    let context = format!(
+        "[[context.openapi]]\nservice = \"shop\"\nurl = \"http://127.0.0.1:{there}/openapi.json\"\nevery = \"1s\"\n"
+    );
+    let mut up = Up::prepare(&format!("{}\n{context}", posted(port)), UNDECLARED);
+    up.start();
+    let line = |path: &str| {
+        format!(
+            "203.0.113.9 - - [20/Nov/2026:08:00:00 +0000] \"GET {path} HTTP/1.1\" 200 5 \"-\" \"curl/8\"\n"
+        )
+    };
+    let (status, body) = ask(port, "POST", "/", "", &(line("/orders") + &line("/debug"))).unwrap();
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(up.verdict("opened")["key"]["path"], "/debug");
+    let standing = |up: &Up| -> Value {
+        let (status, body) = ask(up.admin, "GET", "/ready", "", "").unwrap();
+        assert_eq!(status, 200, "{body}");
+        let told: Value = serde_json::from_str(&body).unwrap();
+        told["details"]["context"]["documents"][0].clone()
+    };
+    let first = standing(&up);
+    assert_eq!((&first["service"], &first["version"]), (&"shop".into(), &"7".into()), "{first}");
+    assert_eq!((&first["operations"], &first["error"]), (&1.into(), &Value::Null), "{first}");
+    assert!(first["age_s"].is_number(), "{first}");
+    *answer.lock().unwrap() = "<html>down for maintenance</html>".to_owned();
+    let error = until("the error", || standing(&up)["error"].as_str().map(str::to_owned));
+    assert!(error.contains(&format!("http://127.0.0.1:{there}/openapi.json")), "{error}");
+    assert!(error.contains("stays in force") && error.contains("next: "), "{error}");
+    assert_eq!(standing(&up)["operations"], 1);
+}
+
+const CANARY: &str = "
+title: The canary answered
+severity: low
+mode: live
+sql: SELECT deploy_id, service_version FROM events WHERE service_version = '2'
+key: [deploy_id]
+respond: [ticket]
+tests:
+  - name: it fires
+    events: [{service_version: '2', deploy_id: d2}]
+    episodes: [{key: {deploy_id: d2}}]
+  - {name: it stays quiet, events: [{service_version: '1', deploy_id: d1}], episodes: []}
+";
+
+#[test]
+fn an_event_of_a_version_that_is_not_known_waits_for_news_of_its_deploy() {
+    let port = free_port();
+    // Longer than two requests of this test take on any machine.
+    let inputs = format!("{}\n[context]\ndeploy_grace = \"1m\"\n", posted(port));
+    let mut up = Up::prepare(&inputs, CANARY);
+    up.start();
+    let deploy = |id: &str, version: &str| {
+        let body = format!(
+            "service=shop deploy_id={id} version={version} deployed_at=2026-11-20T07:00:00Z"
+        );
+        ask(up.admin, "POST", "/v1/deploys", "", &body).unwrap()
+    };
+    assert_eq!(deploy("d1", "1").0, 202);
+    let line = |version: &str| {
+        format!(
+            "{{\"time\": \"2026-11-20T08:00:00Z\", \"service_version\": \"{version}\", \"method\": \"GET\", \"path\": \"/\", \"status\": 200, \"client_ip\": \"203.0.113.9\"}}\n"
+        )
+    };
+    let (status, body) = ask(port, "POST", "/", "", &(line("1") + &line("2"))).unwrap();
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(deploy("d2", "2").0, 202);
+    assert_eq!(up.verdict("opened")["key"]["deploy_id"], "d2");
+}

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use enrich::{ScimConfig, WebhooksConfig};
+use enrich::{KubernetesConfig, OpenApiConfig, ScimConfig, WebhooksConfig};
 use ingest::input::{InputConfig, InputType};
 use respond::{RespondConfig, TargetConfig};
 use runtime::config::{ByteSize, InForce, Layers, Loaded, Problems, Secret, Span};
@@ -51,12 +51,25 @@ pub(crate) struct ContextConfig {
     /// Deploys, identities, OpenAPI documents, lists, network databases.
     #[serde(default)]
     pub(crate) folder: Option<PathBuf>,
+    /// The field of the log that says whose object was answered.
+    pub(crate) object_tenant: String,
+    /// How long an event that names a version waits at most for news of its deploy.
+    pub(crate) deploy_grace: Span,
     /// Deploys as other systems tell of them.
     #[serde(default)]
     pub(crate) webhooks: WebhooksConfig,
+    /// Deploys as a cluster shows them.
+    #[serde(default)]
+    pub(crate) kubernetes: Option<KubernetesConfig>,
+    /// A topic of others that tells of deploys.
+    #[serde(default)]
+    pub(crate) deploys_topic: Option<String>,
     /// Identities from a directory.
     #[serde(default)]
     pub(crate) scim: Option<ScimConfig>,
+    /// Routes that services tell of themselves.
+    #[serde(default)]
+    pub(crate) openapi: Vec<OpenApiConfig>,
 }
 
 /// `[rules]`
@@ -126,11 +139,28 @@ fn checked(loaded: Loaded<Config>) -> Result<Loaded<Config>, Problems> {
         }
     }
     let Config { context, admin, .. } = &loaded.settings;
+    if context.deploy_grace > Span::from_secs(60) {
+        let why = "everything behind the event waits too; more than a minute is an outage, write \
+                   `2s`";
+        return refuse(&loaded.in_force, "context.deploy_grace", why);
+    }
     if let Some((key, why)) = context.webhooks.check() {
         return refuse(&loaded.in_force, &format!("context.webhooks.{key}"), why);
     }
     if let Some((key, why)) = context.scim.as_ref().and_then(ScimConfig::check) {
         return refuse(&loaded.in_force, &format!("context.scim.{key}"), &why);
+    }
+    if let Some((key, why)) = context.kubernetes.as_ref().and_then(KubernetesConfig::check) {
+        return refuse(&loaded.in_force, &format!("context.kubernetes.{key}"), &why);
+    }
+    if context.deploys_topic.is_some() && kafka.is_none() {
+        let why = "a topic needs a table [kafka] with `brokers`";
+        return refuse(&loaded.in_force, "context.deploys_topic", why);
+    }
+    for (place, openapi) in context.openapi.iter().enumerate() {
+        if let Some((key, why)) = openapi.check() {
+            return refuse(&loaded.in_force, &format!("context.openapi.{place}.{key}"), &why);
+        }
     }
     if context.webhooks.any() && context.webhooks.listen.is_none() && admin.token.is_some() {
         let why = "the admin endpoint asks for `admin.token`, which GitHub, GitLab and Flux cannot \

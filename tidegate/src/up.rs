@@ -2,6 +2,7 @@
 //!
 //! Owns: which parts there are and what each is given. Never: what a part does.
 
+mod context;
 mod forms;
 mod marker;
 #[cfg(test)]
@@ -14,7 +15,7 @@ mod topics;
 
 use std::path::{Path, PathBuf};
 
-use enrich::{ContextCell, DeploysEndpoint, EnrichMetrics, JoinOptions, Joiner, ScimPull, Watch};
+use enrich::{DeploysEndpoint, JoinOptions, Joiner, KubernetesPull};
 use ingest::input::{
     FileInput, HttpInput, InputConfig, InputType, RawLog, StdinInput, SyslogInput, keep_time,
     lines_router,
@@ -30,7 +31,6 @@ use runtime::shutdown::{DRAIN_MAX, Shutdown};
 use runtime::tasks::Tasks;
 use runtime::telemetry;
 use runtime::tls::{Tls, TlsFiles};
-use schemas::Deploy;
 use tracing::info;
 use transport::embedded::{Store, StoreOptions};
 
@@ -138,12 +138,16 @@ impl Process {
         info!(rules = ruleset.len(), inputs = self.config.input.len(), "starting");
         let responder = self.responder(&folder, key, shared)?;
         let stored = deploys.all().await.map_err(|error| Fault::of(&error))?;
-        let (context, enrich_metrics) = self.context(stored, shared)?;
+        let (context, enrich_metrics) =
+            context::start(&self.config.context, &self.base, stored, shared)?;
         let joiner = Joiner::new(
             context.clone(),
             JoinOptions { object_key: key, learn_routes: true },
             enrich_metrics.clone(),
         );
+        let joiner = joiner
+            .with_grace(self.config.context.deploy_grace.as_duration())
+            .with_object_tenant(&self.config.context.object_tenant);
         let (endpoint, accepted) =
             DeploysEndpoint::new(context.clone(), shared.clock.clone(), enrich_metrics);
         let deploys_routes = self.deploys(&endpoint, shared).await?;
@@ -214,11 +218,12 @@ impl Process {
         let mut routes = axum::Router::new();
         let mut enriching = None;
         if stages.contains(&Stage::Enrich) {
-            let (context, metrics) = self.context(Vec::new(), shared)?;
+            let (context, metrics) =
+                context::start(&self.config.context, &self.base, Vec::new(), shared)?;
             let (endpoint, accepted) =
                 DeploysEndpoint::new(context.clone(), shared.clock.clone(), metrics.clone());
             routes = routes.merge(self.deploys(&endpoint, shared).await?);
-            enriching = Some(Enriching { context, metrics, accepted });
+            enriching = Some(Enriching { context, metrics, accepted, endpoint });
         }
         let mut responder = None;
         if stages.contains(&Stage::Respond) {
@@ -244,33 +249,6 @@ impl Process {
         }
     }
 
-    fn context(
-        &self,
-        deploys: Vec<Deploy>,
-        shared: &Shared,
-    ) -> Result<(ContextCell, EnrichMetrics), Fault> {
-        let metrics = EnrichMetrics::new(&shared.metrics);
-        let context = ContextCell::default();
-        context.add_deploys(deploys, None);
-        if let Some(folder) = &self.config.context.folder {
-            let folder = self.base.join(folder);
-            let clock = shared.clock.clone();
-            let mut watch = Watch::new(&folder, context.clone(), clock, metrics.clone());
-            watch.poll();
-            let stop = shared.tasks.shutdown().token();
-            shared.tasks.spawn("context", watch.run(stop));
-        }
-        if let Some(scim) = &self.config.context.scim {
-            let clock = shared.clock.clone();
-            let pull = ScimPull::new(scim.clone(), context.clone(), clock, metrics.clone());
-            let pull = pull.map_err(|error| Fault::of(&error))?;
-            let ready = shared.ready.condition("scim", "the directory is being read");
-            let stop = shared.tasks.shutdown().token();
-            shared.tasks.spawn("scim", pull.run(ready, stop));
-        }
-        Ok((context, metrics))
-    }
-
     /// The routes for deploys of the admin endpoint; where the webhooks have an address of their
     /// own, they are served there as well.
     async fn deploys(
@@ -278,6 +256,11 @@ impl Process {
         endpoint: &DeploysEndpoint,
         shared: &Shared,
     ) -> Result<axum::Router, Fault> {
+        if let Some(kubernetes) = &self.config.context.kubernetes {
+            let (endpoint, clock) = (endpoint.clone(), shared.clock.clone());
+            let pull = KubernetesPull::new(kubernetes.clone(), &self.base, endpoint, clock);
+            shared.tasks.spawn("kubernetes", pull.run(shared.tasks.shutdown().token()));
+        }
         let config = &self.config.context.webhooks;
         let hooks = endpoint.webhooks(config);
         if let Some(address) = config.listen {

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use super::parse::{Understood, parse_deploys};
 use super::webhooks::{self, WebhooksConfig};
 use super::{Added, HISTORY_MS};
-use crate::context::ContextCell;
+use crate::context::{ContextCell, TableState};
 use crate::metrics::EnrichMetrics;
 use crate::problem::Problem;
 
@@ -35,6 +35,8 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long a request waits to be stored. Senders of webhooks give up after 10 s.
 const STORED_WITHIN: Duration = Duration::from_secs(8);
+
+const WHAT: &str = "the deploys are not taken";
 
 /// Deploys that were accepted and wait to be stored. Dropping it refuses them.
 #[derive(Debug)]
@@ -174,6 +176,43 @@ impl DeploysEndpoint {
         }
     }
 
+    /// Takes deploys as they come from elsewhere than HTTP: a body of a topic's record, which is what
+    /// [`parse_deploys`] takes. What cannot be understood is said, counted and left.
+    ///
+    /// # Errors
+    /// Why they could not be stored; they can be told again.
+    pub async fn told(&self, body: &[u8], received_at: EventTime) -> Result<usize, String> {
+        let Ok(text) = std::str::from_utf8(body) else {
+            self.unusable(&[Problem::new(WHAT, "it is not UTF-8", "write JSON in UTF-8")]);
+            return Ok(0);
+        };
+        match parse_deploys(text, received_at) {
+            Ok(understood) => self.take_understood(understood).await,
+            Err(problems) => {
+                self.unusable(&problems);
+                Ok(0)
+            }
+        }
+    }
+
+    /// Has what is new stored. How many that were.
+    pub(crate) async fn take_understood(&self, understood: Understood) -> Result<usize, String> {
+        let added = self.context.load().deploys().tell_repeats(understood.deploys);
+        let fresh = added.fresh.len();
+        if fresh > 0 {
+            self.store(added).await?;
+        }
+        Ok(fresh)
+    }
+
+    /// Says how a source of deploys stands.
+    pub(crate) fn pulled(&self, state: TableState, now_ms: i64) {
+        self.context.set_pulled_table(state);
+        for table in self.context.load().report(now_ms) {
+            self.metrics.table(&table);
+        }
+    }
+
     /// Has the deploys stored, then lets them join.
     async fn store(&self, added: Added) -> Result<(), String> {
         let (answer, stored) = oneshot::channel();
@@ -198,20 +237,24 @@ impl DeploysEndpoint {
         Ok(())
     }
 
+    fn unusable(&self, problems: &[Problem]) {
+        for problem in problems {
+            warn!(%problem, "refused a deploy");
+        }
+        self.metrics.deploys_refused(problems.len());
+    }
+
     pub(super) fn refused(
         &self,
         status: StatusCode,
         why: impl Into<Box<str>>,
         next: &str,
     ) -> Response {
-        self.mistaken(status, &[Problem::new("the deploys are not taken", why, next)])
+        self.mistaken(status, &[Problem::new(WHAT, why, next)])
     }
 
     pub(super) fn mistaken(&self, status: StatusCode, problems: &[Problem]) -> Response {
-        for problem in problems {
-            warn!(%problem, "refused a deploy");
-        }
-        self.metrics.deploys_refused(problems.len());
+        self.unusable(problems);
         (status, Json(json!({ "problems": problems }))).into_response()
     }
 }

@@ -52,4 +52,17 @@ impl Deploys {
         self.facts.fill(picks, columns)?;
         ages.fill(Field::DeployAgeS, columns)
     }
+
+    /// The version of the instance that answered an event: what the log says, else what the deploy
+    /// says that the event has.
+    pub(crate) fn version_behind<'s>(&'s self, seen: &'s Seen, row: usize) -> Option<&'s str> {
+        if let Some(version) = seen.service_version.get(row) {
+            return Some(version);
+        }
+        let timelines = self.services.get(seen.service.get(row)?)?;
+        let asked = Asked { version: None, deploy_id: seen.deploy_id.get(row) };
+        let timeline = timelines.of(seen.environment.get(row));
+        let span = timeline.at(seen.event_time.get(row)?, asked)?;
+        timelines.entry(span.fact)?.version.as_deref()
+    }
 }

@@ -5,7 +5,7 @@ use schemas::{Deploy, DeployAction, EventTime};
 use super::{Current, DeployRecord, DeployState, Deploys, Served};
 
 /// `id@time` with `env=`, `v=`, `action` behind it.
-fn deploy(text: &str) -> Deploy {
+pub(crate) fn deploy(text: &str) -> Deploy {
     let mut words = text.split_whitespace();
     let (id, time) = words.next().unwrap().split_once('@').unwrap();
     let mut deploy = Deploy {

@@ -33,6 +33,7 @@ pub(super) struct Timelines {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) deploy_id: Box<str>,
+    pub(super) version: Option<Box<str>>,
     pub(super) previous: Option<Box<str>>,
 }
 
@@ -81,6 +82,7 @@ impl Timelines {
         let (other, any) = (view(View::Other), view(View::Any));
         let entry = |(deploy, previous): &Row<'_>| Entry {
             deploy_id: deploy.deploy_id.as_str().into(),
+            version: deploy.version.as_deref().map(Into::into),
             previous: previous.map(Into::into),
         };
         let entries = rows.iter().skip(start).map(entry).collect();

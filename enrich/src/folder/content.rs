@@ -29,7 +29,8 @@ pub(super) enum Kind {
 }
 
 const NAMES: &str = "the files are `deploys.jsonl`, `identities.jsonl`, `api_keys.jsonl`, \
-                     `openapi/<service>.yml` (or .yaml, .json), `lists/<kind>.txt` (or .csv) and \
+                     `openapi/<service>.yml` (or .yaml, .json; \
+                     `<service>@<version>` for one version), `lists/<kind>.txt` (or .csv) and \
                      `*.mmdb`";
 
 impl Kind {
@@ -72,8 +73,8 @@ pub(super) enum Content {
     Deploys(Vec<Deploy>),
     Identities(Vec<Identity>),
     ApiKeys(Vec<ApiKey>),
-    Document(Document),
-    List(AddressList),
+    Document(Arc<Document>),
+    List(Vec<AddressList>),
     Database(Arc<Database>),
 }
 
@@ -105,17 +106,11 @@ impl Content {
                 let (rows, problems) = lines(&text, api_key_line);
                 (rows.map(Self::ApiKeys), problems)
             }
-            Kind::Document => match parse_document(&stem, &text) {
-                Ok((document, problems)) => {
-                    let document = Document { file: Some(path.to_owned()), ..document };
-                    (Some(Self::Document(document)), problems)
-                }
-                Err(problem) => (None, vec![problem]),
-            },
+            Kind::Document => document(&stem, path, &text),
             Kind::List => {
-                let (list, problems) = AddressList::parse(&stem, &text);
-                let unusable = list.networks.is_empty() && !problems.is_empty();
-                ((!unusable).then_some(Self::List(list)), problems)
+                let (lists, problems) = AddressList::parse(&stem, &text);
+                let unusable = lists.is_empty() && !problems.is_empty();
+                ((!unusable).then_some(Self::List(lists)), problems)
             }
             Kind::Misnamed => {
                 let why = "the context folder has no file of this name";
@@ -131,7 +126,7 @@ impl Content {
             Self::Identities(rows) => rows.len(),
             Self::ApiKeys(rows) => rows.len(),
             Self::Document(document) => document.operations.len(),
-            Self::List(list) => list.networks.len(),
+            Self::List(lists) => lists.iter().map(|list| list.networks.len()).sum(),
             Self::Database(database) => database.nodes(),
         }
     }
@@ -148,16 +143,41 @@ impl Content {
         if let Self::ApiKeys(rows) = self { rows } else { &[] }
     }
 
-    pub(super) fn document(&self) -> Option<&Document> {
+    pub(super) fn document(&self) -> Option<&Arc<Document>> {
         if let Self::Document(document) = self { Some(document) } else { None }
     }
 
-    pub(super) fn list(&self) -> Option<&AddressList> {
-        if let Self::List(list) = self { Some(list) } else { None }
+    pub(super) fn lists(&self) -> &[AddressList] {
+        if let Self::List(lists) = self { lists } else { &[] }
     }
 
     pub(super) fn database(&self) -> Option<Arc<Database>> {
         if let Self::Database(database) = self { Some(Arc::clone(database)) } else { None }
+    }
+}
+
+/// A document; its file is called `service` or `service@version`.
+fn document(stem: &str, path: &Path, text: &str) -> (Option<Content>, Vec<Problem>) {
+    let (service, version) = match stem.split_once('@') {
+        Some((service, version)) => (service, Some(version)),
+        None => (stem, None),
+    };
+    if service.is_empty() || version == Some("") {
+        let why = "a file of this folder is called after a service";
+        let next = "call it <service>.yml, or <service>@<version>.yml where it is of one version";
+        return (None, vec![Problem::new("the document is not used", why, next)]);
+    }
+    match parse_document(service, text) {
+        Ok((document, problems)) => {
+            let document = Document {
+                file: Some(path.to_owned()),
+                for_any: version.is_none(),
+                version: version.map(str::to_owned),
+                ..document
+            };
+            (Some(Content::Document(Arc::new(document))), problems)
+        }
+        Err(problem) => (None, vec![problem]),
     }
 }
 

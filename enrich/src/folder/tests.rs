@@ -108,7 +108,7 @@ fn every_mistake_says_where_why_and_what_next_and_the_rest_counts() {
             ctx/deploys.jsonl:3: the deploy is not taken: `not` is neither JSON nor `name=value`; next: name at least `service`, `deploy_id` and `deployed_at` (RFC 3339, such as 2026-11-20T08:00:00Z)
             ctx/geo.mmdb: the database is not used: not a database in MaxMind's format: invalid database: could not find MaxMind DB metadata in file; next: fetch it again; it must be the unpacked .mmdb file
             ctx/identities.jsonl:1:25: the line is left out: unknown field `knid`, expected one of `principal`, `kind`, `tenant`, `roles`, `scopes`, `active`, `from`, `until`; next: write {"principal": …} with any of `kind` (human, service), `tenant`, `roles`, `scopes`, `active`, `from`, `until`
-            ctx/identity.jsonl: the file is not used: the context folder has no file of this name; next: the files are `deploys.jsonl`, `identities.jsonl`, `api_keys.jsonl`, `openapi/<service>.yml` (or .yaml, .json), `lists/<kind>.txt` (or .csv) and `*.mmdb`
+            ctx/identity.jsonl: the file is not used: the context folder has no file of this name; next: the files are `deploys.jsonl`, `identities.jsonl`, `api_keys.jsonl`, `openapi/<service>.yml` (or .yaml, .json; `<service>@<version>` for one version), `lists/<kind>.txt` (or .csv) and `*.mmdb`
             ctx/lists/own.txt:2:1: the line is left out: `localhost` is neither an address nor a network; next: write 203.0.113.9, 203.0.113.0/24 or 2001:db8::/32, one a line
             ctx/openapi/cart.yaml:1:1: the document is not used: it is a Swagger 2.0 document; next: convert it to OpenAPI 3; `swagger2openapi` does
             ctx/openapi/shop.yml:4:3: the operation is left out: the path `b` does not begin with a slash; next: write it as `/…`"#]],
@@ -216,4 +216,77 @@ fn tables_say_their_age() {
         .assert_eq(&serde_json::to_string(&report).unwrap());
     let text = watched.metrics.encode();
     assert!(text.contains("tidegate_enrich_table_rows{table=\"deploys\"} 1"), "{text}");
+}
+
+#[test]
+fn databases_and_lists_are_read_again_when_they_change_and_a_broken_one_changes_nothing() {
+    let mut watched = watched();
+    let country = |code| {
+        let value = tests_mmdb::Value::Map(vec![("country_code", tests_mmdb::Value::Text(code))]);
+        tests_mmdb::database(&[("203.0.113.0/24", value)])
+    };
+    let place = |watched: &Watched| {
+        let place = watched.context.load().network().place("203.0.113.7".parse().unwrap());
+        [place.country, place.kind].map(|text| text.as_deref().unwrap_or("-").to_owned()).join(" ")
+    };
+    let folder = watched.folder.path().to_owned();
+    write(&folder, "country.mmdb", country("FR"));
+    write(&folder, "lists/providers.csv", "network,kind\n203.0.113.0/24,cloud\n");
+    assert_eq!(watched.watch.poll(), []);
+    assert_eq!(place(&watched), "FR cloud");
+    write(&folder, "country.mmdb", [country("DE"), vec![0; 1]].concat());
+    write(&folder, "lists/tor.txt", "203.0.113.7\n");
+    assert_eq!(watched.watch.poll(), []);
+    assert_eq!(place(&watched), "DE tor");
+    write(&folder, "country.mmdb", "<html>quota exceeded</html>");
+    fs::remove_file(folder.join("lists/tor.txt")).unwrap();
+    let problems = watched.watch.poll();
+    assert!(problems[0].to_string().contains("what it said before stays in force"), "{problems:?}");
+    assert_eq!(place(&watched), "DE cloud");
+}
+
+#[test]
+fn a_document_may_be_of_one_version() {
+    let folder = TempDir::new().unwrap();
+    let document = |path: &str| format!("openapi: 3.0.0\npaths: {{{path}: {{get: {{}}}}}}\n");
+    write(folder.path(), "openapi/shop.yml", document("/any"));
+    write(folder.path(), "openapi/shop@1.4.yml", document("/old"));
+    write(folder.path(), "openapi/cart@2.json", document("/cart"));
+    write(folder.path(), "openapi/@3.yml", document("/none"));
+    let (context, problems) = load_folder(folder.path());
+    expect![[r#"
+        routes 3 rows
+        ctx/openapi/@3.yml: the document is not used: a file of this folder is called after a service; next: call it <service>.yml, or <service>@<version>.yml where it is of one version"#]]
+    .assert_eq(&render(folder.path(), &context, &problems));
+    let options = crate::JoinOptions { object_key: [0; 16], learn_routes: false };
+    let metrics = EnrichMetrics::new(&Metrics::new());
+    let joiner = crate::Joiner::new(ContextCell::new(context), options, metrics);
+    let asked = [
+        ("shop", None, "/any"),
+        ("shop", Some("1.4"), "/old"),
+        ("shop", Some("1.4"), "/any"),
+        ("shop", Some("1.5"), "/any"),
+        ("cart", Some("2"), "/cart"),
+        ("cart", Some("3"), "/cart"),
+    ];
+    let told = asked.map(|(service, version, path)| {
+        let event = schemas::Event {
+            service: Some(service.into()),
+            service_version: version.map(Into::into),
+            method: Some("GET".into()),
+            path: Some(path.into()),
+            ..schemas::Event::default()
+        };
+        let event = joiner.enrich_event(&event).unwrap();
+        let missing = if event.context_missing.is_some() { " missing" } else { "" };
+        format!("{service} {version:?} {path}: {:?}{missing}", event.route_declared)
+    });
+    expect![[r#"
+        shop None /any: Some(true)
+        shop Some("1.4") /old: Some(true)
+        shop Some("1.4") /any: Some(false)
+        shop Some("1.5") /any: Some(true)
+        cart Some("2") /cart: Some(true)
+        cart Some("3") /cart: None missing"#]]
+    .assert_eq(&told.join("\n"));
 }

@@ -75,7 +75,7 @@ impl Identities {
         if let Some(principal) = principal {
             let person = self.person(principal, moment);
             let found = person.is_some() || self.people.is_empty();
-            return (person.unwrap_or(PrincipalKind::Unknown.alone()), found);
+            return (person.unwrap_or_else(|| stranger(seen, row)), found);
         }
         match key {
             Some(key) if moment < key.from || key.until <= moment => {
@@ -94,10 +94,14 @@ impl Identities {
     }
 }
 
-/// Without a principal and without credentials a caller is anonymous. `unknown` credentials are
-/// not none.
+/// A caller of whom no table knows. A token that was issued to the caller itself is a program's, as
+/// OAuth's client credentials are. Without a principal and without credentials a caller is
+/// anonymous; `unknown` credentials are not none.
 fn stranger(seen: &Seen, row: usize) -> u32 {
-    if seen.auth_kind.get(row) == Some("none") && seen.principal.get(row).is_none() {
+    let principal = seen.principal.get(row);
+    if principal.is_some() && principal == seen.oauth_client.get(row) {
+        PrincipalKind::Service.alone()
+    } else if principal.is_none() && seen.auth_kind.get(row) == Some("none") {
         PrincipalKind::Anonymous.alone()
     } else {
         PrincipalKind::Unknown.alone()

@@ -153,9 +153,9 @@ fn network() -> Network {
         ),
     ]);
     let list = |name, text| {
-        let (list, problems) = AddressList::parse(name, text);
+        let (lists, problems) = AddressList::parse(name, text);
         assert_eq!(problems, []);
-        list
+        lists.into_iter().next().unwrap()
     };
     let lists = [
         list("cloud", "203.0.112.0/20 # a provider\n2001:db8::/32\n"),
@@ -210,7 +210,36 @@ fn a_file_that_is_no_database_says_so() {
 
 #[test]
 fn a_line_that_is_no_network_says_so() {
-    let (list, problems) = AddressList::parse("own", "10.0.0.0/8\n10.0.0.0/33\n");
-    assert_eq!(list.networks.len(), 1);
+    let (lists, problems) = AddressList::parse("own", "10.0.0.0/8\n10.0.0.0/33\n");
+    assert_eq!(lists[0].networks.len(), 1);
     expect!["line 2, column 1: the line is left out: `10.0.0.0/33` is neither an address nor a network; next: write 203.0.113.9, 203.0.113.0/24 or 2001:db8::/32, one a line"].assert_eq(&problems[0].to_string());
+}
+
+#[test]
+fn a_table_may_name_the_kind_of_each_network() {
+    let text = "provider,prefix,kind\n\
+                \"one\",203.0.113.0/24,cloud\n\
+                two,2001:db8::/32,cloud # new\n\
+                three,198.51.100.7,tor\n\
+                four,192.0.2.0/24,\n\
+                five,everywhere,cloud\n";
+    let (lists, problems) = AddressList::parse("providers", text);
+    let shown: Vec<String> = lists
+        .iter()
+        .map(|list| {
+            let networks: Vec<String> = list.networks.iter().map(ToString::to_string).collect();
+            format!("{}: {}", list.name, networks.join(" "))
+        })
+        .collect();
+    expect![[r#"
+        cloud: 203.0.113.0/24 2001:db8::/32
+        providers: 192.0.2.0/24
+        tor: 198.51.100.7/32"#]]
+    .assert_eq(&shown.join("\n"));
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].line, Some(6));
+    let network = Network::new(Vec::new(), &lists);
+    let kind = |address: &str| network.place(address.parse().unwrap()).kind;
+    assert_eq!(kind("198.51.100.7").as_deref(), Some("tor"));
+    assert_eq!(kind("198.51.100.8"), None);
 }

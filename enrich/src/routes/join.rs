@@ -11,8 +11,10 @@ use siphasher::sip::SipHasher24;
 use super::learned::{Evidence, Learned};
 use super::segments::{SEGMENTS_MAX, cut, normalised};
 use super::tree::Leaf;
+use super::versions::Versions;
 use super::{Declared, Known, POST, Routes, method_number, words};
 use crate::columns::{Building, Columns, Seen};
+use crate::deploys::Deploys;
 use crate::facts::Picks;
 use crate::missing::{Lack, Missing};
 use crate::recent::Recent;
@@ -61,7 +63,9 @@ struct Request<'s> {
     method: Option<usize>,
     path: Option<&'s str>,
     route: Option<&'s str>,
-    service: Service<'s>,
+    declared: Option<&'s Declared>,
+    /// Its service's number among the learned ones.
+    learned: Option<usize>,
     status: Option<i32>,
     blocked: bool,
 }
@@ -69,9 +73,16 @@ struct Request<'s> {
 /// What is known of a request's service.
 #[derive(Debug, Clone, Copy)]
 struct Service<'s> {
-    declared: Option<&'s Declared>,
+    declared: Option<&'s Versions>,
     /// Its number among the learned ones.
     learned: Option<usize>,
+}
+
+/// What routes are held against.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held<'s> {
+    pub(crate) seen: &'s Seen,
+    pub(crate) deploys: &'s Deploys,
 }
 
 impl Routes {
@@ -79,7 +90,7 @@ impl Routes {
     pub(crate) fn join(
         &self,
         state: &mut RouteState,
-        seen: &Seen,
+        Held { seen, deploys }: Held<'_>,
         columns: &mut Columns,
         missing: &mut Missing,
     ) -> Result<(), ArrowError> {
@@ -103,16 +114,20 @@ impl Routes {
                 declared: self.services.get(name),
                 learned: state.learned.as_mut().and_then(|learned| learned.service(name)),
             });
+            let declared = service
+                .declared
+                .and_then(|versions| versions.of(|| deploys.version_behind(seen, row)));
             let request = Request {
                 row,
                 method: seen.method.get(row).and_then(method_number),
                 path,
                 route,
-                service,
+                declared,
+                learned: service.learned,
                 status: seen.status.get(row),
                 blocked: seen.blocked_by.get(row).is_some(),
             };
-            if service.declared.is_none() && !self.is_empty() {
+            if declared.is_none() && !self.is_empty() {
                 missing.note(row, Lack::Route);
             }
             let (operation, template) = match state.place(&request, &mut built) {
@@ -133,7 +148,7 @@ impl Routes {
 impl RouteState {
     /// What is known of a request; what has no fact is put into `built`.
     fn place(&mut self, request: &Request<'_>, built: &mut Built) -> Known {
-        let declared = request.service.declared;
+        let declared = request.declared;
         let normal = request.path.and_then(normalised);
         let mut parts = [""; SEGMENTS_MAX];
         let path = normal.as_deref().or(request.path);
@@ -177,9 +192,7 @@ impl RouteState {
             evidence => evidence,
         };
         let template = match (&mut self.learned, segments) {
-            (Some(learned), Some(segments)) => {
-                learned.place(request.service.learned, segments, evidence)
-            }
+            (Some(learned), Some(segments)) => learned.place(request.learned, segments, evidence),
             _ => None,
         };
         if route.is_none() {

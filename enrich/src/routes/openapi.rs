@@ -7,7 +7,9 @@
 //! exist for 3.0 and for 3.1 apart, and refuse the small mistakes that real documents are full of.
 //!
 //! - **Path**: the path of each server (of the operation, the path or the document) before the
-//!   template; variables of a server take their default.
+//!   template; variables of a server take their default. A relative one starts where the document
+//!   was fetched.
+//! - **References** lead into the document, or, where it was fetched, to others of the same host.
 //! - **Auth required**: the security of the operation, else of the document, is not empty and has
 //!   no empty alternative. Nothing said is not required.
 //! - **Scopes**: those that every alternative asks for.
@@ -20,10 +22,14 @@
 
 mod document;
 mod facts;
+mod parts;
 
 use std::path::PathBuf;
 
+use reqwest::Url;
 use serde_json::Value;
+
+pub(crate) use parts::{PARTS_MAX, Parts};
 
 use crate::problem::{Problem, json_reason};
 
@@ -35,10 +41,24 @@ const DOCUMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub struct Document {
     /// The service.
     pub service: String,
+    /// The version of the service that it is of, as logs and deploys name it; absent: of any.
+    pub version: Option<String>,
+    /// Whether it stands for versions too that have no document of their own.
+    pub for_any: bool,
+    /// What the document itself says is its version.
+    pub stated_version: Option<String>,
     /// Where it was read.
     pub file: Option<PathBuf>,
+    /// Where it was fetched.
+    pub url: Option<Box<str>>,
     /// Its operations, once for each server's path.
     pub operations: Vec<Operation>,
+}
+
+impl Document {
+    pub(crate) fn each_operation(&self) -> impl Iterator<Item = (&Self, &Operation)> {
+        self.operations.iter().map(move |operation| (self, operation))
+    }
 }
 
 /// An operation under one server's path.
@@ -78,21 +98,48 @@ const WHAT: &str = "the document is not used";
 /// Where the text is neither, or no OpenAPI 3 document. Smaller mistakes cost only the operations
 /// that they are in, and are returned beside the document.
 pub fn parse_document(service: &str, text: &str) -> Result<(Document, Vec<Problem>), Problem> {
+    let root = root(text)?;
+    Ok(document_of(service, &root, text, None))
+}
+
+/// The values of a document, which is known to be of OpenAPI 3.
+pub(crate) fn root(text: &str) -> Result<Value, Problem> {
     if text.len() > DOCUMENT_BYTES_MAX {
         let why = format!("{} bytes are more than {DOCUMENT_BYTES_MAX}", text.len());
         return Err(Problem::new(WHAT, why, "split it by service"));
     }
     let root = value(text)?;
     version(&root, text)?;
-    let mut reading = document::Reading::new(&root, text);
+    Ok(root)
+}
+
+/// What is declared in values that are known to be of OpenAPI 3. `text` is what they were read
+/// from, `location` where that was fetched.
+pub(crate) fn document_of(
+    service: &str,
+    root: &Value,
+    text: &str,
+    location: Option<&Url>,
+) -> (Document, Vec<Problem>) {
+    let mut reading = document::Reading::new(root, text, location);
     let operations = reading.operations();
     // In the order of the text, which values do not keep.
     reading.problems.sort_by_key(|problem| problem.line);
-    let document = Document { service: service.to_owned(), file: None, operations };
-    Ok((document, reading.problems))
+    let stated = root.pointer("/info/version").map(scalar).filter(|stated| !stated.is_empty());
+    let document = Document {
+        service: service.to_owned(),
+        version: None,
+        for_any: true,
+        stated_version: stated,
+        file: None,
+        url: None,
+        operations,
+    };
+    (document, reading.problems)
 }
 
-fn value(text: &str) -> Result<Value, Problem> {
+/// The values of a text in YAML or JSON.
+pub(crate) fn value(text: &str) -> Result<Value, Problem> {
     if text.trim_start().starts_with('{') {
         match serde_json::from_str(text) {
             Ok(value) => return Ok(value),

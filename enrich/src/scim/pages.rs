@@ -10,6 +10,8 @@ use runtime::config::Secret;
 use schemas::EventTime;
 use serde_json::Value;
 
+use crate::fetch;
+
 /// Resources asked for at a time. Directories give less where they please.
 const PAGE: usize = 200;
 
@@ -21,9 +23,6 @@ const PAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How long a page may take.
 const PAGE_WITHIN: Duration = Duration::from_secs(30);
-
-/// Characters of an answer that a person is shown.
-const SHOWN_MAX: usize = 200;
 
 /// Why a pull does not count.
 #[derive(Debug, thiserror::Error)]
@@ -104,14 +103,7 @@ impl Directory {
         // A base without the last slash would lose its last part when it is joined.
         let base = format!("{}/", url.trim_end_matches('/'));
         let base = Url::parse(&base).map_err(|error| ScimError::Setting(error.to_string()))?;
-        // The client wants a provider even for plain HTTP. One that is there is as good.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let client = Client::builder()
-            .timeout(PAGE_WITHIN)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| ScimError::Setting(error.to_string()))?;
+        let client = fetch::client(PAGE_WITHIN, None).map_err(ScimError::Setting)?;
         Ok(Self { client, base, token })
     }
 
@@ -161,17 +153,11 @@ impl Directory {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose());
         }
-        let away = |error: &reqwest::Error| ScimError::Away { path: path(), why: bare(error) };
-        let mut response = request.send().await.map_err(|error| away(&error))?;
+        let away = |error| ScimError::Away { path: path(), why: fetch::bare(&error) };
+        let mut response = request.send().await.map_err(away)?;
         let status = response.status().as_u16();
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| away(&error))? {
-            if body.len() + chunk.len() > PAGE_BYTES_MAX {
-                let why = format!("a page has more than {PAGE_BYTES_MAX} bytes");
-                return Err(ScimError::Form { path: path(), why });
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = fetch::body(&mut response, PAGE_BYTES_MAX).await;
+        let body = body.map_err(|why| ScimError::Form { path: path(), why })?;
         if status != 200 {
             return Err(refused(path(), status, &body));
         }
@@ -195,25 +181,11 @@ fn read(body: &[u8]) -> Result<Page, String> {
 }
 
 fn refused(path: String, status: u16, body: &[u8]) -> ScimError {
-    let shown: String = String::from_utf8_lossy(body)
-        .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .take(SHOWN_MAX)
-        .collect();
     let hint = match status {
         401 | 403 => "; set `context.scim.token` to a token that may read users and groups",
         404 => "; set `context.scim.url` to the base, to which /Users is added",
         300..=399 => "; set `context.scim.url` to where it redirects, which is not followed",
         _ => "",
     };
-    ScimError::Refused { path, status, shown: shown.trim().to_owned(), hint }
-}
-
-/// An error without the address, which the setting names anyway.
-fn bare(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    if error.is_timeout() { "no answer in time".to_owned() } else { cause.to_string() }
+    ScimError::Refused { path, status, shown: fetch::shown(body), hint }
 }

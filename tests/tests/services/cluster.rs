@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use runtime::clock::Clock;
 use serde_json::Value;
 use transport::kafka::{Kafka, KafkaConfig, TopicSpec};
-use transport::{Partition, ReadLimits, TopicId};
+use transport::{NewRecord, Partition, ReadLimits, TopicId};
 
 use crate::running::{STUFFING, TARGETS, ask, binary, free_port, until};
 
@@ -319,6 +319,23 @@ ruleset(name="ship" queue.type="LinkedList" queue.filename="ship" queue.saveOnSh
         let mut kcat = kcat.stdin(Stdio::piped()).spawn().unwrap();
         kcat.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         assert!(kcat.wait().unwrap().success());
+    }
+
+    /// Writes records to a topic of somebody else, which is made if need be.
+    pub(crate) fn tell(&self, topic: &str, values: &[&str]) {
+        let kafka = self.kafka();
+        let records =
+            values.iter().map(|value| NewRecord::new(value.as_bytes().to_vec())).collect();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async move {
+            let log = kafka.ensure(&TopicSpec::new(topic, 1)).await.unwrap();
+            log.append(Partition(0), records).await.unwrap();
+        });
+    }
+
+    /// The port of a stage's admin endpoint.
+    pub(crate) fn admin(&self, stage: &str) -> u16 {
+        self.running[stage].admin
     }
 
     /// What nginx answers to a caller.

@@ -42,6 +42,9 @@ use super::silence::{self, Habit};
 /// Between two markers; so much of the log is read again after a crash.
 const MARK_EVERY: Duration = Duration::from_secs(10);
 
+/// Between two looks for a deploy that is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// What the pipeline is put together from.
 pub(super) struct Wiring {
     pub(super) raw: RawLog,
@@ -254,6 +257,7 @@ impl Pipeline {
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        self.await_deploys(&batch).await?;
         self.refresh_blocks();
         let batch = self.wiring.joiner.enrich(&batch)?;
         self.teach(&batch);
@@ -266,6 +270,15 @@ impl Pipeline {
             Taken { partition, batch: &batch, append_times: Some(&run.times), next: run.next };
         let step = self.local.take(taken)?;
         self.said(run.lane, step).await
+    }
+
+    /// Gives news of a deploy the grace to come, where the batch names a version that is not known.
+    async fn await_deploys(&self, batch: &RecordBatch) -> Result<(), PipelineError> {
+        let Wiring { joiner, clock, .. } = &self.wiring;
+        while let Some(left) = joiner.patience(batch, clock.unix_ms())? {
+            tokio::time::sleep(left.min(LOOK_EVERY)).await;
+        }
+        Ok(())
     }
 
     async fn quiet(&mut self, lane: usize, now_ms: i64) -> Result<(), PipelineError> {

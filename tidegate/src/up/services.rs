@@ -5,6 +5,7 @@
 mod blocks;
 mod heard;
 mod publish;
+mod told;
 mod verdicts;
 
 use std::sync::Arc;
@@ -12,7 +13,10 @@ use std::sync::Arc;
 use detect::Source;
 use detect::exchange::{Exchange, MapStage, MapperMetrics, ReduceStage, ReducerMetrics};
 use engine::watermark::Guard;
-use enrich::{AcceptedDeploys, ContextCell, EnrichMetrics, EventsToEnriched, JoinOptions, Joiner};
+use enrich::{
+    AcceptedDeploys, ContextCell, DeploysEndpoint, EnrichMetrics, EventsToEnriched, JoinOptions,
+    Joiner,
+};
 use ingest::{Keys, LinesToEvents, Parser};
 use respond::Responder;
 use runtime::ready::Condition;
@@ -59,6 +63,7 @@ pub(super) struct Enriching {
     pub(super) context: ContextCell,
     pub(super) metrics: EnrichMetrics,
     pub(super) accepted: Receiver<AcceptedDeploys>,
+    pub(super) endpoint: DeploysEndpoint,
 }
 
 /// Stages being started.
@@ -141,7 +146,7 @@ impl Starting<'_> {
     }
 
     async fn enrich(&self, enriching: Enriching, condition: Condition) -> Result<(), Fault> {
-        let Enriching { context, metrics, accepted } = enriching;
+        let Enriching { context, metrics, accepted, endpoint } = enriching;
         let forms = self.topics.forms().clone();
         let input = forms.readable(&self.topics.events("access.events").await?);
         let output = self.topics.events("access.enriched").await?;
@@ -152,8 +157,21 @@ impl Starting<'_> {
         self.follow_deploys(&posted, &context).await?;
         self.follow_blocks(&context).await?;
         self.shared.tasks.spawn("deploys", keep_deploys(posted, accepted));
+        if let Some(topic) = &self.process.config.context.deploys_topic {
+            let log = self.topics.of_others(topic).await?;
+            for partition in (0..log.partitions()).map(Partition) {
+                let name = format!("deploys of {topic}/{partition}");
+                let stop = self.shared.tasks.shutdown().token();
+                let follow = told::follow(log.clone(), partition, endpoint.clone(), stop);
+                self.shared.tasks.spawn(&name, follow);
+            }
+        }
         let options = JoinOptions { object_key: self.key, learn_routes: true };
-        let joiner = Arc::new(Joiner::new(context, options, metrics));
+        let config = &self.process.config.context;
+        let joiner = Joiner::new(context, options, metrics)
+            .with_grace(config.deploy_grace.as_duration())
+            .with_object_tenant(&config.object_tenant);
+        let joiner = Arc::new(joiner);
         let stage = HopStage {
             kind: HopInput::Stamped,
             output,

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use enrich::AcceptedDeploys;
-use schemas::Deploy;
+use schemas::{Deploy, DeployAction};
 use tokio::sync::mpsc::Receiver;
 use transport::LogError;
 use transport::embedded::{Change, Store, Table};
@@ -61,10 +61,16 @@ fn draw(folder: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-/// What tells one deploy from another.
+/// What tells one entry of the history from another. A deploy that is gone back to, or taken away,
+/// is two.
 pub(super) fn deploy_key(deploy: &Deploy) -> Vec<u8> {
     let environment = deploy.environment.as_deref().unwrap_or_default();
-    format!("{}\0{environment}\0{}", deploy.service, deploy.deploy_id).into_bytes()
+    let kind = match deploy.action {
+        DeployAction::Deployed | DeployAction::Upgraded => "",
+        DeployAction::Rolledback => "\0back",
+        DeployAction::Removed => "\0gone",
+    };
+    format!("{}\0{environment}\0{}{kind}", deploy.service, deploy.deploy_id).into_bytes()
 }
 
 /// Deploys that were posted.
@@ -116,5 +122,72 @@ impl Deploys {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use enrich::{ContextCell, DeploysEndpoint, EnrichMetrics};
+    use runtime::clock::Clock;
+    use runtime::http::axum::serve;
+    use runtime::metrics::Metrics;
+    use schemas::Deploy;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use transport::embedded::{Store, StoreOptions};
+
+    use super::Deploys;
+
+    /// What stands in the table after these bodies were posted one after the other.
+    async fn stored(bodies: &[&str]) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), StoreOptions::new(Clock::system())).unwrap();
+        let deploys = Deploys::open(&store).unwrap();
+        let metrics = EnrichMetrics::new(&Metrics::new());
+        let (endpoint, accepted) =
+            DeploysEndpoint::new(ContextCell::default(), Clock::system(), metrics);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        let keeping = deploys.clone().keep(accepted);
+        tasks.spawn(async move { drop(keeping.await) });
+        tasks.spawn(async move { serve(listener, endpoint.router()).await.unwrap() });
+        for body in bodies {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let head = "POST /v1/deploys HTTP/1.1\r\nhost: x\r\nconnection: close";
+            let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+        }
+        let shown =
+            |d: Deploy| format!("{} {:?} {:?} {:?}", d.deploy_id, d.action, d.version, d.owner);
+        deploys.all().await.unwrap().into_iter().map(shown).collect()
+    }
+
+    #[tokio::test]
+    async fn a_deploy_its_rollback_and_its_removal_are_stored_beside_each_other() {
+        let told = stored(&[
+            "service=shop deploy_id=d1 version=1",
+            "service=shop deploy_id=d1 version=1 action=rolledback",
+            "service=shop deploy_id=d1 action=removed",
+        ]);
+        let expected = [
+            "d1 Deployed Some(\"1\") None",
+            "d1 Rolledback Some(\"1\") None",
+            "d1 Removed None None",
+        ];
+        let mut told = told.await;
+        told.sort_by_key(|line| expected.iter().position(|known| known == line));
+        assert_eq!(told, expected);
+    }
+
+    #[tokio::test]
+    async fn what_a_repeat_adds_is_stored_with_what_was_known() {
+        let told = stored(&[
+            "service=shop deploy_id=d1 version=1",
+            "service=shop deploy_id=d1 owner=team",
+        ]);
+        assert_eq!(told.await, ["d1 Deployed Some(\"1\") Some(\"team\")"]);
     }
 }

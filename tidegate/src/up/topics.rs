@@ -152,6 +152,11 @@ impl Topics {
         self.ensure(name, 1, true).await
     }
 
+    /// A topic that somebody else makes and writes. Waits for it.
+    pub(super) async fn of_others(&self, name: &str) -> Result<Log, Fault> {
+        self.patiently(|| self.kafka.topic(name)).await
+    }
+
     async fn ensure(&self, name: &str, partitions: u32, compacted: bool) -> Result<Log, Fault> {
         let spec = TopicSpec {
             replicas: self.table.replicas,

@@ -23,11 +23,21 @@ const BATCHES_IN_FLIGHT_MAX: usize = 16;
 /// A quiet partition says so this often.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 
+/// Between two looks whether a batch still waits.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// Turns input records into output records.
 pub trait Transform: Send {
     /// One answer for each record, in order. How many records an answer has must follow from the
     /// input's bytes alone.
     fn apply(&mut self, batch: &[Record]) -> Vec<Produced>;
+
+    /// For how long the batch may wait at most before it is applied, since what it needs may come
+    /// any moment; asked again until there is nothing to wait for. Everything behind it in the
+    /// partition waits too.
+    fn patience(&mut self, _batch: &[Record]) -> Option<Duration> {
+        None
+    }
 }
 
 impl<F: FnMut(&[Record]) -> Vec<Produced> + Send> Transform for F {
@@ -129,6 +139,9 @@ impl Running {
     ) -> Result<(), HopError> {
         let Fetched { records, end_at_ms } = fetched;
         let read = records.len();
+        while let Some(left) = transform.patience(&records) {
+            tokio::time::sleep(left.min(LOOK_EVERY)).await;
+        }
         let mut apply = |batch: &[Record]| transform.apply(batch);
         let written = self.hop.step(records, &mut apply)?;
         self.task.metrics.stepped(self.task.input.topic(), read, &written);

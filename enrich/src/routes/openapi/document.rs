@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use reqwest::Url;
 use serde_json::Value;
 
 use super::super::{METHODS, words};
@@ -23,12 +24,13 @@ const WHAT: &str = "the operation is left out";
 pub(super) struct Reading<'d> {
     pub(super) root: &'d Value,
     text: &'d str,
+    location: Option<&'d Url>,
     pub(super) problems: Vec<Problem>,
 }
 
 impl<'d> Reading<'d> {
-    pub(super) fn new(root: &'d Value, text: &'d str) -> Self {
-        Self { root, text, problems: Vec::new() }
+    pub(super) fn new(root: &'d Value, text: &'d str, location: Option<&'d Url>) -> Self {
+        Self { root, text, location, problems: Vec::new() }
     }
 
     fn problem(&mut self, wanted: &str, why: String, next: &str) {
@@ -125,12 +127,14 @@ impl<'d> Reading<'d> {
             .into_iter()
             .filter_map(|of| of.get("servers")?.as_array())
             .find(|servers| !servers.is_empty());
-        let bases: BTreeSet<String> = servers.into_iter().flatten().filter_map(base_path).collect();
+        let path = |server| base_path(server, self.location);
+        let bases: BTreeSet<String> = servers.into_iter().flatten().filter_map(path).collect();
         if bases.is_empty() { BTreeSet::from([String::new()]) } else { bases }
     }
 }
 
-const BUNDLE: &str = "put what it needs into this document, as a bundler does";
+const BUNDLE: &str = "put what it needs into this document, as a bundler does; only a document that is fetched may \
+     refer to others, of its own host";
 
 /// An operation and what stands around it.
 #[derive(Debug, Clone, Copy)]
@@ -147,13 +151,17 @@ impl Around<'_> {
 }
 
 /// The path of a server's URL, without a slash at the end.
-fn base_path(server: &Value) -> Option<String> {
+fn base_path(server: &Value, location: Option<&Url>) -> Option<String> {
     let mut url = server.get("url")?.as_str()?.to_owned();
     if let Some(variables) = server.get("variables").and_then(Value::as_object) {
         for (name, variable) in variables {
             let default = variable.get("default").and_then(Value::as_str).unwrap_or("");
             url = url.replace(&format!("{{{name}}}"), default);
         }
+    }
+    if let Some(whole) = location.filter(|_| !url.contains("://")).and_then(|at| at.join(&url).ok())
+    {
+        return Some(whole.path().trim_end_matches('/').to_owned());
     }
     let path = match url.split_once("://") {
         Some((_scheme, rest)) => rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or(""),

@@ -152,9 +152,9 @@ paths:
             GET /good
             line 5, column 3: the operation is left out: the path `bad` does not begin with a slash; next: write it as `/…`
             line 6, column 3: the operation is left out: a `{` without its `}` in `/half/{open`; next: write parameters as `{name}`
-            line 7, column 3: the operation is left out: `other.yml#/paths/far` refers to another document; next: put what it needs into this document, as a bundler does
-            line 8, column 3: the operation is left out: GET /lost: `#/components/parameters/Nowhere` refers to nothing; next: put what it needs into this document, as a bundler does
-            line 10, column 3: the operation is left out: references run in a circle; next: put what it needs into this document, as a bundler does"#]],
+            line 7, column 3: the operation is left out: `other.yml#/paths/far` refers to another document; next: put what it needs into this document, as a bundler does; only a document that is fetched may refer to others, of its own host
+            line 8, column 3: the operation is left out: GET /lost: `#/components/parameters/Nowhere` refers to nothing; next: put what it needs into this document, as a bundler does; only a document that is fetched may refer to others, of its own host
+            line 10, column 3: the operation is left out: references run in a circle; next: put what it needs into this document, as a bundler does; only a document that is fetched may refer to others, of its own host"#]],
     );
 }
 
