@@ -3,22 +3,22 @@
 //! Owns: the Arrow schema, the builder that takes rows, and reading a row back. Never: the wire.
 //!
 //! A column that no row of a batch fills costs nothing a row: it is padded once, when the batch
-//! is finished.
+//! is finished. One that says the same throughout costs a comparison a row. The memory of a batch
+//! that nobody holds any more is used for the next.
+
+mod column;
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Array, Float64Builder,
-    Int32Array, Int32Builder, Int64Array, Int64Builder, ListBuilder, MapBuilder, MapFieldNames,
-    RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray,
-    TimestampMillisecondBuilder, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{
     DataType, Field as ArrowField, Float64Type, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit,
     TimestampMillisecondType,
 };
 use arrow::error::ArrowError;
+
+use column::{Codes, Filling, Flags, Ints, Lists, Longs, Maps, Ratios, Texts, Times};
 
 use crate::field::{Event, Field, Kind, each_field};
 use crate::time::EventTime;
@@ -73,192 +73,12 @@ pub fn arrow_schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
-/// The builder of a column and how to pad it.
-trait Column: Default {
-    fn pad(&mut self, rows: usize);
-    fn close(&mut self) -> ArrayRef;
-}
-
-/// A column under construction, and its rows so far.
-#[derive(Debug, Default)]
-struct Filling<C> {
-    column: C,
-    rows: usize,
-}
-
-impl<C: Column> Filling<C> {
-    /// The column, with nulls up to a row that is put next.
-    #[inline]
-    fn at(&mut self, row: usize) -> &mut C {
-        if self.rows < row {
-            self.column.pad(row - self.rows);
-        }
-        self.rows = row + 1;
-        &mut self.column
-    }
-
-    fn close(&mut self, kind: Kind, rows: usize) -> ArrayRef {
-        let filled = std::mem::take(&mut self.rows);
-        if filled == 0 {
-            return absent(kind, rows);
-        }
-        if filled < rows {
-            self.column.pad(rows - filled);
-        }
-        self.column.close()
-    }
-}
-
-macro_rules! simple_column {
-    ($name:ident, $builder:ty, $new:expr, $again:expr, $value:ty) => {
-        #[derive(Debug)]
-        struct $name($builder);
-        impl Default for $name {
-            fn default() -> Self {
-                Self($new)
-            }
-        }
-        impl Column for $name {
-            fn pad(&mut self, rows: usize) {
-                self.0.append_nulls(rows);
-            }
-            fn close(&mut self) -> ArrayRef {
-                let array = self.0.finish();
-                self.0 = $again(&array);
-                Arc::new(array)
-            }
-        }
-        impl $name {
-            #[inline]
-            fn put(&mut self, value: $value) {
-                self.0.append_value(value);
-            }
-        }
-    };
-}
-
-// The next batch is likely to be about as large as the last, so its room is taken at once.
-simple_column!(
-    Texts,
-    StringBuilder,
-    StringBuilder::new(),
-    |last: &StringArray| {
-        let bytes = last.values().len();
-        StringBuilder::with_capacity(last.len(), bytes + bytes / 16)
-    },
-    &str
-);
-simple_column!(
-    Longs,
-    Int64Builder,
-    Int64Builder::new(),
-    |last: &Int64Array| Int64Builder::with_capacity(last.len()),
-    i64
-);
-simple_column!(
-    Ints,
-    Int32Builder,
-    Int32Builder::new(),
-    |last: &Int32Array| Int32Builder::with_capacity(last.len()),
-    i32
-);
-simple_column!(
-    Flags,
-    BooleanBuilder,
-    BooleanBuilder::new(),
-    |last: &BooleanArray| BooleanBuilder::with_capacity(last.len()),
-    bool
-);
-simple_column!(
-    Ratios,
-    Float64Builder,
-    Float64Builder::new(),
-    |last: &Float64Array| Float64Builder::with_capacity(last.len()),
-    f64
-);
-simple_column!(
-    Times,
-    TimestampMillisecondBuilder,
-    TimestampMillisecondBuilder::new().with_timezone("UTC"),
-    |last: &TimestampMillisecondArray| {
-        TimestampMillisecondBuilder::with_capacity(last.len()).with_timezone("UTC")
-    },
-    i64
-);
-
-#[derive(Debug)]
-struct Lists(ListBuilder<StringBuilder>);
-
-impl Default for Lists {
-    fn default() -> Self {
-        Self(ListBuilder::new(StringBuilder::new()).with_field(item()))
-    }
-}
-
-impl Column for Lists {
-    fn pad(&mut self, rows: usize) {
-        for _ in 0..rows {
-            self.0.append(false);
-        }
-    }
-    fn close(&mut self) -> ArrayRef {
-        Arc::new(self.0.finish())
-    }
-}
-
-impl Lists {
-    fn put(&mut self, items: &[Cow<'_, str>]) {
-        for item in items {
-            self.0.values().append_value(item);
-        }
-        self.0.append(true);
-    }
-}
-
-#[derive(Debug)]
-struct Maps(MapBuilder<StringBuilder, StringBuilder>);
-
-impl Default for Maps {
-    fn default() -> Self {
-        let names =
-            MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
-        let values = ArrowField::new("value", DataType::Utf8, false);
-        Self(
-            MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
-                .with_values_field(values),
-        )
-    }
-}
-
-impl Column for Maps {
-    #[expect(clippy::expect_used, reason = "keys and values stand in step: put appends both")]
-    fn pad(&mut self, rows: usize) {
-        for _ in 0..rows {
-            self.0.append(false).expect("keys and values stand in step");
-        }
-    }
-    fn close(&mut self) -> ArrayRef {
-        Arc::new(self.0.finish())
-    }
-}
-
-impl Maps {
-    #[expect(clippy::expect_used, reason = "keys and values stand in step: both appended here")]
-    fn put(&mut self, entries: &[(Cow<'_, str>, Cow<'_, str>)]) {
-        for (key, value) in entries {
-            self.0.keys().append_value(key);
-            self.0.values().append_value(value);
-        }
-        self.0.append(true).expect("keys and values stand in step");
-    }
-}
-
 macro_rules! column_type {
     (Text) => {
         Texts
     };
     (Code) => {
-        Texts
+        Codes
     };
     (Count) => {
         Longs
@@ -377,29 +197,6 @@ macro_rules! builder {
 }
 
 each_field!(builder);
-
-/// A column of nulls: a slice of one that is made once per kind.
-fn absent(kind: Kind, rows: usize) -> ArrayRef {
-    static NULLS: LazyLock<Vec<(Kind, ArrayRef)>> = LazyLock::new(|| {
-        let kinds = [
-            Kind::Text,
-            Kind::Code,
-            Kind::Count,
-            Kind::Number,
-            Kind::Status,
-            Kind::Flag,
-            Kind::Time,
-            Kind::List,
-            Kind::Map,
-            Kind::Ratio,
-        ];
-        kinds.map(|kind| (kind, new_null_array(&arrow_type(kind), BATCH_ROWS_MAX))).to_vec()
-    });
-    match NULLS.iter().find(|(of, _)| *of == kind) {
-        Some((_, array)) if rows <= BATCH_ROWS_MAX => array.slice(0, rows),
-        _ => new_null_array(&arrow_type(kind), rows),
-    }
-}
 
 fn text_at(array: &ArrayRef, row: usize) -> Option<Cow<'_, str>> {
     let texts = array.as_string_opt::<i32>()?;
@@ -523,6 +320,36 @@ mod tests {
         assert!(builder.is_empty());
         builder.push(&full());
         assert_eq!(event_at(&builder.finish().unwrap(), 0), full());
+    }
+
+    /// Batches of one builder, some kept and some let go, each checked when all are made.
+    #[test]
+    fn memory_that_comes_back_changes_no_batch_that_somebody_holds() {
+        let row = |batch: usize, number: usize| Event {
+            event_id: (!number.is_multiple_of(7)).then(|| format!("{batch}/{number}").into()),
+            sensor: Some(if batch == 3 && number > 300 { "b" } else { "a" }.into()),
+            format: (number > 2 || batch != 4).then(|| "json".into()),
+            method: Some(format!("M{}", number % (1 + batch % 3)).into()),
+            event_time: Some(EventTime(i64::try_from(number).unwrap())),
+            status: number.is_multiple_of(3).then_some(200),
+            ..Event::default()
+        };
+        let mut builder = BatchBuilder::default();
+        let mut held = Vec::new();
+        for batch in 0..9_usize {
+            let rows = [400, 1, 300, 500, 4096, 255, 256, 5000, 0][batch];
+            (0..rows).for_each(|number| builder.push(&row(batch, number)));
+            let made = builder.finish().unwrap();
+            (0..rows).for_each(|number| assert_eq!(event_at(&made, number), row(batch, number)));
+            if batch.is_multiple_of(2) {
+                held.push((batch, made));
+            }
+        }
+        for (batch, made) in &held {
+            for number in 0..made.num_rows() {
+                assert_eq!(event_at(made, number), row(*batch, number));
+            }
+        }
     }
 
     #[test]
