@@ -9,6 +9,7 @@ use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 const EVENT_KEY: [u8; 16] = *b"tidegate/event/1";
 const VERDICT_KEY: [u8; 16] = *b"tidegate/episode";
@@ -40,10 +41,40 @@ pub fn event_id(origin: &Origin) -> String {
 pub fn event_id_of(topic: &str, partition: u32, offset: i64, index: u32) -> String {
     let mut hasher = SipHasher24::new_with_key(&EVENT_KEY);
     part(&mut hasher, topic.as_bytes());
-    hasher.write(&partition.to_le_bytes());
-    hasher.write(&offset.to_le_bytes());
-    hasher.write(&index.to_le_bytes());
+    place(&mut hasher, partition, offset, index);
     written(&hasher)
+}
+
+/// Ids of events whose origins follow each other: what two of them share is hashed once.
+#[derive(Debug, Clone)]
+pub struct EventIds {
+    /// The topic of the last id.
+    topic: String,
+    /// The hash after that topic.
+    begun: SipHasher24,
+    text: [u8; Hyphenated::LENGTH],
+}
+
+impl Default for EventIds {
+    fn default() -> Self {
+        let mut begun = SipHasher24::new_with_key(&EVENT_KEY);
+        part(&mut begun, b"");
+        Self { topic: String::new(), begun, text: [b'-'; Hyphenated::LENGTH] }
+    }
+}
+
+impl EventIds {
+    /// What [`event_id_of`] gives.
+    pub fn of(&mut self, topic: &str, partition: u32, offset: i64, index: u32) -> &str {
+        if self.topic != topic {
+            topic.clone_into(&mut self.topic);
+            self.begun = SipHasher24::new_with_key(&EVENT_KEY);
+            part(&mut self.begun, topic.as_bytes());
+        }
+        let mut hasher = self.begun;
+        place(&mut hasher, partition, offset, index);
+        uuid_of(&hasher).hyphenated().encode_lower(&mut self.text)
+    }
 }
 
 /// What tells one episode from another.
@@ -76,14 +107,25 @@ fn part(hasher: &mut SipHasher24, bytes: &[u8]) {
     hasher.write(bytes);
 }
 
+/// A hash takes a stream, so that one call for all of it gives what a call for each part would.
+fn place(hasher: &mut SipHasher24, partition: u32, offset: i64, index: u32) {
+    let [a, b, c, d] = partition.to_le_bytes();
+    let [e, f, g, h, i, j, k, l] = offset.to_le_bytes();
+    let [m, n, o, p] = index.to_le_bytes();
+    hasher.write(&[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]);
+}
+
+fn uuid_of(hasher: &SipHasher24) -> Uuid {
+    uuid::Builder::from_custom_bytes(hasher.finish128().as_bytes()).into_uuid()
+}
+
 fn written(hasher: &SipHasher24) -> String {
-    let id = uuid::Builder::from_custom_bytes(hasher.finish128().as_bytes()).into_uuid();
-    id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
+    uuid_of(hasher).hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{EpisodeName, Origin, event_id, verdict_id};
+    use super::{EpisodeName, EventIds, Origin, event_id, verdict_id};
 
     #[test]
     fn an_event_id_is_stable_and_tells_origins_apart() {
@@ -91,6 +133,17 @@ mod tests {
         assert_eq!(event_id(&origin), "281c06e1-19c1-8f50-b70a-7092f3101c3a");
         assert_ne!(event_id(&origin), event_id(&Origin { index: 1, ..origin.clone() }));
         assert_ne!(event_id(&origin), event_id(&Origin { offset: 8842, ..origin }));
+    }
+
+    #[test]
+    fn ids_made_one_after_the_other_are_those_made_alone() {
+        let mut ids = EventIds::default();
+        for topic in ["", "a", "access.raw", "access.raw", "b", ""] {
+            for (partition, offset, index) in [(0, 0, 0), (7, -1, 2), (u32::MAX, i64::MAX, 9)] {
+                let origin = Origin { topic: topic.to_owned(), partition, offset, index };
+                assert_eq!(ids.of(topic, partition, offset, index), event_id(&origin));
+            }
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use dead_letter::{DeadLetter, Reason};
 pub use deploy::{Deploy, DeployAction};
 pub use field::{Event, Field, Kind, Section, Spec};
 pub use fields_page::fields_page;
-pub use id::{EpisodeName, Origin, event_id, event_id_of, verdict_id};
+pub use id::{EpisodeName, EventIds, Origin, event_id, event_id_of, verdict_id};
 pub use json::ValueError;
 pub use order::{Action, GuardNote, Order, Outcome, OutcomeState, Subject};
 pub use time::{EventTime, TimeError};
