@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
+use crate::read::words::Bytes;
 use crate::secret;
 
 /// The longest name or address that is taken for one (DNS: 253).
@@ -25,13 +26,14 @@ pub(crate) struct Address<'a> {
 
 /// Reads an address, with or without port, brackets and zone.
 pub(crate) fn read(text: &str) -> Option<Address<'_>> {
-    let text = text.trim_matches([' ', '"']);
+    let text = match text.as_bytes() {
+        [b'0'..=b'9', .., b'0'..=b'9'] => text,
+        _ => text.trim_matches([' ', '"']),
+    };
     if text.is_empty() || text == "-" || text.len() > NAME_LEN_MAX {
         return None;
     }
-    if text.len() <= 15
-        && let Ok(v4) = text.parse::<Ipv4Addr>()
-    {
+    if let Some(v4) = v4(text) {
         return Some(Address { text: Cow::Borrowed(text), ip: Some(IpAddr::V4(v4)) });
     }
     let bare = without_port(text);
@@ -46,6 +48,28 @@ pub(crate) fn read(text: &str) -> Option<Address<'_>> {
         }
         Err(_no_address) => name(bare).map(|text| Address { text, ip: None }),
     }
+}
+
+/// An IPv4 address in its only form: four numbers up to 255 without zeros in front.
+fn v4(text: &str) -> Option<Ipv4Addr> {
+    if text.len() > 15 {
+        return None;
+    }
+    let (mut address, mut number, mut digits, mut dots) = (0_u32, 0_u32, 0, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'0'..=b'9' if digits == 0 || digits < 3 && number > 0 => {
+                number = number * 10 + u32::from(byte - b'0');
+                digits += 1;
+            }
+            b'.' if digits > 0 && dots < 3 && number <= 255 => {
+                address = address << 8 | number;
+                (number, digits, dots) = (0, 0, dots + 1);
+            }
+            _ => return None,
+        }
+    }
+    (digits > 0 && dots == 3 && number <= 255).then(|| Ipv4Addr::from(address << 8 | number))
 }
 
 /// `1.2.3.4:80`, `[::1]:80`, `::1%eth0` and `name:80` without what is not the address.
@@ -192,17 +216,20 @@ fn is_plain_host(text: &str) -> bool {
     // A longer one may be a secret, and what is no name has neither of these at its ends.
     let ends = |byte: Option<&u8>| matches!(byte, Some(b'a'..=b'z' | b'0'..=b'9'));
     let bytes = text.as_bytes();
-    text.len() < 16
-        && ends(bytes.first())
-        && ends(bytes.last())
-        && bytes.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'))
+    text.len() < 16 && ends(bytes.first()) && ends(bytes.last()) && HOST.are_all_of(text)
 }
+
+/// What most hosts are written with.
+static HOST: Bytes = Bytes::of(b"abcdefghijklmnopqrstuvwxyz0123456789.-");
 
 #[cfg(test)]
 mod tests {
-    use ipnet::IpNet;
+    use std::net::Ipv4Addr;
 
-    use super::{Said, caller, find, host, read};
+    use ipnet::IpNet;
+    use proptest::prelude::{any, proptest};
+
+    use super::{Said, caller, find, host, read, v4};
 
     fn canonical(text: &str) -> Option<String> {
         read(text).map(|address| address.text.into_owned())
@@ -221,6 +248,19 @@ mod tests {
         check("unix:", "unix:");
         assert_eq!(canonical("-"), None);
         assert_eq!(canonical("a b"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn plain_addresses_are_those_of_the_standard_library(
+            one in "[0-9.]{0,16}",
+            other in "[0-2]?[0-9]{1,2}(\\.[0-2]?[0-9]{1,2}){3}",
+            any in any::<u32>(),
+        ) {
+            for text in [one, other, Ipv4Addr::from(any).to_string()] {
+                assert_eq!(v4(&text), text.parse().ok(), "{text}");
+            }
+        }
     }
 
     #[track_caller]

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use schemas::{Event, EventTime, event_id_of};
+use schemas::{Event, EventTime};
 
 use crate::address::{self, Caller, Said};
 use crate::caller::{self, Circumstances, Identity, head};
@@ -13,9 +13,9 @@ use crate::format::Format;
 use crate::keys::Keys;
 use crate::mask;
 use crate::memo::Agents;
-use crate::parser::Place;
 use crate::parts::{Part, Parts};
 use crate::payload::{self, Class, Classes};
+use crate::read::words::Bytes;
 use crate::secret;
 use crate::settings::Settings;
 use crate::target::{self, Found, RequestLine, Target};
@@ -35,14 +35,17 @@ pub(crate) struct Job<'a> {
     pub(crate) format: Format,
     /// The line without its envelope.
     pub(crate) line: &'a str,
-    pub(crate) place: Place<'a>,
-    /// Its number in a record that holds several lines.
-    pub(crate) index: u32,
+    pub(crate) event_id: &'a str,
     pub(crate) observed: EventTime,
 }
 
-/// Makes an event.
-pub(crate) fn event<'a>(parts: &mut Parts<'a>, job: Job<'a>, agents: &mut Agents) -> Event<'a> {
+/// Makes an event in the place of an empty one: a row of all columns is not moved for nothing.
+pub(crate) fn fill<'a>(
+    event: &mut Event<'a>,
+    parts: &mut Parts<'a>,
+    job: Job<'a>,
+    agents: &mut Agents,
+) {
     let mut asked = asked(parts, job.keys);
     let mut found = std::mem::take(&mut asked.found);
     let evidence = !asked.classes.is_empty();
@@ -52,46 +55,44 @@ pub(crate) fn event<'a>(parts: &mut Parts<'a>, job: Job<'a>, agents: &mut Agents
         path: asked.path.as_deref(),
         query: asked.query.as_deref(),
     };
-    let credentials = std::mem::take(&mut parts.caller);
-    let (issued, expires) = (credentials.issued, credentials.expires);
-    let identity = caller::identify(credentials, circumstances, job.keys, &mut found);
-    let mut event = Event::default();
+    let identity = caller::identify(&mut parts.caller, circumstances, job.keys, &mut found);
     (event.client_ip, event.peer_ip) = addresses(parts, job.settings);
-    facts(&mut event, parts, job);
-    identity_columns(&mut event, identity);
-    (event.token_issued, event.token_expires) = (issued, expires);
+    facts(event, parts, job);
+    identity_columns(event, identity);
+    (event.token_issued, event.token_expires) = (parts.caller.issued, parts.caller.expires);
     event.method = asked.method;
     event.path = asked.path;
     event.query_keys = asked.query_keys;
     event.url_param_kind = asked.url_param_kind.map(Cow::Borrowed);
     event.http_version = asked.version;
     let mut classes = asked.classes;
-    agent(&mut event, parts.user_agent.take(), &mut classes, agents);
-    referrer(&mut event, parts.referrer.take(), &mut classes, (job.keys, &mut found));
+    let marked = agent(event, parts.user_agent.take(), &mut classes, agents);
+    referrer(event, parts.referrer.take(), &mut classes, (job.keys, &mut found));
     event.attack_class = Some(if classes.is_empty() {
         Vec::new()
     } else {
         classes.names().map(Cow::Borrowed).collect()
     });
     event.blocked_by = blocked_by(parts, job.format);
-    words(&mut event, parts, job.keys, &mut found);
-    place(&mut event, parts, asked.host, job);
+    words(event, parts, job.keys, &mut found);
+    place(event, parts, asked.host, job);
     event.attrs = attrs(std::mem::take(&mut parts.attrs), job.keys, &mut found);
     if job.settings.keep_line {
         rest_secrets(parts.rest, &mut found);
-        let how = mask::How { known: &found, evidence, thorough: false };
+        let unmarked = parts.unmarked && !marked;
+        let how = mask::How { known: &found, evidence, thorough: false, unmarked };
         event.line = Some(mask::line(job.line, how));
     }
-    match parts.columns.take() {
-        Some(columns) => with_columns(*columns, &event),
-        None => event,
+    if let Some(columns) = parts.columns.take() {
+        let made = std::mem::take(event);
+        *event = with_columns(*columns, &made);
     }
 }
 
 /// Columns that need no cleaning.
 fn facts<'a>(event: &mut Event<'a>, parts: &Parts<'a>, job: Job<'a>) {
     let end = parts.started.map(|start| start.plus(parts.duration.unwrap_or(0) / 1000));
-    event.event_id = Some(Cow::Owned(event_id(job.place, job.index)));
+    event.event_id = Some(Cow::Borrowed(job.event_id));
     event.event_time = parts.time.or(end);
     event.started_at = parts.started;
     event.observed_time = Some(job.observed);
@@ -115,10 +116,6 @@ fn identity_columns<'a>(event: &mut Event<'a>, identity: Identity<'a>) {
     event.tenant = identity.tenant;
     event.scopes = identity.scopes;
     event.roles = identity.roles;
-}
-
-fn event_id(place: Place<'_>, index: u32) -> String {
-    event_id_of(place.topic, place.partition, place.offset, index)
 }
 
 /// Columns given by their names go before those that were made.
@@ -299,15 +296,23 @@ fn direction(said: Option<&str>) -> Cow<'static, str> {
     Cow::Borrowed(if out { "out" } else { "in" })
 }
 
-fn agent<'a>(event: &mut Event<'a>, agent: Part<'a>, classes: &mut Classes, agents: &mut Agents) {
-    let Some(agent) = agent else { return };
+/// Fills the User-Agent. Whether it holds a mark of a secret.
+fn agent<'a>(
+    event: &mut Event<'a>,
+    agent: Part<'a>,
+    classes: &mut Classes,
+    agents: &mut Agents,
+) -> bool {
+    let Some(agent) = agent else { return false };
     let known = agents.look_at(&agent);
     classes.join(known.classes);
     let agent = match &known.masked {
         Some(masked) => Cow::Owned(masked.to_string()),
         None => agent,
     };
+    let marked = known.marked;
     event.user_agent = Some(head(agent, AGENT_BYTES_MAX));
+    marked
 }
 
 fn referrer<'a>(
@@ -420,10 +425,13 @@ fn trace_id(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
+/// What most ids are written with.
+static ID: Bytes = Bytes::of(b"0123456789abcdef-");
+
 /// A word without secrets, of bounded length.
 fn clean<'a>(text: Cow<'a, str>, keys: &Keys, found: &mut Found<'a>) -> Cow<'a, str> {
     // Most are UUIDs and other hexadecimal ids, in which nothing can hide.
-    if text.len() <= 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-')) {
+    if text.len() <= 64 && ID.are_all_of(&text) {
         return text;
     }
     if secret::is_value(&text) {

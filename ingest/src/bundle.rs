@@ -118,8 +118,8 @@ fn array(text: &str, lines: &mut Lines) -> Option<Option<&'static str>> {
 fn events(text: &str, lines: &mut Lines) -> Option<()> {
     memmem::find(text.as_bytes(), b"\"logEvents\"")?;
     let mut object = Object::open(text)?;
-    while let Some((key, value)) = object.next(b"") {
-        let ("logEvents", Value::List(list)) = (key.text.raw(), value) else { continue };
+    while let Some((key, value)) = object.next() {
+        let ("logEvents", Value::List(list)) = (key.raw(), value) else { continue };
         for item in items(list) {
             if lines.end().is_some() {
                 break;

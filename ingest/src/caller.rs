@@ -44,21 +44,34 @@ pub(crate) struct Identity<'a> {
 
 /// Says who called.
 pub(crate) fn identify<'a>(
-    caller: Credentials<'a>,
+    caller: &mut Credentials<'a>,
     of: Circumstances<'_>,
     keys: &Keys,
     found: &mut Found<'a>,
 ) -> Identity<'a> {
     let in_query = of.query.and_then(key_in_query);
-    let kind = kind(&caller, in_query);
+    let kind = kind(caller, in_query);
+    // Most lines show a name at most.
+    let is_bare = caller.shows_no_credentials();
     let tried = of.status == Some(401) || is_login(of.method, of.path);
-    let account = caller.account.or_else(|| caller.user.clone().filter(|_| tried));
-    let principal = caller.principal.or(caller.user).or(caller.subject);
-    let id = caller.token_id.map(|id| token_id(id, keys, found));
-    let id = id.or_else(|| hashed(token(caller.authorization, found), keys));
-    let id = id.or_else(|| hashed(present(caller.api_key, found), keys));
-    let cookie = present(caller.cookie, found);
-    let session = present(caller.session, found).or_else(|| {
+    let account = caller.account.take();
+    let account = account.or_else(|| caller.user.clone().filter(|_| tried));
+    let principal = caller.principal.take().or(caller.user.take()).or(caller.subject.take());
+    if is_bare {
+        let mut one = |name: Part<'a>| name.map(|name| visible(name, keys, found));
+        return Identity {
+            kind,
+            principal: one(principal),
+            account: one(account),
+            token: in_query.map(|key| Cow::Owned(keys.hash(key))),
+            ..Identity::default()
+        };
+    }
+    let id = caller.token_id.take().map(|id| token_id(id, keys, found));
+    let id = id.or_else(|| hashed(token(caller.authorization.take(), found), keys));
+    let id = id.or_else(|| hashed(present(caller.api_key.take(), found), keys));
+    let cookie = present(caller.cookie.take(), found);
+    let session = present(caller.session.take(), found).or_else(|| {
         let session = cookie.as_deref().and_then(session_cookie)?;
         Some(Cow::Owned(session.to_owned()))
     });
@@ -66,7 +79,8 @@ pub(crate) fn identify<'a>(
         let items: Vec<_> = items.into_iter().map(|item| visible(item, keys, found)).collect();
         (!items.is_empty()).then_some(items)
     };
-    let (scopes, roles) = (list(caller.scopes), list(caller.roles));
+    let scopes = list(std::mem::take(&mut caller.scopes));
+    let roles = list(std::mem::take(&mut caller.roles));
     let mut one = |name: Part<'a>| name.map(|name| visible(name, keys, found));
     Identity {
         kind,
@@ -74,8 +88,8 @@ pub(crate) fn identify<'a>(
         account: one(account),
         token: id.or_else(|| in_query.map(|key| Cow::Owned(keys.hash(key)))),
         session: hashed(session, keys),
-        oauth_client: one(caller.oauth_client),
-        tenant: one(caller.tenant),
+        oauth_client: one(caller.oauth_client.take()),
+        tenant: one(caller.tenant.take()),
         scopes,
         roles,
     }
@@ -161,12 +175,22 @@ fn is_login(method: Option<&str>, path: Option<&str>) -> bool {
         "wp-login.php",
     ];
     let Some(path) = path.filter(|_| matches!(method, Some("POST" | "PUT"))) else { return false };
-    path.rsplit('/').take(3).any(|segment| {
-        let stem = segment.split('.').next().unwrap_or(segment);
-        WORDS
-            .iter()
-            .any(|word| word.eq_ignore_ascii_case(segment) || word.eq_ignore_ascii_case(stem))
-    })
+    let is_word = |segment: &str| WORDS.iter().any(|word| word.eq_ignore_ascii_case(segment));
+    let mut rest = path;
+    for _ in 0..3 {
+        let slash = rest.bytes().rposition(|byte| byte == b'/');
+        let segment = rest.get(slash.map_or(0, |at| at + 1)..).unwrap_or("");
+        let dot = segment.bytes().position(|byte| byte == b'.');
+        let stem = dot.and_then(|at| segment.get(..at)).unwrap_or(segment);
+        if is_word(segment) || is_word(stem) {
+            return true;
+        }
+        match slash {
+            Some(at) => rest = rest.get(..at).unwrap_or(""),
+            None => return false,
+        }
+    }
+    false
 }
 
 /// A name that may be seen: a hash where it looks like a secret, such as a key given as the user.
@@ -282,7 +306,7 @@ mod tests {
         let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
         let of =
             Circumstances { status: Some(status), method: Some(method), path: Some(path), query };
-        identify(caller, of, &Keys::new([1; 16]), &mut Vec::new())
+        identify(&mut { caller }, of, &Keys::new([1; 16]), &mut Vec::new())
     }
 
     #[track_caller]

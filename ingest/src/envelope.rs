@@ -42,11 +42,11 @@ pub(crate) fn open_all(text: &str, depth: usize) -> Option<Cow<'_, str>> {
 fn json(text: &str) -> Option<Cow<'_, str>> {
     let mut object = Object::open(text)?;
     let mut found = None;
-    while let Some((key, value)) = object.next(b"") {
+    while let Some((key, value)) = object.next() {
         if let (
             Value::Text(line),
             "message" | "log" | "MESSAGE" | "line" | "body" | "event.original",
-        ) = (value, key.text.raw())
+        ) = (value, key.raw())
         {
             found = Some(line);
         }
@@ -57,7 +57,7 @@ fn json(text: &str) -> Option<Cow<'_, str>> {
 /// Whether a text is a JSON envelope that was cut before the line in it ended.
 pub(crate) fn is_cut(text: &str) -> bool {
     let Some(mut object) = Object::open(text) else { return false };
-    while object.next(b"").is_some() {}
+    while object.next().is_some() {}
     object.end() == End::Cut
         && json(text).is_none()
         && (text.contains("\"message\":") || text.contains("\"log\":"))

@@ -56,10 +56,10 @@ fn of_json(
     names: &mut Vec<(String, Option<&'static str>)>,
 ) {
     let Some(mut object) = Object::open(text) else { return };
-    while let Some((key, value)) = object.next(b"") {
+    while let Some((key, value)) = object.next() {
         let name = match above {
-            "" => key.text.read().into_owned(),
-            above => format!("{above}.{}", key.text.read()),
+            "" => key.read().into_owned(),
+            above => format!("{above}.{}", key.read()),
         };
         let own = schemas::Field::named(&name).filter(|_| format == Format::Tidegate);
         match value {

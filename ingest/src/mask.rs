@@ -41,6 +41,8 @@ pub(crate) struct How<'k> {
     pub(crate) evidence: bool,
     /// Whether to look at every word, as where nothing is known of the line.
     pub(crate) thorough: bool,
+    /// Whether the line was found to hold no mark of a secret, piece by piece.
+    pub(crate) unmarked: bool,
 }
 
 /// The line without what must not travel, at most 2 KiB of it.
@@ -50,14 +52,16 @@ pub(crate) fn line<'a>(text: &'a str, how: How<'_>) -> Cow<'a, str> {
         && how.known.is_empty()
         && memchr2(b'?', b'=', looked_at.as_bytes()).is_none()
         && !holes::has_escaped_mark(looked_at)
-        && !stems::any(looked_at);
+        && (how.unmarked || !stems::any(looked_at));
     if clean {
         return Cow::Borrowed(head(text, LINE_BYTES_MAX));
     }
     let mut holes = Holes::default();
     holes.queries(looked_at, how.evidence);
     holes.assignments(looked_at);
-    stems::holes(looked_at, &mut holes);
+    if !how.unmarked {
+        stems::holes(looked_at, &mut holes);
+    }
     for secret in how.known.iter().filter(|secret| secret.len() >= 4) {
         holes.each(looked_at, secret);
     }
@@ -91,6 +95,11 @@ pub(crate) fn value(text: &str) -> Cow<'_, str> {
     }
     stems::holes(text, &mut holes);
     holes.cut_out(text)
+}
+
+/// Whether a mark of a secret stands in a short text, or in it and the bytes that it stands between.
+pub(crate) fn is_marked(before: u8, text: &str, after: u8) -> bool {
+    !stems::is_number(text) && stems::any_between(before, text, after)
 }
 
 /// At most so many bytes of a text, whole letters.

@@ -17,6 +17,8 @@ pub(crate) struct Known {
     pub(crate) classes: Classes,
     /// The text without secrets, where it held some.
     pub(crate) masked: Option<Box<str>>,
+    /// Whether it holds a mark of a secret, such as masking of the whole line looks for.
+    pub(crate) marked: bool,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +61,8 @@ fn known(agent: &str) -> Known {
     let masked = mask::value(agent);
     let hidden = secret::is_value(&masked);
     let masked = if hidden { Some("*".into()) } else { (masked != agent).then(|| masked.into()) };
-    Known { classes: payload::in_agent(agent), masked }
+    let marked = mask::is_marked(b'"', agent, b'"');
+    Known { classes: payload::in_agent(agent), masked, marked }
 }
 
 /// A place by length, beginning, middle and end. An attacker who finds texts for one place makes

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use schemas::{BatchBuilder, DeadLetter, Event, EventTime, Reason};
+use schemas::{BatchBuilder, DeadLetter, Event, EventIds, EventTime, Reason};
 
 use crate::address;
 use crate::assemble::{self, Job};
@@ -94,6 +94,7 @@ pub struct Parser {
     keys: Keys,
     desk: Desk,
     agents: Agents,
+    ids: EventIds,
     habit: Habit,
     watch: Watch,
 }
@@ -107,8 +108,8 @@ impl Parser {
             None => Habit::default(),
             Some(format) => Habit::settled_on(Reading { format, envelopes: 0 }),
         };
-        let (agents, watch) = (Agents::default(), Watch::default());
-        Self { settings, keys, desk, agents, habit, watch }
+        let (agents, ids, watch) = (Agents::default(), EventIds::default(), Watch::default());
+        Self { settings, keys, desk, agents, ids, habit, watch }
     }
 
     /// Looks at the first lines of an input before any is read, so that even they are read as what
@@ -308,8 +309,10 @@ impl Parser {
     ) {
         let (settings, keys) = (&self.settings, &self.keys);
         let Spot { place, index, observed } = spot;
-        let job = Job { settings, keys, format, line, place, index, observed };
-        let event = assemble::event(parts, job, &mut self.agents);
+        let event_id = self.ids.of(place.topic, place.partition, place.offset, index);
+        let job = Job { settings, keys, format, line, event_id, observed };
+        let mut event = Event::default();
+        assemble::fill(&mut event, parts, job, &mut self.agents);
         let trusted = &settings.trusted_proxies;
         self.watch.see(event.client_ip.as_deref(), |ip| address::trusts(trusted, ip));
         sink(&event);
@@ -349,6 +352,7 @@ pub(crate) fn desk(settings: &Settings) -> Desk {
         aliases: Aliases::new(&settings.mapping, names),
         memory: Memory::default(),
         own_memory: Memory::default(),
+        unmarked_time: String::new(),
         fields: None,
         template,
     }

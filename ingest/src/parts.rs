@@ -68,6 +68,9 @@ pub(crate) struct Parts<'a> {
     pub(crate) attrs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// What follows the parts that the format knows; it is searched for secrets.
     pub(crate) rest: &'a str,
+    /// Whether nothing in the line but the User-Agent can hold a mark of a secret, so that masking
+    /// need not look for one.
+    pub(crate) unmarked: bool,
     /// Columns given by name: our own event, and mappings.
     pub(crate) columns: Option<Box<Event<'static>>>,
 }
@@ -101,6 +104,21 @@ pub(crate) struct Credentials<'a> {
     pub(crate) other_secret: bool,
     /// Whether the connection came with a client certificate.
     pub(crate) certificate: bool,
+}
+
+impl Credentials<'_> {
+    /// Whether there is nothing but names in it.
+    pub(crate) fn shows_no_credentials(&self) -> bool {
+        self.authorization.is_none()
+            && self.cookie.is_none()
+            && self.api_key.is_none()
+            && self.token_id.is_none()
+            && self.session.is_none()
+            && self.oauth_client.is_none()
+            && self.tenant.is_none()
+            && self.scopes.is_empty()
+            && self.roles.is_empty()
+    }
 }
 
 /// A part borrowed from the line; absent where it is empty or `-`.

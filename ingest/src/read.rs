@@ -2,6 +2,7 @@
 //!
 //! Owns: the shapes of bytes. Never: what a field means.
 
+pub(crate) mod grams;
 pub(crate) mod json;
 pub(crate) mod number;
 pub(crate) mod times;

@@ -10,6 +10,7 @@ use crate::address;
 use crate::keys::Keys;
 use crate::mask;
 use crate::payload::{self, HostKind};
+use crate::read::words::Bytes;
 use crate::secret;
 
 /// Parameters whose names are kept.
@@ -147,14 +148,16 @@ pub(crate) fn target<'a>(text: &'a str, method: Option<&str>) -> Target<'a> {
     Target { host, path, query }
 }
 
+/// What ends a path, or hides such a byte.
+static MARKS: Bytes = Bytes::of(b"?#%");
+
 /// Path and query; a fragment, which no client should send, counts as query, and so does what
 /// stands behind an escaped question mark and assigns.
 pub(crate) fn split_query(text: &str) -> (&str, Option<&str>) {
-    if let Some(at) = memchr2(b'?', b'#', text.as_bytes()) {
+    let Some(first) = MARKS.first_of(text) else { return (text, None) };
+    if let Some(at) = memchr2(b'?', b'#', text.as_bytes().get(first..).unwrap_or(&[])) {
+        let at = first + at;
         return (text.get(..at).unwrap_or(text), text.get(at + 1..));
-    }
-    if memchr(b'%', text.as_bytes()).is_none() {
-        return (text, None);
     }
     let mark = text.find("%3F").or_else(|| text.find("%3f"));
     let hidden = mark.and_then(|at| Some((text.get(..at)?, text.get(at + 3..)?)));
@@ -199,6 +202,9 @@ pub(crate) fn path<'a>(text: &'a str, keys: &Keys, found: &mut Found<'a>) -> Cow
 
 /// Whether any segment is long or assigns.
 fn may_hold_secret(path: &str) -> bool {
+    if path.len() < SECRET_LEN_MIN {
+        return path.bytes().any(|byte| byte == b'=');
+    }
     let mut len = 0;
     path.bytes().any(|byte| {
         len = if byte == b'/' { 0 } else { len + 1 };

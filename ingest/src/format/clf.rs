@@ -9,6 +9,7 @@
 use memchr::{memchr, memchr_iter, memchr3, memmem};
 
 use super::{Desk, Failure};
+use crate::mask;
 use crate::parts::{Parts, part};
 use crate::read::number;
 use crate::read::words::Words;
@@ -22,14 +23,16 @@ struct Head<'a> {
     user: &'a str,
 }
 
-/// Reads the front into `parts` and gives back what follows the bytes.
+/// Reads the front into `parts` and gives back what follows the bytes, and whether no mark of a
+/// secret stands before that.
 pub(super) fn front<'a>(
     line: &'a str,
     desk: &mut Desk,
     parts: &mut Parts<'a>,
-) -> Result<Words<'a>, Failure> {
+) -> Result<(Words<'a>, bool), Failure> {
     let at = time_at(line).ok_or(Failure::other("no `[time]` as in a common log"))?;
-    let head = head(line.get(..at).unwrap_or("")).ok_or(Failure::other("no address in front"))?;
+    let lead = line.get(..at).unwrap_or("");
+    let head = head(lead).ok_or(Failure::other("no address in front"))?;
     let mut words = Words::new(line.get(at + 2..).unwrap_or(""));
     let time = words.until(b']').ok_or(Failure::malformed("the time does not end"))?;
     parts.time = Some(desk.times.clf(time).ok_or(Failure::value("the time cannot be read"))?);
@@ -46,13 +49,30 @@ pub(super) fn front<'a>(
     if parts.response_bytes.is_none() && bytes != "-" {
         return Err(Failure::value("the size is no number"));
     }
+    let unmarked = is_unmarked(lead, time, request, desk);
     parts.request = part(request);
     parts.host = head.vhost.and_then(part);
     parts.chain = head.chain.and_then(part);
     parts.chain_in_front = parts.chain.is_some();
     parts.peer = head.peer.and_then(part);
     parts.caller.user = part(head.user.trim_matches('"'));
-    Ok(words)
+    Ok((words, unmarked))
+}
+
+/// Whether no mark of a secret stands in what comes before the bytes.
+fn is_unmarked(lead: &str, time: &str, request: &str, desk: &mut Desk) -> bool {
+    // Most leads are an address and a name; most lines have the second of the line before.
+    let space = lead.bytes().rposition(|byte| byte == b' ').unwrap_or(0);
+    let (address, user) = lead.split_at_checked(space).unwrap_or(("", lead));
+    if desk.unmarked_time != time {
+        if mask::is_marked(b'[', time, b']') {
+            return false;
+        }
+        time.clone_into(&mut desk.unmarked_time);
+    }
+    !mask::is_marked(b' ', address, b' ')
+        && !mask::is_marked(b' ', user, b' ')
+        && !mask::is_marked(b'"', request, b'"')
 }
 
 /// Whether a host stands before the address.

@@ -13,7 +13,7 @@ use super::aliases::{Aliases, Meaning, Slot};
 use super::{Desk, Failure};
 use crate::mask;
 use crate::parts::Parts;
-use crate::read::json::{End, Key, Object, Value, items};
+use crate::read::json::{End, Object, Value, items, unescape};
 use crate::read::number::{self, Unit};
 use crate::read::times::Times;
 use crate::read::words::present;
@@ -26,30 +26,82 @@ const DEPTH_MAX: usize = 4;
 /// Names beside the columns that are kept.
 const ATTRS_MAX: usize = 32;
 
-/// The names of the last line, in order, quoted and with their colon.
+/// The names of the last line, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    places: Vec<(Box<[u8]>, Meaning)>,
+    places: Vec<Place>,
 }
 
+/// A name at its place.
+#[derive(Debug)]
+struct Place {
+    /// Quoted and with its colon.
+    name: Box<str>,
+    meaning: Meaning,
+    /// Whether a mark of a secret stands in the name.
+    marked: bool,
+    /// A value of this name in which no such mark stands: most hosts and methods are the last
+    /// line's.
+    unmarked: String,
+    /// How often the next value was another.
+    others: u8,
+}
+
+/// Values in a row that differ before a name's values are thought to differ always.
+const OTHERS_MAX: u8 = 32;
+
 impl Memory {
-    fn likely(&self, place: usize) -> &[u8] {
-        self.places.get(place).map_or(&[], |(name, _)| name)
-    }
-
-    fn meaning(&self, place: usize) -> Option<Meaning> {
-        self.places.get(place).map(|(_, meaning)| *meaning)
-    }
-
     fn keep(&mut self, place: usize, name: &str, meaning: Meaning) {
-        let name: Box<[u8]> = format!("\"{name}\":").into_bytes().into();
-        if let Some(kept) = self.places.get_mut(place) {
-            *kept = (name, meaning);
+        let kept = Place {
+            name: format!("\"{name}\":").into(),
+            meaning,
+            marked: mask::is_marked(b'"', name, b'"'),
+            unmarked: String::new(),
+            others: 0,
+        };
+        if let Some(place) = self.places.get_mut(place) {
+            *place = kept;
         } else if place == self.places.len() && place < PLACES_MAX {
-            self.places.push((name, meaning));
+            self.places.push(kept);
         }
     }
 }
+
+impl Place {
+    /// The name as it was written.
+    fn raw_name(&self) -> &str {
+        self.name.get(1..self.name.len() - 2).unwrap_or("")
+    }
+
+    /// Whether a mark of a secret may stand in this entry. That of a User-Agent is looked for with
+    /// the rest of what is known of it.
+    #[inline]
+    fn may_be_marked(&mut self, value: Value<'_>) -> bool {
+        match value {
+            _ if self.marked => true,
+            Value::Null | Value::Flag(_) => false,
+            Value::Object(_) | Value::List(_) => true,
+            Value::Bare(word) => mask::is_marked(b':', word, b','),
+            Value::Text(text) if self.meaning == AGENT && !text.is_escaped() => false,
+            Value::Text(text) if text.raw() == self.unmarked => {
+                self.others = 0;
+                false
+            }
+            Value::Text(text) => self.is_marked(text.raw()),
+        }
+    }
+
+    fn is_marked(&mut self, text: &str) -> bool {
+        let marked = mask::is_marked(b'"', text, b'"');
+        if !marked && self.others < OTHERS_MAX {
+            self.others += 1;
+            text.clone_into(&mut self.unmarked);
+        }
+        marked
+    }
+}
+
+const AGENT: Meaning = Meaning::Text(Slot::UserAgent);
 
 /// How the names of a format are read.
 #[derive(Debug, Clone, Copy)]
@@ -121,19 +173,27 @@ pub(super) fn fill<'a>(
     let memory = if style.own { own_memory } else { memory };
     let mut object = Object::open(line).ok_or(Failure::other("no JSON object"))?;
     let mut filler = Filler { times, aliases, parts, extra: Extra::default(), style };
-    let mut place = 0;
-    while let Some((key, value)) = object.next(memory.likely(place)) {
-        let meaning = match memory.meaning(place) {
-            Some(meaning) if key.likely => meaning,
-            _ => {
-                let meaning = filler.meaning(&key.text.read());
-                memory.keep(place, key.text.raw(), meaning);
-                meaning
-            }
-        };
-        filler.entry(key, meaning, value)?;
+    let (mut place, mut unmarked) = (0, true);
+    loop {
+        if let Some(known) = memory.places.get_mut(place)
+            && let Some(value) = object.next_of(known.name.as_bytes())
+        {
+            // Of two agents only the first is the event's.
+            unmarked = unmarked
+                && !(known.meaning == AGENT && filler.parts.user_agent.is_some())
+                && !known.may_be_marked(value);
+            filler.entry(known.raw_name(), known.meaning, value)?;
+        } else {
+            let Some((key, value)) = object.next() else { break };
+            let meaning = filler.meaning(&key.read());
+            memory.keep(place, key.raw(), meaning);
+            unmarked = false;
+            filler.entry(key.raw(), meaning, value)?;
+        }
         place += 1;
     }
+    // What was cut off is in no entry.
+    filler.parts.unmarked = unmarked && object.end() == End::Closed;
     match object.end() {
         End::Open | End::Closed if object.rest().trim().is_empty() => {}
         End::Open | End::Closed => {
@@ -179,16 +239,46 @@ impl<'f, 'a> Filler<'f, 'a> {
         }
     }
 
-    fn entry(&mut self, key: Key<'a>, meaning: Meaning, value: Value<'a>) -> Result<(), Failure> {
+    /// Puts the value of a name as it was written.
+    #[inline]
+    fn entry(&mut self, name: &str, meaning: Meaning, value: Value<'a>) -> Result<(), Failure> {
+        match (meaning, value) {
+            (Meaning::Text(slot), Value::Text(text)) if !text.is_escaped() => {
+                self.put_plain(slot, text.raw());
+                return Ok(());
+            }
+            // Of those that are always numbers only our own event's must be.
+            (Meaning::Status | Meaning::BodyBytes | Meaning::Duration(_), Value::Bare(word))
+                if !self.style.own =>
+            {
+                self.put_number(meaning, word);
+                return Ok(());
+            }
+            _ => {}
+        }
         if meaning == Meaning::Unknown || !self.style.own && holds_names(meaning, value) {
-            self.unknown(&key.text.read(), value, 1);
+            self.unknown(&unescaped(name), value, 1);
             return Ok(());
         }
         if !self.put(meaning, value) && self.style.own {
-            let name: String = key.text.raw().chars().take(64).collect();
+            let name: String = name.chars().take(64).collect();
             return Err(Failure::value(format!("column `{name}` has a value of another kind")));
         }
         Ok(())
+    }
+
+    /// Puts a text that stands in the line as it was meant.
+    #[inline]
+    fn put_plain(&mut self, slot: Slot, text: &'a str) {
+        let value = match present(text) {
+            None if !slot.keeps_empty() => return,
+            None => "",
+            Some(text) => text,
+        };
+        let place = slot.of(self.parts);
+        if place.as_deref().is_none_or(str::is_empty) {
+            *place = Some(Cow::Borrowed(value));
+        }
     }
 
     /// A name without a meaning: its inner names may have one, else it goes to `attrs`.
@@ -199,8 +289,8 @@ impl<'f, 'a> Filler<'f, 'a> {
         match value {
             Value::Object(text) if depth < DEPTH_MAX && !self.style.own => {
                 let Some(mut object) = Object::open(text) else { return };
-                while let Some((key, value)) = object.next(b"") {
-                    let inner = format!("{name}.{}", key.text.read());
+                while let Some((key, value)) = object.next() {
+                    let inner = format!("{name}.{}", key.read());
                     let meaning = self.aliases.meaning(&inner);
                     if meaning == Meaning::Unknown || holds_names(meaning, value) {
                         self.unknown(&inner, value, depth + 1);
@@ -347,6 +437,11 @@ fn cleaned(value: serde_json::Value, field: Field) -> serde_json::Value {
         }
         plain @ (Json::Null | Json::Bool(_) | Json::Number(_)) => plain,
     }
+}
+
+/// A name as it was meant.
+fn unescaped(name: &str) -> Cow<'_, str> {
+    if name.contains('\\') { Cow::Owned(unescape(name)) } else { Cow::Borrowed(name) }
 }
 
 /// Whether a name such as `request` or `client` holds an object of names rather than a value.

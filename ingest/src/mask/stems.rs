@@ -8,6 +8,8 @@ use aho_corasick::AhoCorasick;
 use aho_corasick::packed::{Config, Searcher};
 
 use super::holes::{Holes, enclosing_end, user_part_end, value_end};
+use crate::read::grams::Grams;
+use crate::read::words::Bytes;
 use crate::secret;
 
 /// Stems, without their first letter where that may be a capital. At most 64, so that a vector
@@ -120,6 +122,29 @@ pub(super) fn any(text: &str) -> bool {
     SEARCHES.iter().any(|search| search.any(text))
 }
 
+/// The first three bytes of every stem.
+static BEGINNINGS: Grams<3> = Grams::none().with(STEMS, false).with(SHORT_STEMS, false);
+
+/// What numbers, moments, addresses and ids are written with. Every stem has another byte, that is
+/// no quote.
+static NUMBER: Bytes = Bytes::of(b"0123456789abcdef.:+-, TZ");
+
+/// Whether a text is a number, a moment, an address or an id, in which no stem can stand.
+pub(super) fn is_number(text: &str) -> bool {
+    NUMBER.are_all_of(text)
+}
+
+/// Whether any mark stands in a short text, or in it and the bytes that it stands between.
+pub(super) fn any_between(before: u8, text: &str, after: u8) -> bool {
+    BEGINNINGS.any(before, text.as_bytes(), after) && {
+        let mut whole = String::with_capacity(text.len() + 2);
+        whole.push(char::from(before));
+        whole.push_str(text);
+        whole.push(char::from(after));
+        any(&whole)
+    }
+}
+
 /// Takes out the secrets near every mark.
 pub(super) fn holes(text: &str, holes: &mut Holes) {
     for search in SEARCHES.iter() {
@@ -216,7 +241,7 @@ fn named(text: &str, end: usize, holes: &mut Holes) {
 
 #[cfg(test)]
 mod tests {
-    use super::{SEARCHES, SHORT_STEMS, STEMS, Search};
+    use super::{SEARCHES, SHORT_STEMS, STEMS, Search, any, any_between, is_number};
 
     #[test]
     fn the_stems_are_few_enough_for_vector_searches() {
@@ -224,5 +249,32 @@ mod tests {
         assert!(STEMS.iter().all(|stem| stem.len() >= 4));
         assert!(SHORT_STEMS.len() <= 8 && SHORT_STEMS.iter().all(|stem| stem.len() == 3));
         assert!(SEARCHES.iter().all(|search| !matches!(search, Search::Neither)));
+    }
+
+    #[test]
+    fn what_is_looked_at_piece_by_piece_shows_what_the_whole_shows() {
+        for stem in STEMS.iter().chain(SHORT_STEMS) {
+            for text in [format!("\"{stem}\""), format!("\"ab{stem}cd\""), format!("\"{stem}x\"")] {
+                let inner = text.trim_matches('"');
+                assert!(any(&text) && any_between(b'"', inner, b'"'), "{text}");
+            }
+        }
+        for text in ["", "a", "/v1/users/42", "message", "addresses", "ook", "//host"] {
+            assert!(!any_between(b'"', text, b'"'), "{text}");
+        }
+        assert!(any_between(b'"', "auth", b'"') && !any_between(b' ', "auth", b'"'));
+        assert!(any_between(b':', "//host", b','));
+    }
+
+    /// A line may be looked at by its values only if no stem begins or ends with what parts them.
+    #[test]
+    fn no_stem_reaches_over_what_parts_values() {
+        for stem in STEMS.iter().chain(SHORT_STEMS).filter(|stem| **stem != "://") {
+            let inner = stem.get(1..stem.len() - 1).unwrap();
+            let parts = |c: char| matches!(c, '"' | ',' | ':' | '{' | '}' | '[' | ']' | ' ');
+            assert!(!inner.contains(parts), "{stem}");
+            assert!(!is_number(&stem.replace('"', "")), "{stem}");
+            assert!(!stem.starts_with([',', ':', '{', '}', '[', ']', ' ']), "{stem}");
+        }
     }
 }

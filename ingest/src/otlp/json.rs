@@ -58,8 +58,8 @@ fn resource(text: &str, to: &mut Lines) {
 fn line(mut record: Object<'_>, shared: &str) -> String {
     let (mut time, mut observed, mut trace, mut own) = ("", "", "", String::new());
     let mut body = String::new();
-    while let Some((key, value)) = record.next(b"") {
-        match key.text.raw() {
+    while let Some((key, value)) = record.next() {
+        match key.raw() {
             "timeUnixNano" | "time_unix_nano" => time = word(value),
             "observedTimeUnixNano" | "observed_time_unix_nano" => observed = word(value),
             "traceId" | "trace_id" => trace = word(value),
@@ -106,8 +106,8 @@ fn attributes(list: &str, to: &mut String, depth: usize) {
         let Value::Object(item) = item else { continue };
         let Some(mut item) = Object::open(item) else { continue };
         let (mut name, mut any) = ("", "");
-        while let Some((key, value)) = item.next(b"") {
-            match (key.text.raw(), value) {
+        while let Some((key, value)) = item.next() {
+            match (key.raw(), value) {
                 ("key", Value::Text(text)) => name = text.raw(),
                 ("value", Value::Object(text)) => any = text,
                 _ => {}
@@ -123,7 +123,7 @@ fn attributes(list: &str, to: &mut String, depth: usize) {
 
 /// An AnyValue as plain JSON.
 fn value_of(any: &str, to: &mut String, depth: usize) {
-    let entry = Object::open(any).and_then(|mut object| object.next(b""));
+    let entry = Object::open(any).and_then(|mut object| object.next());
     let Some((_, value)) = entry.filter(|_| depth < DEPTH_MAX) else {
         to.push_str("null");
         return;
@@ -176,8 +176,8 @@ fn word(value: Value<'_>) -> &str {
 }
 
 fn find<'a>(mut object: Object<'a>, names: &[&str]) -> Option<Value<'a>> {
-    while let Some((key, value)) = object.next(b"") {
-        if names.contains(&key.text.raw()) {
+    while let Some((key, value)) = object.next() {
+        if names.contains(&key.raw()) {
             return Some(value);
         }
     }

@@ -7,10 +7,14 @@ use std::sync::LazyLock;
 use aho_corasick::AhoCorasick;
 use aho_corasick::packed::{Config, Searcher};
 
+use crate::read::grams::{Grams, fold};
+
 /// A byte that every disguise and most payloads need, and that names and numbers do not.
 const MARK: u8 = 1;
 /// A capital letter.
 const CAPITAL: u8 = 2;
+/// A byte that one of [`PAIRS`] begins and ends with.
+const OF_PAIR: u8 = 4;
 
 #[expect(clippy::indexing_slicing, reason = "a table of all bytes, made at compile time")]
 const fn kinds() -> [u8; 256] {
@@ -27,6 +31,8 @@ const fn kinds() -> [u8; 256] {
             table[byte] = MARK;
         } else if byte >= b'A' as usize && byte <= b'Z' as usize {
             table[byte] = CAPITAL;
+        } else if byte == b'.' as usize || byte == b'-' as usize {
+            table[byte] = OF_PAIR;
         }
         byte += 1;
     }
@@ -35,15 +41,16 @@ const fn kinds() -> [u8; 256] {
 
 static KINDS: [u8; 256] = kinds();
 
-/// Words of payloads that need no mark. At most 64, for a vector search.
+/// Words of two bytes.
+const PAIRS: &[&str] = &["..", "--", "/."];
+
+/// Longer words of payloads that need no mark. With the pairs at most 64, for a vector search.
 const WORDS: &[&str] = &[
-    "..",
     "://",
     "union+",
     "select+",
     "+or+",
     "+and+",
-    "--",
     "etc/",
     ".ini",
     "system32",
@@ -99,8 +106,10 @@ const WORDS: &[&str] = &[
     "=if+",
     ",null,",
     "xor+",
-    "/.",
 ];
+
+/// How the words begin.
+static BEGINNINGS: Grams<4> = Grams::none().with(WORDS, true);
 
 /// The search: by vectors where the machine has them and the text is plain small letters.
 struct Search {
@@ -109,17 +118,28 @@ struct Search {
 }
 
 static SEARCH: LazyLock<Search> = LazyLock::new(|| Search {
-    vectors: Config::new().builder().extend(WORDS).build(),
-    automaton: AhoCorasick::builder().ascii_case_insensitive(true).build(WORDS).ok(),
+    vectors: Config::new().builder().extend(PAIRS).extend(WORDS).build(),
+    automaton: AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .build(PAIRS.iter().chain(WORDS))
+        .ok(),
 });
 
 /// Whether a closer look is worth its price.
 pub(super) fn is_suspect(text: &str) -> bool {
-    let kinds = text
-        .bytes()
-        .fold(0, |kinds, byte| kinds | KINDS.get(usize::from(byte)).copied().unwrap_or(MARK));
+    let (mut kinds, mut window, mut begins) = (0, 0, false);
+    for byte in text.bytes() {
+        kinds |= KINDS.get(usize::from(byte)).copied().unwrap_or(MARK);
+        window = BEGINNINGS.next(window, fold(byte));
+        begins |= BEGINNINGS.holds(window);
+    }
     if kinds & MARK != 0 {
         return true;
+    }
+    // The shortest word is one byte shorter than what is looked at.
+    begins |= BEGINNINGS.holds(BEGINNINGS.next(window, fold(0)));
+    if !begins && kinds & OF_PAIR == 0 {
+        return false;
     }
     match (&SEARCH.vectors, &SEARCH.automaton) {
         (Some(search), _) if kinds & CAPITAL == 0 => search.find(text).is_some(),
@@ -130,7 +150,7 @@ pub(super) fn is_suspect(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_suspect;
+    use super::{PAIRS, WORDS, is_suspect};
 
     #[test]
     fn ordinary_targets_get_no_second_look() {
@@ -139,6 +159,15 @@ mod tests {
         }
         for text in ["/a/../b", "id=1'", "a=%27", "/ETC/PASSWD", "u=http://x"] {
             assert!(is_suspect(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_word_is_seen_wherever_it_stands_in_any_case() {
+        for word in PAIRS.iter().chain(WORDS) {
+            for text in [(*word).to_owned(), format!("/a{word}"), format!("{word}b/c")] {
+                assert!(is_suspect(&text) && is_suspect(&text.to_uppercase()), "{text}");
+            }
         }
     }
 }

@@ -23,6 +23,11 @@ impl<'a> Text<'a> {
         if self.escaped { Cow::Owned(unescape(self.raw)) } else { Cow::Borrowed(self.raw) }
     }
 
+    /// Whether it was meant otherwise than it was written.
+    pub(crate) fn is_escaped(self) -> bool {
+        self.escaped
+    }
+
     /// The text as it was written.
     pub(crate) fn raw(self) -> &'a str {
         self.raw
@@ -41,14 +46,6 @@ pub(crate) enum Value<'a> {
     Object(&'a str),
     /// The whole list, brackets included.
     List(&'a str),
-}
-
-/// The key of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Key<'a> {
-    pub(crate) text: Text<'a>,
-    /// Whether it is the one that the caller thought likely.
-    pub(crate) likely: bool,
 }
 
 /// How an object ended.
@@ -93,14 +90,38 @@ impl<'a> Object<'a> {
         self.text.get(self.at..).unwrap_or("")
     }
 
-    /// The next entry. `likely` is a key with quotes and colon, `"status":`, that the caller expects
-    /// here; it is compared before anything is searched. Empty expects nothing.
+    /// The value of the next entry where its key is this one, given with its quotes and colon,
+    /// `"status":`. Nothing is taken where it is another.
     #[inline]
-    pub(crate) fn next(&mut self, likely: &[u8]) -> Option<(Key<'a>, Value<'a>)> {
+    pub(crate) fn next_of(&mut self, key: &[u8]) -> Option<Value<'a>> {
         if self.end != End::Open {
             return None;
         }
-        match self.entry(likely) {
+        let bytes = self.text.as_bytes();
+        let mut at = self.at + usize::from(bytes.get(self.at) == Some(&b','));
+        if !bytes.get(at..)?.starts_with(key) {
+            at = after_commas(bytes, at);
+            bytes.get(at..)?.starts_with(key).then_some(())?;
+        }
+        at += key.len();
+        let (value, end) = match bytes.get(at)? {
+            b'"' => {
+                let (inner, end) = text(self.text, at + 1)?;
+                (Value::Text(inner), end)
+            }
+            b'0'..=b'9' => number(self.text, at).or_else(|| value(self.text, at).ok())?,
+            _ => value(self.text, after_space(bytes, at)).ok()?,
+        };
+        self.at = end;
+        Some(value)
+    }
+
+    /// The next entry.
+    pub(crate) fn next(&mut self) -> Option<(Text<'a>, Value<'a>)> {
+        if self.end != End::Open {
+            return None;
+        }
+        match self.entry() {
             Ok(entry) => Some(entry),
             Err(end) => {
                 self.end = end;
@@ -109,29 +130,15 @@ impl<'a> Object<'a> {
         }
     }
 
-    #[inline]
-    fn entry(&mut self, likely: &[u8]) -> Result<(Key<'a>, Value<'a>), End> {
+    fn entry(&mut self) -> Result<(Text<'a>, Value<'a>), End> {
         let bytes = self.text.as_bytes();
-        let mut at = after_space(bytes, self.at);
-        while bytes.get(at) == Some(&b',') {
-            at = after_space(bytes, at + 1);
-        }
-        let rest = bytes.get(at..).unwrap_or(&[]);
-        let is_likely = !likely.is_empty() && rest.starts_with(likely);
-        let (text, at) = if is_likely {
-            let end = at + likely.len();
-            let raw = self.text.get(at + 1..end - 2).unwrap_or("");
-            (Text { raw, escaped: false }, end)
-        } else {
-            self.other_key(at)?
-        };
-        let key = Key { text, likely: is_likely };
+        let (key, at) = self.key(after_commas(bytes, self.at))?;
         let (value, at) = value(self.text, after_space(bytes, at))?;
         self.at = at;
         Ok((key, value))
     }
 
-    fn other_key(&mut self, at: usize) -> Result<(Text<'a>, usize), End> {
+    fn key(&mut self, at: usize) -> Result<(Text<'a>, usize), End> {
         let bytes = self.text.as_bytes();
         match bytes.get(at) {
             Some(b'"') => {}
@@ -157,10 +164,7 @@ pub(crate) fn items(list: &str) -> impl Iterator<Item = Value<'_>> {
     let mut at = usize::from(list.starts_with('['));
     std::iter::from_fn(move || {
         let bytes = list.as_bytes();
-        at = after_space(bytes, at);
-        while bytes.get(at) == Some(&b',') {
-            at = after_space(bytes, at + 1);
-        }
+        at = after_commas(bytes, at);
         if matches!(bytes.get(at), None | Some(b']')) {
             return None;
         }
@@ -176,6 +180,24 @@ fn after_space(bytes: &[u8], mut at: usize) -> usize {
         at += 1;
     }
     at
+}
+
+/// Behind any spaces and commas.
+fn after_commas(bytes: &[u8], at: usize) -> usize {
+    let mut at = after_space(bytes, at);
+    while bytes.get(at) == Some(&b',') {
+        at = after_space(bytes, at + 1);
+    }
+    at
+}
+
+/// The plain number at `at`, and where it ends; nothing where it is something else.
+#[inline]
+fn number(text_of: &str, at: usize) -> Option<(Value<'_>, usize)> {
+    let digits = text_of.as_bytes().get(at..)?;
+    let len = digits.iter().position(|b| !matches!(b, b'0'..=b'9' | b'.'))?;
+    matches!(digits.get(len)?, b',' | b'}').then_some(())?;
+    Some((Value::Bare(text_of.get(at..at + len)?), at + len))
 }
 
 /// The value at `at`, and where it ends.
@@ -221,7 +243,7 @@ fn text(text_of: &str, at: usize) -> Option<(Text<'_>, usize)> {
     let bytes = text_of.as_bytes();
     let (mut from, mut escaped) = (at, false);
     loop {
-        let found = from + memchr2(b'"', b'\\', bytes.get(from..)?)?;
+        let found = from + quote_or_backslash(bytes.get(from..)?)?;
         if bytes.get(found) == Some(&b'"') {
             let raw = text_of.get(at..found)?;
             return Some((Text { raw, escaped }, found + 1));
@@ -229,6 +251,32 @@ fn text(text_of: &str, at: usize) -> Option<(Text<'_>, usize)> {
         escaped = true;
         from = found + 2;
     }
+}
+
+/// Words of eight bytes that are looked at one by one, since most texts end there; a vector search
+/// pays for itself only behind them.
+const WORDS: usize = 5;
+const LOW: u64 = 0x0101_0101_0101_0101;
+
+/// Where the first quote or backslash stands.
+#[inline]
+fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
+    let (words, _) = bytes.as_chunks::<8>();
+    for (place, word) in words.iter().take(WORDS).enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let hits = zeros(word ^ (LOW * 0x22)) | zeros(word ^ (LOW * 0x5c));
+        if hits != 0 {
+            return Some(place * 8 + usize::try_from(hits.trailing_zeros() / 8).unwrap_or(0));
+        }
+    }
+    let from = words.len().min(WORDS) * 8;
+    memchr2(b'"', b'\\', bytes.get(from..)?).map(|at| from + at)
+}
+
+/// The high bit of the first byte that is zero, and of some behind it.
+#[inline]
+fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(LOW) & !word & (LOW << 7)
 }
 
 /// Where the object or list that begins at `at` ends.
@@ -340,9 +388,10 @@ mod tests {
     fn entries(text: &str) -> (Vec<(String, String)>, End) {
         let mut object = Object::open(text).unwrap();
         let mut found = Vec::new();
-        while let Some((key, value)) = object.next(b"\"likely\":") {
-            assert_eq!(key.likely, key.text.raw() == "likely");
-            let key = key.text.read().into_owned();
+        loop {
+            let likely = object.next_of(b"\"likely\":").map(|value| ("likely".to_owned(), value));
+            let next = likely.or_else(|| object.next().map(|(k, v)| (k.read().into_owned(), v)));
+            let Some((key, value)) = next else { break };
             let value = match value {
                 Value::Text(text) => text.read().into_owned(),
                 Value::Bare(word) | Value::Object(word) | Value::List(word) => word.to_owned(),
@@ -449,8 +498,8 @@ mod tests {
             };
             let mut object = Object::open(&text).unwrap();
             let mut found = 0;
-            while let Some((key, value)) = object.next(b"") {
-                let key = key.text.read();
+            while let Some((key, value)) = object.next() {
+                let key = key.read();
                 assert!(same(value, &wanted[key.as_ref()]), "{key} of {text}");
                 found += 1;
             }
@@ -461,7 +510,7 @@ mod tests {
         fn any_text_comes_to_an_end(text in "\\{[\\x20-\\x7e]{0,64}") {
             let mut object = Object::open(&text).unwrap();
             let mut entries = 0;
-            while object.next(b"").is_some() {
+            while object.next().is_some() {
                 entries += 1;
             }
             assert!(entries <= text.len());

@@ -48,6 +48,9 @@ impl Unit {
 /// A span in whole microseconds, such as `0.123` seconds, `3e-05` seconds or `12` milliseconds.
 /// Absent where it is negative or no number.
 pub(crate) fn micros(text: &str, unit: Unit) -> Option<i64> {
+    if let (Unit::Seconds, Some(micros)) = (unit, micros_of_seconds(text.as_bytes())) {
+        return Some(micros);
+    }
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if text.contains(['e', 'E']) || whole.len() > 12 {
         return micros_of_float(text, unit);
@@ -67,6 +70,20 @@ pub(crate) fn micros(text: &str, unit: Unit) -> Option<i64> {
         nanos += i64::from(digit - b'0') * step;
     }
     Some(nanos / 1000)
+}
+
+/// Seconds as nginx writes them, `0.123`: few digits, a dot, six digits at most.
+fn micros_of_seconds(text: &[u8]) -> Option<i64> {
+    let dot = text.iter().take(9).position(|byte| *byte == b'.').filter(|dot| *dot > 0)?;
+    let (whole, fraction) = text.split_at_checked(dot)?;
+    let digits = |digits: &[u8]| {
+        digits.iter().try_fold(0_i64, |sum, byte| {
+            byte.is_ascii_digit().then(|| sum * 10 + i64::from(*byte - b'0'))
+        })
+    };
+    let fraction = fraction.get(1..).filter(|fraction| fraction.len() <= 6)?;
+    let step = 10_i64.pow(6 - u32::try_from(fraction.len()).ok()?);
+    Some(digits(whole)? * 1_000_000 + digits(fraction)? * step)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "bounded by the comparison before")]
@@ -117,6 +134,10 @@ mod tests {
     #[test]
     fn spans_come_in_any_unit() {
         assert_eq!(micros("0.123", Unit::Seconds), Some(123_000));
+        assert_eq!(micros("12.", Unit::Seconds), Some(12_000_000));
+        assert_eq!(micros("1.2.3", Unit::Seconds), None);
+        assert_eq!(micros("1.-2", Unit::Seconds), None);
+        assert_eq!(micros("123456789.0000019", Unit::Seconds), Some(123_456_789_000_001));
         assert_eq!(micros("0.0000029", Unit::Seconds), Some(2));
         assert_eq!(micros("2.701e-06", Unit::Seconds), Some(2));
         assert_eq!(micros("12", Unit::Millis), Some(12_000));

@@ -124,6 +124,11 @@ impl Times {
 
     /// Any of the shapes above.
     pub(crate) fn any(&mut self, text: &str) -> Option<EventTime> {
+        if let [b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b'-', ..] = text.as_bytes()
+            && let Some(time) = self.iso(text)
+        {
+            return Some(time);
+        }
         let text = text.trim().trim_start_matches('[').trim_end_matches(']');
         match text.as_bytes() {
             [b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b'-' | b'/', ..] => self.iso(text),

@@ -4,6 +4,41 @@
 
 use memchr::{memchr, memchr2};
 
+/// A set of bytes, to be asked byte by byte.
+#[derive(Debug)]
+pub(crate) struct Bytes([bool; 256]);
+
+impl Bytes {
+    /// Of these.
+    #[expect(clippy::indexing_slicing, reason = "a table of all bytes, made at compile time")]
+    pub(crate) const fn of(bytes: &[u8]) -> Self {
+        let mut table = [false; 256];
+        let mut place = 0;
+        while place < bytes.len() {
+            table[bytes[place] as usize] = true;
+            place += 1;
+        }
+        Self(table)
+    }
+
+    #[inline]
+    fn has(&self, byte: u8) -> bool {
+        self.0.get(usize::from(byte)).copied().unwrap_or(false)
+    }
+
+    /// Whether a text has no others.
+    #[inline]
+    pub(crate) fn are_all_of(&self, text: &str) -> bool {
+        text.bytes().all(|byte| self.has(byte))
+    }
+
+    /// Where the first of them stands.
+    #[inline]
+    pub(crate) fn first_of(&self, text: &str) -> Option<usize> {
+        text.bytes().position(|byte| self.has(byte))
+    }
+}
+
 /// What is left of a line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Words<'a> {

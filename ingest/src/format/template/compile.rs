@@ -347,10 +347,10 @@ fn json_names(
     names: &mut Vec<(String, Meaning)>,
 ) -> Result<(), TemplateError> {
     let Some(mut object) = Object::open(text) else { return Ok(()) };
-    while let Some((key, value)) = object.next(b"") {
+    while let Some((key, value)) = object.next() {
         let name = match above {
-            "" => key.text.read().into_owned(),
-            above => format!("{above}.{}", key.text.read()),
+            "" => key.read().into_owned(),
+            above => format!("{above}.{}", key.read()),
         };
         let written = match value {
             Value::Object(inner) if above.matches('.').count() < DEPTH_MAX => {

@@ -225,8 +225,8 @@ fn operations(body: &Bytes) -> Result<Vec<Operation>, Refused> {
 fn action(line: &[u8]) -> Option<(Action, String)> {
     let text = std::str::from_utf8(line).ok()?;
     let mut object = Object::open(text)?;
-    let (name, value) = object.next(b"")?;
-    let action = match name.text.raw() {
+    let (name, value) = object.next()?;
+    let action = match name.raw() {
         "create" => Action::Create,
         "index" => Action::Index,
         "update" => Action::Update,
@@ -236,8 +236,8 @@ fn action(line: &[u8]) -> Option<(Action, String)> {
     let Part::Object(inner) = value else { return None };
     let mut index = String::new();
     let mut inner = Object::open(inner)?;
-    while let Some((key, value)) = inner.next(b"") {
-        if let ("_index", Part::Text(text)) = (key.text.raw(), value) {
+    while let Some((key, value)) = inner.next() {
+        if let ("_index", Part::Text(text)) = (key.raw(), value) {
             index = text.read().into_owned();
         }
     }

@@ -58,8 +58,8 @@ fn json(text: &str) -> Option<Vec<Bytes>> {
 
 fn list<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let mut object = Object::open(text)?;
-    while let Some((key, value)) = object.next(b"") {
-        if let (true, Value::List(list)) = (key.text.raw() == name, value) {
+    while let Some((key, value)) = object.next() {
+        if let (true, Value::List(list)) = (key.raw() == name, value) {
             return Some(list);
         }
     }
