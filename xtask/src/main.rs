@@ -15,6 +15,7 @@ mod containers;
 mod debian;
 mod demo;
 mod eval;
+mod fuzz;
 mod generate;
 mod http;
 mod kafka;
@@ -46,6 +47,9 @@ cargo xtask COMMAND
   bench [--lines 1000000] [--runs 3] [--rules 0 1 10 100] [--limit-seconds 300]
         [--without-duckdb] [--write]
                               what a line costs, beside the floor and DuckDB
+  fuzz [TARGET…] [--seconds 10] [--keep]
+                              bytes that nobody would write, given to everything that reads bytes;
+                              --input FILE runs one input, --store FILE adds it to those stored
   kafka start|stop|status     a real Kafka on this machine, from Maven jars
                               [--nodes N] [--port P] [--dir D] [--heap 512m]; stop [--wipe]
   registry start|stop         a real schema registry on this machine, Apicurio from Maven
@@ -75,6 +79,7 @@ fn run(args: &mut Args) -> Result<(), Trouble> {
         Ok("bench-floor") => bench::floor(Path::new(&args.word("a file")?)),
         Ok("demo") => demo::run(args),
         Ok("eval") => eval::run(args),
+        Ok("fuzz") => fuzz::run(args),
         Ok("gen") => generate::run(args),
         Ok("kafka") => kafka::run(args),
         Ok("nightly") => nightly::run(args),

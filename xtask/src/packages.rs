@@ -26,6 +26,8 @@ pub(crate) struct Need {
 /// A C compiler.
 pub(crate) const CC: Need =
     Need { package: "gcc", proof: "cc", purpose: "building the Kafka client library" };
+/// A C++ compiler.
+pub(crate) const CXX: Need = Need { package: "g++", proof: "c++", purpose: "building libFuzzer" };
 /// Make.
 pub(crate) const MAKE: Need =
     Need { package: "make", proof: "make", purpose: "building the Kafka client library" };

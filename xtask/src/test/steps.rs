@@ -9,16 +9,29 @@ use super::{Ending, Step};
 use crate::demo;
 use crate::eval::{self, Score};
 use crate::packages::{
-    self, APACHE, CC, HAPROXY, JAVA, KCAT, MAKE, MAVEN, NGINX, Need, RSYSLOG, RSYSLOG_KAFKA,
+    self, APACHE, CC, CXX, HAPROXY, JAVA, KCAT, MAKE, MAVEN, NGINX, Need, RSYSLOG, RSYSLOG_KAFKA,
     VARNISH, VENV,
 };
 use crate::process::succeeds;
 use crate::trouble::Trouble;
-use crate::{containers, place, tidy};
+use crate::{containers, fuzz, place, tidy};
 
 /// What the machine needs beside Rust.
-const NEEDS: [Need; 12] =
-    [CC, MAKE, JAVA, MAVEN, VENV, NGINX, KCAT, RSYSLOG, RSYSLOG_KAFKA, APACHE, HAPROXY, VARNISH];
+const NEEDS: [Need; 13] = [
+    CC,
+    CXX,
+    MAKE,
+    JAVA,
+    MAVEN,
+    VENV,
+    NGINX,
+    KCAT,
+    RSYSLOG,
+    RSYSLOG_KAFKA,
+    APACHE,
+    HAPROXY,
+    VARNISH,
+];
 
 /// In the order of CI: what is quick and fails often comes first.
 pub(super) const STEPS: &[Step] = &[
@@ -37,6 +50,7 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "rustdoc", about: "documentation, warnings denied", run: rustdoc },
     Step { name: "rules-check", about: "the rule pack is sound", run: rules_check },
     Step { name: "rules-test", about: "the rule pack's tests, four ways", run: rules_test },
+    Step { name: "fuzz", about: "everything that reads bytes, ten seconds each", run: fuzzed },
     Step { name: "demo", about: "the whole way, with a real nginx", run: demonstrate },
     Step { name: "eval", about: "scores on data that others labelled", run: evaluate },
 ];
@@ -145,6 +159,14 @@ fn rules_test(session: &mut Session) -> Result<Ending, Trouble> {
 fn rules(session: &mut Session, verb: &str) -> Result<Ending, Trouble> {
     let mut command = Command::new(session.binary()?);
     judge(command.args(["rules", verb, "rules"]).current_dir(place::root()), "see above")
+}
+
+fn fuzzed(_: &mut Session) -> Result<Ending, Trouble> {
+    let absent = packages::missing(&[CXX]);
+    if !absent.is_empty() {
+        return Ok(Ending::Skipped(format!("all targets; {}", packages::plea(&absent))));
+    }
+    fuzz::prove().map(|()| Ending::Passed)
 }
 
 fn demonstrate(session: &mut Session) -> Result<Ending, Trouble> {
