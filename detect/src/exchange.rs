@@ -13,6 +13,8 @@
 //! was used, and by it each source partition. It is a function of the exchange, so that anyone's
 //! marker is right.
 
+#[cfg(test)]
+mod left_out;
 mod map;
 mod marker;
 mod reduce;
@@ -44,6 +46,9 @@ pub struct Exchange {
     pub ruleset: Arc<Ruleset>,
     /// How many source partitions there are.
     pub sources: u32,
+    /// What of the delivery rules is left out, to show that it is needed.
+    #[cfg(test)]
+    pub(crate) left_out: Option<left_out::Part>,
 }
 
 /// Why map or reduce cannot go on.

@@ -3,15 +3,23 @@
 //! Owns: the shortest implementation of what [`Log`](crate::Log) promises.
 //! Never: durability; "acknowledged" means "in memory". It grows until it is trimmed.
 
+mod network;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use runtime::clock::Clock;
 use tokio::sync::watch;
 
+pub use network::Motion;
+use network::Network;
+pub(crate) use network::SessionMark;
+
 use crate::error::LogError;
 use crate::log::{Bounds, Fetched};
+use crate::output::Waiting;
 use crate::record::{NewRecord, NextOffset, Offset, OffsetRange, Partition, Record, TopicId};
 
 /// The largest record taken.
@@ -30,8 +38,18 @@ struct Inner {
     clock: Clock,
     /// Whether others get a turn before each send.
     takes_turns: bool,
+    /// What lies between sessions and the log.
+    network: Option<Network>,
     partitions: Vec<Slot>,
     cursors: Mutex<BTreeMap<(String, Partition), NextOffset>>,
+}
+
+/// What lies between sessions and a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Between {
+    Nothing,
+    Turns,
+    Network,
 }
 
 #[derive(Debug)]
@@ -57,30 +75,80 @@ impl MemoryLog {
     /// An empty log.
     #[must_use]
     pub fn new(topic: &str, partitions: u32, clock: Clock) -> Self {
-        Self::made(topic, partitions, clock, false)
+        Self::made(topic, partitions, clock, Between::Nothing)
     }
 
     /// An empty log whose sessions give others a turn before each send, as those of a broker do, so
     /// that a process can be stopped between two sends.
     #[must_use]
     pub fn taking_turns(topic: &str, partitions: u32, clock: Clock) -> Self {
-        Self::made(topic, partitions, clock, true)
+        Self::made(topic, partitions, clock, Between::Turns)
     }
 
-    fn made(topic: &str, partitions: u32, clock: Clock, takes_turns: bool) -> Self {
+    /// An empty log behind a network: what sessions send lands, and is acknowledged, only when
+    /// [`MemoryLog::happens`] says so.
+    #[must_use]
+    pub fn behind_a_network(topic: &str, partitions: u32, clock: Clock) -> Self {
+        Self::made(topic, partitions, clock, Between::Network)
+    }
+
+    fn made(topic: &str, partitions: u32, clock: Clock, between: Between) -> Self {
         let slot = || Slot { records: Mutex::default(), end: watch::Sender::new(NextOffset::ZERO) };
         Self(Arc::new(Inner {
             topic: Arc::from(topic),
             id: TopicId::random(),
             clock,
-            takes_turns,
+            takes_turns: between == Between::Turns,
+            network: (between == Between::Network).then(Network::default),
             partitions: (0..partitions).map(|_| slot()).collect(),
             cursors: Mutex::default(),
         }))
     }
 
+    /// In how many queues something may happen: one for each session and partition that it sent
+    /// to.
+    #[must_use]
+    pub fn queues(&self) -> usize {
+        self.0.network.as_ref().map_or(0, Network::queues)
+    }
+
+    /// Lets something happen to what waits in a queue. False where there is nothing that it could
+    /// happen to.
+    pub fn happens(&self, queue: usize, motion: Motion) -> bool {
+        let append = |partition, records| self.append(partition, records);
+        let network = self.0.network.as_ref();
+        network.is_some_and(|network| network.happens(queue, motion, append))
+    }
+
+    /// Puts other bytes in the place of a record's value, as a disk that fails does. The bytes that
+    /// stood there; `None` where there is no such record.
+    pub fn replace_value(
+        &self,
+        partition: Partition,
+        offset: Offset,
+        value: Bytes,
+    ) -> Option<Bytes> {
+        let mut held = lock(&self.slot(partition).ok()?.records);
+        let place = usize::try_from(offset.0.checked_sub(held.start)?).ok()?;
+        let record = held.kept.get_mut(place)?;
+        Some(std::mem::replace(&mut record.value, value))
+    }
+
     pub(crate) fn takes_turns(&self) -> bool {
         self.0.takes_turns
+    }
+
+    /// What a session sends, where a network lies before the log; otherwise it is given back.
+    pub(crate) fn send(
+        &self,
+        session: &SessionMark,
+        partition: Partition,
+        records: Vec<NewRecord>,
+    ) -> Result<Waiting, Vec<NewRecord>> {
+        match &self.0.network {
+            Some(network) => Ok(network.send(session, partition, records)),
+            None => Err(records),
+        }
     }
 
     pub(crate) fn topic(&self) -> &Arc<str> {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::embedded::EmbeddedLog;
 use crate::error::LogError;
 use crate::kafka::{KafkaLog, Session};
-use crate::memory::MemoryLog;
+use crate::memory::{MemoryLog, SessionMark};
 use crate::record::{NewRecord, OffsetRange, Partition};
 
 /// A session that writes to one topic. Cheap to clone; clones are one session.
@@ -28,7 +28,7 @@ pub struct Output {
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Memory(MemoryLog),
+    Memory(MemoryLog, SessionMark),
     Embedded {
         log: EmbeddedLog,
         /// Tells the writer to refuse what this session sent after an append that failed.
@@ -51,7 +51,7 @@ pub struct Receipt {
 
 impl Output {
     pub(crate) fn memory(log: MemoryLog) -> Self {
-        Self { kind: Kind::Memory(log), failed: Arc::default() }
+        Self { kind: Kind::Memory(log, SessionMark::default()), failed: Arc::default() }
     }
 
     pub(crate) fn embedded(log: EmbeddedLog) -> Self {
@@ -66,7 +66,7 @@ impl Output {
     #[must_use]
     pub fn topic(&self) -> &Arc<str> {
         match &self.kind {
-            Kind::Memory(log) => log.topic(),
+            Kind::Memory(log, _) => log.topic(),
             Kind::Embedded { log, .. } => log.topic(),
             Kind::Kafka(session) => session.topic(),
         }
@@ -86,14 +86,19 @@ impl Output {
             return Err(failure);
         }
         let sent = match &self.kind {
-            Kind::Memory(log) => {
+            Kind::Memory(log, session) => {
                 if log.takes_turns() {
                     tokio::task::yield_now().await;
                 }
-                let (done, waiting) = oneshot::channel();
-                // The receiver is in this scope.
-                drop(done.send(Ok(log.append(partition, records)?)));
-                Ok(waiting)
+                match log.send(session, partition, records) {
+                    Ok(waiting) => Ok(waiting),
+                    Err(records) => {
+                        let (done, waiting) = oneshot::channel();
+                        // The receiver is in this scope.
+                        drop(done.send(Ok(log.append(partition, records)?)));
+                        Ok(waiting)
+                    }
+                }
             }
             Kind::Embedded { log, dead } => log.enqueue(partition, records, Arc::clone(dead)).await,
             Kind::Kafka(session) => session.enqueue(partition, records).await,
@@ -125,7 +130,7 @@ impl Output {
         let known = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         known.or_else(|| match &self.kind {
             Kind::Kafka(session) => session.failure(),
-            Kind::Memory(_) | Kind::Embedded { .. } => None,
+            Kind::Memory(..) | Kind::Embedded { .. } => None,
         })
     }
 }

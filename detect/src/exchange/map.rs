@@ -179,11 +179,15 @@ impl Attempt for Session<'_> {
 
 impl Task {
     async fn run(self, given: Given) -> Result<(), ExchangeError> {
+        #[cfg(test)]
+        let committed = given.committed;
         let Given { partition, progress, stop, .. } = given;
         let mut task = self;
         loop {
             let start = task.input.bounds(partition).await?.start;
             let taken = take_over(&task.exchange, &task.session, partition.0, start).await?;
+            #[cfg(test)]
+            let taken = task.exchange.by_commits(taken, committed);
             let mut mapping = Mapping::begin(task, taken, progress.clone());
             if mapping.run(&stop).await? {
                 return Ok(());
@@ -210,6 +214,8 @@ impl Mapping {
         let mut cuts: Vec<i64> = applied.iter().copied().filter(|at| *at > position).collect();
         cuts.sort_unstable_by(|a, b| b.cmp(a));
         cuts.dedup();
+        #[cfg(test)]
+        task.exchange.without_cuts(&mut cuts);
         Self { task, mapper, gate, owner, applied, cuts, in_flight: VecDeque::new(), progress }
     }
 
@@ -226,6 +232,10 @@ impl Mapping {
             };
             self.take(&fetched.records).await?;
             self.settle(STEPS_IN_FLIGHT_MAX).await?;
+            #[cfg(test)]
+            if self.task.exchange.never_looks() {
+                continue;
+            }
             if looked.elapsed() >= LOOK_EVERY {
                 looked = Instant::now();
                 place = (place + 1) % self.task.exchange.partitions();

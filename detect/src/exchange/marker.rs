@@ -75,7 +75,11 @@ impl Folded {
     fn take(&mut self, exchange: &Exchange, record: &Record) -> Result<(), ExchangeError> {
         let result = match entry(exchange, record)? {
             Entry::Open(open) => self.sources.open(&open).map(|_highest| ()),
-            Entry::Frame(frame) => self.sources.accept(&frame).map(|_acceptance| ()),
+            Entry::Frame(frame) => {
+                #[cfg(test)]
+                let frame = exchange.forced(frame, &self.sources);
+                self.sources.accept(&frame).map(|_acceptance| ())
+            }
         };
         result.map_err(|source| ExchangeError::Accept {
             topic: Arc::clone(exchange.frames.topic()),

@@ -217,6 +217,8 @@ impl Reducing {
                 return Ok(());
             }
             Entry::Frame(frame) => {
+                #[cfg(test)]
+                let frame = self.task.exchange.forced(frame, self.reducer.sources());
                 let source = frame.partition;
                 let reduced = self.reducer.reduce(frame)?;
                 if reduced.straggler.is_some() {
@@ -282,7 +284,10 @@ impl Reducing {
     }
 
     async fn mark(&mut self) -> Result<(), ExchangeError> {
-        let marker = marker::record(self.next, self.reducer.sources());
+        let next = self.next;
+        #[cfg(test)]
+        let next = self.task.exchange.ahead(next);
+        let marker = marker::record(next, self.reducer.sources());
         self.task.markers.append(self.task.partition, vec![marker]).await?;
         self.marked = Some((self.next, Instant::now()));
         self.progress.send_replace(self.next);

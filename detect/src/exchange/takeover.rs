@@ -44,16 +44,28 @@ pub(super) async fn take_over(
         let terms = folded.iter().filter_map(|fold| owner_of(fold, partition));
         let term = terms.map(|owner| owner.term).max().unwrap_or(0) + 1;
         let owner = Owner { term, id: uuid::Uuid::new_v4().as_u128() };
+        #[cfg(test)]
+        let owner = exchange.without_part_of_owner(owner, &folded, partition);
         let exchange_partitions = exchange.partitions();
         let open = Open { owner, partition, exchange_partitions, start: start.0 }.encode();
         let mut is_highest = true;
         for fold in &mut folded {
+            #[cfg(test)]
+            if exchange.is_not_opened(fold.partition) {
+                continue;
+            }
             let sent = session.append(fold.partition, vec![NewRecord::new(open.clone())]).await?;
+            #[cfg(test)]
+            if exchange.does_not_read_back() {
+                continue;
+            }
             fold.up_to(exchange, sent.end).await?;
             is_highest &= owner_of(fold, partition) == Some(owner);
         }
         if is_highest {
             let taken = begin(owner, &folded, partition, start);
+            #[cfg(test)]
+            let taken = exchange.without_part_of_taken(taken);
             info!(partition, term, position = taken.position, "took a source partition over");
             return Ok(taken);
         }
