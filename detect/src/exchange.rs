@@ -18,6 +18,7 @@ mod left_out;
 mod map;
 mod marker;
 mod reduce;
+mod rules;
 mod takeover;
 
 use std::sync::Arc;
@@ -26,14 +27,14 @@ use arrow::error::ArrowError;
 use engine::WireError;
 use engine::accept::AcceptError;
 use engine::map::MapError;
-use engine::reduce::{ReduceError, RestoreError};
-use engine::ruleset::Ruleset;
+use engine::reduce::{ReduceError, RestoreError, SwitchError};
 use runtime::error::{Class, Classified};
 use schemas::CodecError;
 use transport::{GateError, Log, LogError};
 
 pub use map::{MapStage, MapperMetrics};
 pub use reduce::{ReduceStage, ReducerMetrics};
+pub use rules::{MakeRuleset, Numbered, Rules, RulesError};
 
 /// The topics between map and reduce.
 #[derive(Debug, Clone)]
@@ -42,8 +43,8 @@ pub struct Exchange {
     pub frames: Log,
     /// How far each partition of `frames` was used; as many partitions.
     pub markers: Log,
-    /// The rules that run.
-    pub ruleset: Arc<Ruleset>,
+    /// The rules that run, and ran.
+    pub rules: Rules,
     /// How many source partitions there are.
     pub sources: u32,
     /// What of the delivery rules is left out, to show that it is needed.
@@ -99,6 +100,12 @@ pub enum ExchangeError {
         /// What is wrong.
         source: AcceptError,
     },
+    /// Rules that an owner maps by cannot be had.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// Other rules cannot take the place of those that run.
+    #[error("switch rules")]
+    Switch(#[from] SwitchError),
     /// A verdict cannot be written.
     #[error("write a verdict")]
     Codec(#[from] CodecError),
@@ -130,6 +137,8 @@ impl Classified for ExchangeError {
             | Self::Reduce(_)
             | Self::Entry { .. }
             | Self::Accept { .. }
+            | Self::Rules(_)
+            | Self::Switch(_)
             | Self::Codec(_)
             | Self::Snapshot(_)
             | Self::Restore(_) => Class::Bug,

@@ -11,7 +11,9 @@ use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use engine::frame::Owner;
 use engine::map::{Input, LateRow, MapError, MapSettings, Mapped, Mapper, Start};
-use engine::reduce::{Failure, ReduceError, ReduceSettings, Reducer, RestoreError};
+use engine::reduce::{
+    Failure, ReduceError, ReduceSettings, Reducer, RestoreError, SwitchError, Switched,
+};
 use engine::ruleset::Ruleset;
 use engine::watermark::Guard;
 use runtime::error::{Class, Classified};
@@ -55,6 +57,9 @@ pub enum LocalError {
     /// A snapshot cannot be used.
     #[error("read a marker")]
     Restore(#[from] RestoreError),
+    /// Other rules cannot take the place of those that run.
+    #[error("switch rules")]
+    Switch(#[from] SwitchError),
     /// There is no such source partition.
     #[error("no source partition {partition}")]
     NoSource {
@@ -207,6 +212,18 @@ impl Local {
     pub fn end(&mut self, partition: u32) -> Result<Step, LocalError> {
         let mapped = self.mapper(partition)?.end()?;
         self.reduce(mapped)
+    }
+
+    /// Lets these rules take the place of those that run, between two calls.
+    ///
+    /// # Errors
+    /// When state cannot be moved, which is a bug. The old rules go on.
+    pub fn switch(&mut self, ruleset: &Arc<Ruleset>) -> Result<Switched, LocalError> {
+        let switched = self.reducer.switch(ruleset)?;
+        for mapper in &mut self.mappers {
+            mapper.switch(Arc::clone(ruleset));
+        }
+        Ok(switched)
     }
 
     /// The watermark of a source partition.

@@ -238,7 +238,7 @@ mod tests {
     }
 
     fn open(term: u64) -> Open {
-        Open { owner: owner(term), partition: 0, exchange_partitions: 1, start: 100 }
+        Open { owner: owner(term), partition: 0, exchange_partitions: 1, start: 100, rules: 0 }
     }
 
     fn frame(term: u64, from: i64, to: i64) -> Frame {

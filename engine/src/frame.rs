@@ -15,7 +15,7 @@ use crate::ruleset::{Prepared, Ruleset, Unit};
 use crate::wire::{self, Kind, Reader, WireError, Writer, wire_struct};
 
 const FRAME: Kind = Kind { name: "frame", tag: b'f', version: 2 };
-const OPEN: Kind = Kind { name: "open", tag: b'o', version: 1 };
+const OPEN: Kind = Kind { name: "open", tag: b'o', version: 2 };
 
 /// Who maps a source partition. The highest wins, not the latest in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,9 +39,11 @@ pub struct Open {
     pub exchange_partitions: u32,
     /// Where the partition begins, for a reducer that has applied nothing of it.
     pub start: i64,
+    /// The number of the rules by which this owner maps; greater is later.
+    pub rules: i64,
 }
 
-wire_struct!(Open { owner, partition, exchange_partitions, start });
+wire_struct!(Open { owner, partition, exchange_partitions, start, rules });
 
 /// A partition that fell too far behind, as declared by its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -244,7 +246,11 @@ fn read_block(from: &mut Reader<'_>, ruleset: &Ruleset) -> Result<Option<Block>,
         Some(_) => &known.rule.input,
         None => &known.rule.output,
     };
-    let rows = Rows::read(&mut bytes, wanted)?;
+    let rows = match Rows::read(&mut bytes, wanted) {
+        // Mapped by an edit of the rule that keeps other columns.
+        Err(WireError::Malformed { what: wire::OTHER_COLUMNS }) => return Ok(None),
+        rows => rows?,
+    };
     bytes.end("a block")?;
     Ok(Some(Block { seen: Seen::Rows { rule, version, rows } }))
 }
@@ -280,7 +286,7 @@ pub(crate) mod tests {
     #[test]
     fn an_open_reads_back_as_written() {
         let owner = Owner { term: 3, id: u128::MAX };
-        let open = Open { owner, partition: 5, exchange_partitions: 16, start: -1 };
+        let open = Open { owner, partition: 5, exchange_partitions: 16, start: -1, rules: 7 };
         let decoded = Entry::decode(&open.encode(), &ruleset(&[COUNT])).unwrap();
         assert!(matches!(decoded.entry, Entry::Open(read) if read == open));
     }

@@ -178,6 +178,7 @@ impl Mapper {
             partition: self.partition,
             exchange_partitions: self.settings.exchange_partitions,
             start: self.position,
+            rules: 0,
         }
     }
 
@@ -191,6 +192,12 @@ impl Mapper {
     #[must_use]
     pub fn position(&self) -> i64 {
         self.position
+    }
+
+    /// Lets these rules take the place of those that run: for all events that are given from here
+    /// on.
+    pub fn switch(&mut self, ruleset: Arc<Ruleset>) {
+        self.ruleset = ruleset;
     }
 
     /// Whether an event of what was given is not in a frame yet, so that a mapper that began anew

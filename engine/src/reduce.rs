@@ -12,6 +12,7 @@
 mod folded;
 mod marker;
 mod state;
+mod switch;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use arrow::error::ArrowError;
 use schemas::{EventTime, Verdict};
 
 pub use marker::{RestoreError, Restored};
+pub use switch::{SwitchError, Switched};
 
 use crate::accept::{AcceptError, Acceptance, Sources};
 use crate::frame::{Frame, Open, Seen, Straggler};

@@ -67,6 +67,14 @@ pub fn load(files: &[SourceFile], settings: &Settings) -> (Vec<Rule>, Vec<Proble
     (rules, problems)
 }
 
+/// Names the texts of a pack: equal for equal texts of equal names, in the order given.
+#[must_use]
+pub fn version_of(files: &[SourceFile]) -> String {
+    let parts: Vec<&str> =
+        files.iter().flat_map(|file| [file.path.as_str(), file.text.as_str()]).collect();
+    hash::text(&parts)
+}
+
 fn overrides_of_unknown_rules(files: &[&SourceFile], settings: &Settings) -> Vec<Problem> {
     let ids: Vec<String> = files.iter().map(|file| file::rule_id(&file.path)).collect();
     let place = SourceFile { path: "configuration".to_owned(), text: String::new() };

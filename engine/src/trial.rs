@@ -84,7 +84,7 @@ pub(crate) fn ruleset_of_rows(rules: &[Text]) -> Arc<Ruleset> {
 }
 
 #[track_caller]
-fn compiled(rules: &[Text]) -> Vec<CompiledRule> {
+pub(crate) fn compiled(rules: &[Text]) -> Vec<CompiledRule> {
     let file = |(name, head, sql): &Text| SourceFile {
         path: format!("x/{name}.yml"),
         text: format!("title: {name}\nseverity: low\nmode: live\n{head}\nsql: |\n  {sql}\n{TESTS}"),

@@ -10,7 +10,7 @@
 mod columns;
 mod value;
 
-pub(crate) use columns::{read_batch, write_batch};
+pub(crate) use columns::{OTHER_COLUMNS, read_batch, write_batch};
 
 /// A body may not be longer: 256 MiB, four times the default budget of a rule.
 const BODY_BYTES_MAX: usize = 256 << 20;

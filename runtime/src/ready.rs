@@ -29,8 +29,18 @@ impl fmt::Debug for Details {
     }
 }
 
-/// Name → why it is not ready yet; none when it is.
-type Conditions = BTreeMap<String, Option<String>>;
+/// By name.
+type Conditions = BTreeMap<String, State>;
+
+/// The state of a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Met,
+    /// Met, and something about it is to be told.
+    Remark(String),
+    /// Why it is not met.
+    Waiting(String),
+}
 
 /// One condition, in the hands of the component that it tells about. Clones are one.
 #[derive(Debug, Clone)]
@@ -51,14 +61,17 @@ pub struct Report {
     /// What components tell beside that, by name; it does not make the process less ready.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, Value>,
+    /// What is wrong although the process is of use, by name of the condition.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<Waiting>,
 }
 
-/// A condition that is not met.
+/// A condition that is not met, or about which something is to be told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Waiting {
     /// The name of the condition.
     pub name: String,
-    /// Why it is not met.
+    /// Why.
     pub reason: String,
 }
 
@@ -97,55 +110,70 @@ impl Ready {
         let details = self.details.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
         let details = details.into_iter().map(|(name, tell)| (name, tell())).collect();
         let conditions = self.conditions.borrow();
-        let waiting_for: Vec<Waiting> = conditions
-            .iter()
-            .filter_map(|(name, reason)| {
-                let reason = reason.clone()?;
-                Some(Waiting { name: name.clone(), reason })
-            })
-            .collect();
-        let met = conditions.iter().filter(|(_, reason)| reason.is_none());
-        Report {
-            ready: waiting_for.is_empty(),
-            met: met.map(|(name, _)| name.clone()).collect(),
-            waiting_for,
-            details,
+        let (waiting_for, met, remarks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut report = Report { ready: true, waiting_for, met, details, remarks };
+        for (name, state) in conditions.iter() {
+            let told = |reason: &String| Waiting { name: name.clone(), reason: reason.clone() };
+            match state {
+                State::Waiting(reason) => report.waiting_for.push(told(reason)),
+                State::Remark(remark) => {
+                    report.met.push(name.clone());
+                    report.remarks.push(told(remark));
+                }
+                State::Met => report.met.push(name.clone()),
+            }
         }
+        report.ready = report.waiting_for.is_empty();
+        report
     }
 
     /// Waits until all conditions are met.
     pub async fn wait(&self) {
         let mut conditions = self.conditions.subscribe();
         // The sender lives in `self`, so this cannot fail.
-        drop(conditions.wait_for(|all| all.values().all(Option::is_none)).await);
+        drop(
+            conditions
+                .wait_for(|all| {
+                    let waits = |state: &State| matches!(state, State::Waiting(_));
+                    !all.values().any(waits)
+                })
+                .await,
+        );
     }
 }
 
 impl Condition {
     /// The condition is met.
     pub fn ready(&self) {
-        if self.set(None) {
+        if self.set(State::Met) {
             info!(condition = self.name, "ready");
         }
     }
 
     /// The condition is not met, or no longer.
     pub fn waiting(&self, reason: &str) {
-        if self.set(Some(reason)) {
+        if self.set(State::Waiting(reason.to_owned())) {
             warn!(condition = self.name, reason, "not ready");
         }
     }
 
+    /// The condition is met, and something about it is to be told until it is met without a word.
+    pub fn remark(&self, remark: &str) {
+        if self.set(State::Remark(remark.to_owned())) {
+            warn!(condition = self.name, remark, "ready, but");
+        }
+    }
+
     /// Sets the state; whether that changed it.
-    fn set(&self, reason: Option<&str>) -> bool {
+    fn set(&self, state: State) -> bool {
         self.all.send_if_modified(|all| match all.get_mut(&self.name) {
-            Some(old) if old.as_deref() == reason => false,
+            Some(old) if *old == state => false,
             Some(old) => {
-                *old = reason.map(str::to_owned);
+                *old = state;
                 true
             }
             None => {
-                all.insert(self.name.clone(), reason.map(str::to_owned));
+                all.insert(self.name.clone(), state);
                 true
             }
         })
@@ -161,6 +189,19 @@ mod tests {
     #[track_caller]
     fn check(ready: &Ready, expected: &Expect) {
         expected.assert_eq(&serde_json::to_string_pretty(&ready.report()).unwrap());
+    }
+
+    #[test]
+    fn a_remark_is_told_and_holds_nothing_up() {
+        let ready = Ready::new();
+        let rules = ready.condition("rules", "are being looked at");
+        rules.remark("the new ones are refused");
+        let report = ready.report();
+        assert!(report.ready);
+        assert_eq!(report.met, ["rules"]);
+        assert_eq!(report.remarks[0].reason, "the new ones are refused");
+        rules.ready();
+        assert_eq!(ready.report().remarks, []);
     }
 
     #[test]

@@ -21,6 +21,7 @@
     clippy::indexing_slicing,
     reason = "a fuzz target fails by panicking"
 )]
+#![expect(clippy::disallowed_methods, reason = "libFuzzer owns the command line")]
 
 mod envelope;
 mod exchange;

@@ -138,6 +138,30 @@ fn episodes_over_kafka_are_those_of_a_replay_for_any_number_of_partitions() {
 }
 
 #[test]
+fn rules_saved_in_the_folder_keep_what_was_counted_in_every_exchange_partition() {
+    let Some(brokers) = brokers("rules over Kafka") else { return };
+    let mut cluster = Cluster::prepare(&brokers, 3, 2);
+    cluster.start(&["ingest", "enrich", "detect", "respond"]);
+    cluster.ship(&traffic(0..12));
+    let frames = || cluster.values("access.enriched").len();
+    until("the first lines", || (frames() >= 24).then_some(()));
+    let rule = std::fs::read_to_string(cluster.path("rules/rule.yml")).unwrap();
+    assert!(rule.contains(">= 20"));
+    std::fs::write(cluster.path("rules/rule.yml"), rule.replace(">= 20", ">= 15")).unwrap();
+    until("other rules", || (cluster.values("detect.rules").len() == 2).then_some(()));
+    cluster.kill("detect"); // while they switch, or right after
+    cluster.start(&["detect"]);
+    cluster.ship(&traffic(12..18));
+    let opened = cluster.verdict("opened");
+    let failures = opened["values"]["failures"].as_i64().unwrap();
+    assert!((15..=18).contains(&failures), "twelve were counted before: {opened}");
+    cluster.ship_everywhere(&later());
+    assert_eq!(cluster.verdict("closed")["values"]["failures"], 18);
+    assert_eq!(cluster.values("detect.rules").len(), 2, "nobody asked for the old ones again");
+    cluster.stop();
+}
+
+#[test]
 fn what_rsyslog_ships_from_a_file_becomes_a_verdict() {
     let Some(brokers) = brokers("rsyslog") else { return };
     let mut cluster = Cluster::prepare(&brokers, 1, 1);

@@ -120,15 +120,30 @@ pub(crate) fn ask(
         .enable_all()
         .build()
         .map_err(|error| Fault::bug(&error))?;
-    runtime.block_on(asked(&loaded.settings.admin, path, body))
+    let AdminConfig { listen, token, .. } = &loaded.settings.admin;
+    let token = token.as_ref().map(|token| token.expose().to_owned());
+    runtime.block_on(asked(&format!("http://{listen}"), token, path, body))
 }
 
-async fn asked(admin: &AdminConfig, path: &str, body: Option<&Value>) -> Result<Value, Fault> {
-    let url = format!("http://{}/{path}", admin.listen);
+/// As [`ask`], of the admin endpoint at this address, `http://host:port`.
+pub(crate) fn ask_at(address: &str, path: &str) -> Result<Value, Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Fault::bug(&error))?;
+    runtime.block_on(asked(address.trim_end_matches('/'), None, path, None))
+}
+
+async fn asked(
+    address: &str,
+    token: Option<String>,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Value, Fault> {
+    let url = format!("{address}/{path}");
     let away = |error: reqwest::Error| {
         Fault::Dependency(format!(
-            "no answer from the admin endpoint at {}: {error}; is `tidegate up` running with this configuration?",
-            admin.listen
+            "no answer from the admin endpoint at {address}: {error}; is `tidegate up` running with this configuration?"
         ))
     };
     // The client wants a provider even for plain HTTP. One that is installed already is as good.
@@ -138,8 +153,8 @@ async fn asked(admin: &AdminConfig, path: &str, body: Option<&Value>) -> Result<
         Some(body) => client.post(&url).json(body),
         None => client.get(&url),
     };
-    if let Some(token) = &admin.token {
-        request = request.bearer_auth(token.expose());
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
     }
     let response = request.send().await.map_err(away)?;
     let status = response.status();

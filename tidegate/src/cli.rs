@@ -163,12 +163,14 @@ pub(crate) enum FormatsCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RulesCommand {
-    /// Show every mistake, and what each rule needs
-    Check(RulesFolder),
+    /// Show every mistake, and what each rule needs; against what runs or a log of your own, too
+    Check(RulesCheck),
     /// Run the rules' own tests, four ways each
     Test(RulesTest),
     /// Say how a rule runs: its state, when it fires, and why
     Explain(RulesExplain),
+    /// Say what each rule costs: time an event, matches, state
+    Bench(RulesBench),
     /// List the rules
     List(RulesFolder),
     /// Print the JSON Schema of a rule file, for editors
@@ -180,6 +182,57 @@ pub(crate) struct RulesFolder {
     /// Folder of rules; default: the pack that comes with this binary
     #[arg(value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RulesCheck {
+    /// Folder of rules; default: the pack that comes with this binary
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Say which rules keep their state: against `live`, the process that runs with this
+    /// configuration; an admin endpoint's URL; another folder; or a file with what
+    /// `GET /v1/rules` answered
+    #[arg(long, value_name = "live|URL|DIR|FILE")]
+    pub(crate) against: Option<String>,
+    /// Configuration file that `--against live` takes the admin endpoint from
+    #[arg(long, value_name = "FILE", default_value = "tidegate.toml")]
+    pub(crate) config: PathBuf,
+    /// Log file of your own, to say what can never fire over it; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sample: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reading: Sampling,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RulesBench {
+    /// Folder of rules; default: the pack that comes with this binary
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Log file to measure over; may be repeated; default: made-up traffic
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sample: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reading: Sampling,
+    /// Measure so many times and take the median
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub(crate) runs: u32,
+    /// What to print on standard output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+/// How a sample of log lines is read.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Sampling {
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    /// Folder with deploys, identities, OpenAPI documents, lists
+    #[arg(long, value_name = "DIR")]
+    pub(crate) context: Option<PathBuf>,
+    /// Events that are taken at most
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
+    pub(crate) events: usize,
 }
 
 #[derive(Debug, Args)]

@@ -68,9 +68,10 @@ fn run(command: Command) -> Result<(), Fault> {
         Command::Parse(parse) => parse::run(&parse),
         Command::Formats(command) => formats::run(&command),
         Command::Rules(command) => match command {
-            RulesCommand::Check(folder) => rules::check(&folder),
+            RulesCommand::Check(check) => rules::check(&check),
             RulesCommand::Test(test) => rules::test(&test),
             RulesCommand::Explain(explain) => rules::explain(&explain),
+            RulesCommand::Bench(bench) => rules::bench(&bench),
             RulesCommand::List(folder) => rules::list(&folder),
             RulesCommand::Schema => rules::schema(),
         },

@@ -2,6 +2,8 @@
 //!
 //! Owns: finding and reading the files. Never: what is in them; that is `engine`'s.
 
+mod texts;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use engine::rule::{self, Lists, Problem, Rule, SourceFile};
 use engine::ruleset::Ruleset;
 
 use crate::fault::Fault;
+pub(crate) use texts::Texts;
 
 const EMBEDDED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/pack.rs"));
 
@@ -26,10 +29,10 @@ pub(crate) struct Pack {
 impl Pack {
     /// Reads a folder, or the pack of the binary.
     pub(crate) fn load(folder: Option<&Path>) -> Result<Self, Fault> {
-        let files = match folder {
-            Some(folder) => read_folder(folder)?,
-            None => EMBEDDED.iter().map(|(path, text)| file(path, text)).collect(),
-        };
+        Ok(Texts::read(folder)?.pack())
+    }
+
+    fn of(files: Vec<SourceFile>) -> Self {
         let (list_files, rule_files): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| !file.path.ends_with(".yml"));
         let (lists, mut problems) = Lists::load(&list_files);
@@ -37,7 +40,7 @@ impl Pack {
         problems.extend(wrong);
         let (compiled, wrong) = plan::compile(&rules, &lists);
         problems.extend(wrong);
-        Ok(Self { rules, compiled, problems, lists })
+        Self { rules, compiled, problems, lists }
     }
 
     /// The ruleset to run. Every mistake is said on standard error; with one that keeps a rule

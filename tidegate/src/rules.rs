@@ -1,8 +1,13 @@
-//! `tidegate rules …`: check, test, explain, list, schema.
+//! `tidegate rules …`: check, test, explain, bench, list, schema.
 //!
 //! Owns: what is printed about rules. Never: their meaning.
 
+mod against;
+mod cost;
+mod never;
+mod sample;
 mod tested;
+mod traffic;
 
 use std::io::{self, Write};
 
@@ -11,19 +16,26 @@ use comfy_table::{ContentArrangement, Table};
 use engine::plan::{self, CompiledRule, State};
 use engine::rule::{self, Level, Rule};
 
-use crate::cli::{RulesExplain, RulesFolder, RulesTest};
+use crate::cli::{Output, RulesBench, RulesCheck, RulesExplain, RulesFolder, RulesTest};
 use crate::fault::Fault;
 use crate::pack::{Pack, counted};
 use crate::parse::stdout;
 use crate::terminal;
 
-/// Shows every mistake, then a line for each rule.
-pub(crate) fn check(command: &RulesFolder) -> Result<(), Fault> {
+/// Shows every mistake, then a line for each rule, and what else was asked for.
+pub(crate) fn check(command: &RulesCheck) -> Result<(), Fault> {
     let pack = Pack::load(command.folder.as_deref())?;
     for problem in &pack.problems {
         terminal::say(&problem.render(terminal::colour()));
     }
     print(&table(&pack))?;
+    if let Some(what) = &command.against {
+        print(&against::compared(&pack, what, &command.config)?)?;
+    }
+    if !command.sample.is_empty() {
+        let sample = sample::read(&command.sample, &command.reading)?;
+        print(&never::found(&pack, &sample)?)?;
+    }
     let errors = pack.problems.iter().filter(|problem| problem.level == Level::Error).count();
     let fails = pack.problems.iter().filter(|problem| problem.fails_check()).count();
     terminal::say(&format!(
@@ -33,6 +45,25 @@ pub(crate) fn check(command: &RulesFolder) -> Result<(), Fault> {
         counted(pack.problems.len() - errors, "warning")
     ));
     if fails > 0 { Err(Fault::No) } else { Ok(()) }
+}
+
+/// Says what each rule costs.
+pub(crate) fn bench(command: &RulesBench) -> Result<(), Fault> {
+    let pack = Pack::load(command.folder.as_deref())?;
+    let errors = pack.problems.iter().filter(|problem| problem.level == Level::Error);
+    for problem in errors {
+        terminal::say(&problem.render(terminal::colour()));
+    }
+    let sample = if command.sample.is_empty() {
+        sample::made(&command.reading)?
+    } else {
+        sample::read(&command.sample, &command.reading)?
+    };
+    let costs = cost::of(&pack, &sample, command.runs)?;
+    match command.output {
+        Output::Table => print(&costs.table(&sample)),
+        Output::Json => print(&costs.json(&sample)),
+    }
 }
 
 /// Lists the rules.

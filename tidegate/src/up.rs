@@ -8,6 +8,7 @@ mod marker;
 #[cfg(test)]
 mod metrics_page;
 mod pipeline;
+mod rules;
 mod services;
 mod silence;
 mod storage;
@@ -37,10 +38,11 @@ use transport::embedded::{Store, StoreOptions};
 use crate::cli::Configured;
 use crate::config::{self, Config};
 use crate::fault::Fault;
-use crate::pack::Pack;
-use pipeline::{Pipeline, Wiring};
+use crate::pack::Texts;
+use pipeline::{ByRawLog, Pipeline, Wiring};
+use rules::{InForce, RulesMetrics, Watched};
 pub(crate) use services::Stage;
-use services::{Enriching, Starting};
+use services::{Detecting, Enriching, Starting};
 use storage::Deploys;
 use topics::Topics;
 pub(crate) use topics::{KafkaTable, own_topic};
@@ -134,7 +136,9 @@ impl Process {
         let raw = RawLog::open(&store, shared.clock.clone()).map_err(|error| Fault::of(&error))?;
         let deploys = Deploys::open(&store).map_err(|error| Fault::of(&error))?;
         let rules = self.config.rules.folder.as_ref().map(|rules| self.base.join(rules));
-        let ruleset = Pack::load(rules.as_deref())?.ruleset()?;
+        let texts = Texts::read(rules.as_deref())?;
+        // Said in full where the folder cannot run, whatever ran before.
+        let ruleset = texts.pack().ruleset()?;
         info!(rules = ruleset.len(), inputs = self.config.input.len(), "starting");
         let responder = self.responder(&folder, key, shared)?;
         let stored = deploys.all().await.map_err(|error| Fault::of(&error))?;
@@ -154,7 +158,8 @@ impl Process {
         shared.tasks.spawn("deploys", deploys.keep(accepted));
         let listening = responder.start(&shared.tasks).await;
         listening.map_err(|error| Fault::of(&error))?;
-        self.admin(deploys_routes.merge(responder.api_router()), shared).await?;
+        let routes = deploys_routes.merge(responder.api_router());
+        let rules_metrics = RulesMetrics::new(&shared.metrics);
         let wiring = Wiring {
             raw: raw.clone(),
             joiner,
@@ -165,9 +170,21 @@ impl Process {
             retention_ms: self.config.storage.retention.as_ms_i64(),
             clock: shared.clock.clone(),
             metrics: shared.metrics.clone(),
+            rules_metrics: rules_metrics.clone(),
         };
-        let pipeline = Pipeline::open(&self.config.input, Keys::new(key), &ruleset, wiring);
+        let pipeline = Pipeline::open(&self.config.input, Keys::new(key), &texts, wiring);
         let pipeline = Box::pin(pipeline).await.map_err(|error| Fault::of(&error))?;
+        let in_force = pipeline.in_force().clone();
+        self.admin(routes.merge(in_force.router()), shared).await?;
+        let watched = Watched {
+            folder: rules,
+            in_force,
+            metrics: rules_metrics,
+            condition: shared.ready.condition("rules", "are being looked at"),
+            ask: ByRawLog(raw.clone()),
+        };
+        let stop = shared.tasks.shutdown().token();
+        shared.tasks.spawn("rules", watched.run(stop));
         let ready = shared.ready.condition("pipeline", "reads what was taken before");
         let stop = shared.tasks.shutdown().token();
         shared.tasks.spawn("pipeline", pipeline.run(ready, stop));
@@ -225,6 +242,17 @@ impl Process {
             routes = routes.merge(self.deploys(&endpoint, shared).await?);
             enriching = Some(Enriching { context, metrics, accepted, endpoint });
         }
+        let mut detecting = None;
+        if stages.contains(&Stage::Detect) {
+            let rules = self.config.rules.folder.as_ref().map(|rules| self.base.join(rules));
+            let texts = Texts::read(rules.as_deref())?;
+            // Said in full where the folder cannot run, whatever the topic says.
+            let ruleset = texts.pack().ruleset()?;
+            let in_force = InForce::new(texts.hash(), &ruleset);
+            routes = routes.merge(in_force.router());
+            let metrics = RulesMetrics::new(&shared.metrics);
+            detecting = Some(Detecting { folder: rules, texts, in_force, metrics });
+        }
         let mut responder = None;
         if stages.contains(&Stage::Respond) {
             let made = self.responder(&folder, key, shared)?;
@@ -235,7 +263,7 @@ impl Process {
         let condition = shared.ready.condition("kafka", "is being reached");
         let stop = shared.tasks.shutdown().token();
         let topics = Topics::new(table, &self.config.input, shared, condition.clone())?;
-        let starting = Starting { process: self, shared, topics: &topics, key };
+        let starting = Starting { process: self, shared, topics: &topics, key, detecting };
         let started = async {
             starting.start(stages, enriching, responder).await?;
             if stages.contains(&Stage::Ingest) {

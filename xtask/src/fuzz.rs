@@ -123,7 +123,7 @@ fn report(bench: &Bench, wish: &Wish) -> Result<(), Trouble> {
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
         let gone = || Trouble::dependency("a worker ended early");
-        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| gone())?)
+        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_panic| gone())?)
     })?;
     let found = found.into_inner().unwrap_or_default();
     if found.is_empty() {

@@ -18,8 +18,6 @@ pub(crate) enum Part {
     HigherTerm,
     /// 6: an owner's id is new at every assignment.
     NewId,
-    /// 6: above those in any exchange partition.
-    AnyExchangePartition,
     /// 7: only the owner's frames count.
     OnlyTheOwner,
     /// 7: a frame begins where the last one ended.
@@ -63,10 +61,6 @@ impl Exchange {
                 // A process that goes on as who it was.
                 let known = folded.iter().filter_map(|fold| owner_of(fold, partition)).max();
                 Owner { id: 7, term: known.map_or(1, |known| known.term) }
-            }
-            Some(Part::AnyExchangePartition) => {
-                let known = folded.first().and_then(|fold| owner_of(fold, partition));
-                Owner { term: known.map_or(1, |known| known.term + 1), ..owner }
             }
             _ => owner,
         }

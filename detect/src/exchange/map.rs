@@ -93,12 +93,25 @@ struct Mapping {
     mapper: Mapper,
     gate: OriginGate,
     owner: Owner,
+    /// The number of the rules that it maps by.
+    rules: i64,
     /// By exchange partition: what it had applied when this owner began.
     applied: Vec<i64>,
     /// Where steps must end on the way to the greatest of `applied`, descending.
     cuts: Vec<i64>,
     in_flight: VecDeque<(Vec<Receipt>, NextOffset)>,
     progress: watch::Sender<NextOffset>,
+}
+
+/// Why a partition is not mapped on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// There is a higher owner.
+    Replaced,
+    /// Other rules are to run, which takes a new owner.
+    OtherRules,
 }
 
 /// What stands next to each other in the log and is mapped at once.
@@ -189,12 +202,15 @@ impl Task {
             #[cfg(test)]
             let taken = task.exchange.by_commits(taken, committed);
             let mut mapping = Mapping::begin(task, taken, progress.clone());
-            if mapping.run(&stop).await? {
-                return Ok(());
+            match mapping.run(&stop).await? {
+                Ended::Stopped => return Ok(()),
+                Ended::OtherRules => task = mapping.task,
+                Ended::Replaced => {
+                    info!(%partition, "somebody else took the source partition over; trying again");
+                    task = mapping.task;
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
             }
-            info!(%partition, "somebody else took the source partition over; trying again");
-            task = mapping.task;
-            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 }
@@ -207,20 +223,20 @@ impl Mapping {
             exchange_partitions: task.exchange.partitions(),
         };
         let gate = OriginGate::after(taken.origin.as_ref().map(gate_origin));
-        let Taken { owner, applied, position, watermark, origin } = taken;
+        let Taken { owner, applied, position, watermark, origin, rules } = taken;
         let start = Start { owner, position, watermark, origin };
-        let ruleset = Arc::clone(&task.exchange.ruleset);
-        let mapper = Mapper::new(ruleset, task.partition.0, settings, start);
+        let mapper = Mapper::new(rules.ruleset, task.partition.0, settings, start);
         let mut cuts: Vec<i64> = applied.iter().copied().filter(|at| *at > position).collect();
         cuts.sort_unstable_by(|a, b| b.cmp(a));
         cuts.dedup();
         #[cfg(test)]
         task.exchange.without_cuts(&mut cuts);
-        Self { task, mapper, gate, owner, applied, cuts, in_flight: VecDeque::new(), progress }
+        let (rules, in_flight) = (rules.number, VecDeque::new());
+        Self { task, mapper, gate, owner, rules, applied, cuts, in_flight, progress }
     }
 
-    /// Maps until `stop` (true) or until a higher owner shows (false).
-    async fn run(&mut self, stop: &CancellationToken) -> Result<bool, ExchangeError> {
+    /// Maps until there is a reason not to.
+    async fn run(&mut self, stop: &CancellationToken) -> Result<Ended, ExchangeError> {
         let from = NextOffset(self.mapper.position());
         let mut reader = self.task.input.reader(self.task.partition, from).await?;
         let (mut looked, mut place) = (Instant::now(), 0);
@@ -232,6 +248,10 @@ impl Mapping {
             };
             self.take(&fetched.records).await?;
             self.settle(STEPS_IN_FLIGHT_MAX).await?;
+            if self.task.exchange.rules.latest().number > self.rules {
+                self.settle(0).await?;
+                return Ok(Ended::OtherRules);
+            }
             #[cfg(test)]
             if self.task.exchange.never_looks() {
                 continue;
@@ -240,12 +260,12 @@ impl Mapping {
                 looked = Instant::now();
                 place = (place + 1) % self.task.exchange.partitions();
                 if self.is_replaced(place).await? {
-                    return Ok(false);
+                    return Ok(Ended::Replaced);
                 }
             }
         }
         self.settle(0).await?;
-        Ok(true)
+        Ok(Ended::Stopped)
     }
 
     async fn is_replaced(&self, place: u32) -> Result<bool, ExchangeError> {

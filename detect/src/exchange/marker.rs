@@ -7,31 +7,40 @@ use std::sync::Arc;
 
 use engine::accept::Sources;
 use engine::frame::Entry;
+use engine::ruleset::Ruleset;
 use transport::{NewRecord, NextOffset, Partition, ReadLimits, Record};
 
 use super::{Exchange, ExchangeError};
 
 /// The first line of a checkpoint file.
-const HEAD: &str = "tidegate checkpoint 1";
+const HEAD: &str = "tidegate checkpoint 2";
 
 /// A partition of the exchange as someone has used it.
 #[derive(Debug, Clone)]
 pub(super) struct Folded {
     pub(super) partition: Partition,
     pub(super) next: NextOffset,
+    /// The greatest number of rules that an owner has opened with.
+    pub(super) rules: i64,
     pub(super) sources: Sources,
 }
 
-/// The record of a marker: the next offset, and the sources.
-pub(super) fn record(next: NextOffset, sources: &Sources) -> NewRecord {
+/// No owner has opened yet.
+pub(super) const NO_RULES: i64 = i64::MIN;
+
+/// The record of a marker: the next offset, the number of the rules, and the sources.
+pub(super) fn record(next: NextOffset, rules: i64, sources: &Sources) -> NewRecord {
     let mut value = next.0.to_be_bytes().to_vec();
+    value.extend_from_slice(&rules.to_be_bytes());
     value.extend_from_slice(&sources.encode());
     NewRecord::new(value)
 }
 
-fn read(record: &Record) -> Option<(NextOffset, Sources)> {
-    let (next, sources) = record.value.split_first_chunk::<8>()?;
-    Some((NextOffset(i64::from_be_bytes(*next)), Sources::decode(sources).ok()?))
+fn read(record: &Record) -> Option<(NextOffset, i64, Sources)> {
+    let (next, rest) = record.value.split_first_chunk::<8>()?;
+    let (rules, sources) = rest.split_first_chunk::<8>()?;
+    let (next, rules) = (i64::from_be_bytes(*next), i64::from_be_bytes(*rules));
+    Some((NextOffset(next), rules, Sources::decode(sources).ok()?))
 }
 
 impl Folded {
@@ -42,13 +51,13 @@ impl Folded {
     ) -> Result<Self, ExchangeError> {
         let bounds = exchange.frames.bounds(partition).await?;
         let marker = exchange.markers.last(partition).await?.as_ref().and_then(read);
-        let marker = marker.filter(|(next, sources)| {
+        let marker = marker.filter(|(next, _, sources)| {
             let all = u32::try_from(sources.progress().count()).unwrap_or(u32::MAX);
             *next >= bounds.start && *next <= bounds.end && all == exchange.sources
         });
-        let (next, sources) =
-            marker.unwrap_or_else(|| (bounds.start, Sources::new(0..exchange.sources)));
-        Ok(Self { partition, next, sources })
+        let none = || (bounds.start, NO_RULES, Sources::new(0..exchange.sources));
+        let (next, rules, sources) = marker.unwrap_or_else(none);
+        Ok(Self { partition, next, rules, sources })
     }
 
     /// Takes in everything before `end`.
@@ -73,8 +82,12 @@ impl Folded {
     }
 
     fn take(&mut self, exchange: &Exchange, record: &Record) -> Result<(), ExchangeError> {
-        let result = match entry(exchange, record)? {
-            Entry::Open(open) => self.sources.open(&open).map(|_highest| ()),
+        let result = match entry(exchange, record, &exchange.rules.latest().ruleset)? {
+            Entry::Open(open) => self.sources.open(&open).map(|is_highest| {
+                if is_highest {
+                    self.rules = self.rules.max(open.rules);
+                }
+            }),
             Entry::Frame(frame) => {
                 #[cfg(test)]
                 let frame = exchange.forced(frame, &self.sources);
@@ -90,9 +103,13 @@ impl Folded {
     }
 }
 
-/// What a record of the exchange says.
-pub(super) fn entry(exchange: &Exchange, record: &Record) -> Result<Entry, ExchangeError> {
-    let decoded = Entry::decode(&record.value, &exchange.ruleset);
+/// What a record of the exchange says to those who run these rules.
+pub(super) fn entry(
+    exchange: &Exchange,
+    record: &Record,
+    ruleset: &Ruleset,
+) -> Result<Entry, ExchangeError> {
+    let decoded = Entry::decode(&record.value, ruleset);
     decoded.map(|decoded| decoded.entry).map_err(|source| ExchangeError::Entry {
         topic: Arc::clone(exchange.frames.topic()),
         partition: record.partition.0,
@@ -107,24 +124,29 @@ pub(super) struct Checkpoint {
     pub(super) topic: String,
     /// The next offset.
     pub(super) next: NextOffset,
+    /// The number of the rules.
+    pub(super) rules: i64,
     /// The reducer's state.
     pub(super) state: Vec<u8>,
 }
 
 impl Checkpoint {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = format!("{HEAD}\n{}\n{}\n", self.topic, self.next).into_bytes();
+        let Self { topic, next, rules, .. } = self;
+        let mut bytes = format!("{HEAD}\n{topic}\n{next}\n{rules}\n").into_bytes();
         bytes.extend_from_slice(&self.state);
         bytes
     }
 
     pub(super) fn of_bytes(bytes: &[u8]) -> io::Result<Self> {
-        let mut parts = bytes.splitn(4, |byte| *byte == b'\n');
+        let mut parts = bytes.splitn(5, |byte| *byte == b'\n');
         let mut line = || parts.next().and_then(|part| std::str::from_utf8(part).ok());
         let (head, topic, next) = (line(), line(), line().and_then(|next| next.parse().ok()));
-        match (head, topic, next, parts.next()) {
-            (Some(HEAD), Some(topic), Some(next), Some(state)) => {
-                Ok(Self { topic: topic.to_owned(), next: NextOffset(next), state: state.to_vec() })
+        let rules = line().and_then(|rules| rules.parse().ok());
+        match (head, topic, next.zip(rules), parts.next()) {
+            (Some(HEAD), Some(topic), Some((next, rules)), Some(state)) => {
+                let (topic, state) = (topic.to_owned(), state.to_vec());
+                Ok(Self { topic, next: NextOffset(next), rules, state })
             }
             _ => Err(io::Error::other("it is not a checkpoint of this version")),
         }

@@ -29,8 +29,8 @@ use transport::{
     Share,
 };
 
-use super::marker::{self, Checkpoint, entry};
-use super::{Exchange, ExchangeError};
+use super::marker::{self, Checkpoint, NO_RULES, entry};
+use super::{Exchange, ExchangeError, Numbered};
 
 /// Batches of verdicts that were sent and are not acknowledged yet.
 const BATCHES_IN_FLIGHT_MAX: usize = 64;
@@ -91,6 +91,8 @@ struct Task {
 struct Reducing {
     task: Task,
     reducer: Reducer,
+    /// The rules that it reduces by.
+    rules: Numbered,
     /// The next offset of the exchange.
     next: NextOffset,
     /// Up to here verdicts are on the topic.
@@ -180,14 +182,14 @@ impl Attempt for Sessions<'_> {
 impl Reducing {
     async fn begin(task: Task, progress: watch::Sender<NextOffset>) -> Result<Self, ExchangeError> {
         let bounds = task.exchange.frames.bounds(task.partition).await?;
-        let (reducer, next) = restored(&task, bounds.start)?;
+        let (reducer, rules, next) = restored(&task, bounds.start).await?;
         let last = task.verdicts.last(task.partition).await?;
         let said = last.as_ref().and_then(at).unwrap_or(-1);
         let partition = task.partition;
         info!(%partition, from = %next, end = %bounds.end, said, "reducing an exchange partition");
         let in_flight = VecDeque::new();
         let kept = Instant::now();
-        Ok(Self { task, reducer, next, said, in_flight, marked: None, kept, progress })
+        Ok(Self { task, reducer, rules, next, said, in_flight, marked: None, kept, progress })
     }
 
     async fn run(mut self, stop: &CancellationToken) -> Result<(), ExchangeError> {
@@ -211,10 +213,14 @@ impl Reducing {
     }
 
     async fn take(&mut self, record: &Record) -> Result<(), ExchangeError> {
-        let (verdicts, failures) = match entry(&self.task.exchange, record)? {
+        let entry = entry(&self.task.exchange, record, &self.rules.ruleset)?;
+        let (verdicts, failures) = match entry {
             Entry::Open(open) => {
-                self.reducer.open(&open)?;
-                return Ok(());
+                let is_highest = self.reducer.open(&open)?;
+                if !is_highest || open.rules <= self.rules.number {
+                    return Ok(());
+                }
+                (self.switch(open.rules).await?, Vec::new())
             }
             Entry::Frame(frame) => {
                 #[cfg(test)]
@@ -243,6 +249,21 @@ impl Reducing {
         let receipt = self.task.verdicts_session.send(self.task.partition, records?).await?;
         self.in_flight.push_back(receipt);
         self.settle(BATCHES_IN_FLIGHT_MAX).await
+    }
+
+    /// The first owner that maps by other rules has opened: they run from here on.
+    async fn switch(&mut self, number: i64) -> Result<Vec<Verdict>, ExchangeError> {
+        let rules = self.task.exchange.rules.get(number).await?;
+        let switched = self.reducer.switch(&rules.ruleset)?;
+        info!(
+            partition = %self.task.partition,
+            rules = number,
+            fresh = switched.fresh.join(", "),
+            forgotten = switched.forgotten.join(", "),
+            "other rules run from here on"
+        );
+        self.rules = rules;
+        Ok(switched.verdicts)
     }
 
     fn record(&self, mut verdict: Verdict, from: &Record) -> Result<NewRecord, ExchangeError> {
@@ -287,7 +308,7 @@ impl Reducing {
         let next = self.next;
         #[cfg(test)]
         let next = self.task.exchange.ahead(next);
-        let marker = marker::record(next, self.reducer.sources());
+        let marker = marker::record(next, self.rules.number, self.reducer.sources());
         self.task.markers.append(self.task.partition, vec![marker]).await?;
         self.marked = Some((self.next, Instant::now()));
         self.progress.send_replace(self.next);
@@ -298,6 +319,7 @@ impl Reducing {
         let checkpoint = Checkpoint {
             topic: self.task.exchange.frames.topic_id().to_string(),
             next: self.next,
+            rules: self.rules.number,
             state: self.reducer.snapshot().map_err(ExchangeError::Snapshot)?,
         };
         let path = self.task.checkpoint.clone();
@@ -326,15 +348,17 @@ fn at(verdict: &Record) -> Option<i64> {
     Some(i64::from_be_bytes(bytes))
 }
 
-/// The reducer as of the last checkpoint, or before the first frame.
-fn restored(task: &Task, start: NextOffset) -> Result<(Reducer, NextOffset), ExchangeError> {
+/// The reducer as of the last checkpoint, or before the first frame, and the rules that ran there.
+async fn restored(
+    task: &Task,
+    start: NextOffset,
+) -> Result<(Reducer, Numbered, NextOffset), ExchangeError> {
     let settings = ReduceSettings {
         partitions: (0..task.exchange.sources).collect(),
         exchange_partition: task.partition.0,
         exchange_partitions: task.exchange.partitions(),
         episodes_open_max: EPISODES_OPEN_MAX,
     };
-    let ruleset = &task.exchange.ruleset;
     let bytes = match fs::read(&task.checkpoint) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         bytes => Some(bytes.map_err(|source| file_error("read", &task.checkpoint, source))?),
@@ -351,14 +375,20 @@ fn restored(task: &Task, start: NextOffset) -> Result<(Reducer, NextOffset), Exc
             warn!(%path, "the exchange begins after the checkpoint");
         }
         Some(Ok(checkpoint)) => {
-            let state = &checkpoint.state;
-            match Reducer::restore(Arc::clone(ruleset), settings.clone(), state) {
-                Ok(restored) => return Ok((restored.reducer, checkpoint.next)),
+            let Checkpoint { next, rules, state, .. } = checkpoint;
+            let rules = match rules {
+                NO_RULES => Numbered { number: NO_RULES, ..task.exchange.rules.first() },
+                number => task.exchange.rules.get(number).await?,
+            };
+            match Reducer::restore(Arc::clone(&rules.ruleset), settings.clone(), &state) {
+                Ok(restored) => return Ok((restored.reducer, rules, next)),
                 Err(error) => warn!(%path, %error, "the checkpoint cannot be used"),
             }
         }
     }
-    Ok((Reducer::new(Arc::clone(ruleset), settings), start))
+    // The first owner that opens says which rules run.
+    let rules = Numbered { number: NO_RULES, ..task.exchange.rules.first() };
+    Ok((Reducer::new(Arc::clone(&rules.ruleset), settings), rules, start))
 }
 
 fn file_error(doing: &'static str, path: &Path, source: io::Error) -> ExchangeError {

@@ -10,7 +10,7 @@ use tracing::info;
 use transport::{NewRecord, NextOffset, Output, Partition};
 
 use super::marker::Folded;
-use super::{Exchange, ExchangeError};
+use super::{Exchange, ExchangeError, Numbered};
 
 /// What an owner begins with.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub(super) struct Taken {
     pub(super) watermark: EventTime,
     /// The origin of the last record before.
     pub(super) origin: Option<Origin>,
+    /// The rules to map by.
+    pub(super) rules: Numbered,
 }
 
 /// Becomes the owner of `partition`, whose log begins at `start`.
@@ -47,7 +49,10 @@ pub(super) async fn take_over(
         #[cfg(test)]
         let owner = exchange.without_part_of_owner(owner, &folded, partition);
         let exchange_partitions = exchange.partitions();
-        let open = Open { owner, partition, exchange_partitions, start: start.0 }.encode();
+        let rules = rules_of(exchange, &folded).await?;
+        let (start_at, number) = (start.0, rules.number);
+        let open =
+            Open { owner, partition, exchange_partitions, start: start_at, rules: number }.encode();
         let mut is_highest = true;
         for fold in &mut folded {
             #[cfg(test)]
@@ -63,10 +68,11 @@ pub(super) async fn take_over(
             is_highest &= owner_of(fold, partition) == Some(owner);
         }
         if is_highest {
-            let taken = begin(owner, &folded, partition, start);
+            let taken = begin((owner, rules), &folded, partition, start);
             #[cfg(test)]
             let taken = exchange.without_part_of_taken(taken);
-            info!(partition, term, position = taken.position, "took a source partition over");
+            let (position, rules) = (taken.position, taken.rules.number);
+            info!(partition, term, position, rules, "took a source partition over");
             return Ok(taken);
         }
     }
@@ -78,13 +84,29 @@ pub(super) fn owner_of(fold: &Folded, partition: u32) -> Option<Owner> {
     progress.find(|(of, _)| *of == partition).and_then(|(_, progress)| progress.owner)
 }
 
-fn begin(owner: Owner, folded: &[Folded], partition: u32, start: NextOffset) -> Taken {
+/// The latest rules, but never older ones than anybody has mapped by: frames of rules that a
+/// reducer has left behind would be of no use to it.
+async fn rules_of(exchange: &Exchange, folded: &[Folded]) -> Result<Numbered, ExchangeError> {
+    let latest = exchange.rules.latest();
+    match folded.iter().map(|fold| fold.rules).max() {
+        Some(seen) if seen > latest.number => Ok(exchange.rules.get(seen).await?),
+        _ => Ok(latest),
+    }
+}
+
+fn begin(
+    (owner, rules): (Owner, Numbered),
+    folded: &[Folded],
+    partition: u32,
+    start: NextOffset,
+) -> Taken {
     let mut taken = Taken {
         owner,
         applied: Vec::with_capacity(folded.len()),
         position: i64::MAX,
         watermark: EventTime::MIN,
         origin: None,
+        rules,
     };
     for fold in folded {
         let progress = fold.sources.progress().find(|(of, _)| *of == partition);

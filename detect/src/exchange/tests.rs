@@ -7,14 +7,34 @@
 //! - what was sent lands late, also after its process is gone, or its rest is lost;
 //! - what was not acknowledged lands again;
 //! - a frame on the exchange is cut or changed: whoever reads it stops and names its place, until
-//!   it was copied from a replica.
+//!   it was copied from a replica;
+//! - rules are switched, to others of the same meaning, so that no episode may change.
 //!
 //! The closed episodes must be those of a calm run. Each part of delivery rules 6 to 11 that can be
 //! left out here makes some schedule fail (`left_out` does it, [`LEFT_OUT`] lists them):
 //!
-//! | rule | left out | what shows |
+//! | rule | left out | what the first schedule that fails shows |
 //! |---|---|---|
-//! TABLE
+//! | 6 | a new owner's term is above those before | episodes are missing: nobody hears the new owner |
+//! | 6 | its id is new at every assignment | two are one owner, and their frames overlap |
+//! | 7 | only the owner's frames count | frames of two owners overlap |
+//! | 7 | a frame begins where the last one ended | events are counted twice |
+//! | 8 | a marker says how far the log was used | a take-over finds a gap |
+//! | 9 | open in every exchange partition | frames of an owner that did not open |
+//! | 9 | read on to the own open | frames that overlap what landed in between |
+//! | 9 | begin at the smallest place applied | a gap |
+//! | 9 | with the last accepted origin | repeated events are counted twice |
+//! | 9 | with the watermark as of there | events that were late are on time |
+//! | 9 | send each only what is past its own | overlapping frames |
+//! | 9 | end steps where one has got to | overlapping frames |
+//! | 10 | look whether there is a higher owner | episodes are missing: nobody maps any more |
+//! | 11 | never begin from a committed offset | a gap |
+//!
+//! Left out without harm: that a term is above those in *any* exchange partition, and not only in
+//! the first, since a take-over begins again until it is the highest everywhere. What cannot be
+//! left out alone, since two parts of this code together do it, was not tried: that
+//! the highest owner wins rather than the latest (rule 6: the terms of [`Part::HigherTerm`] and the
+//! comparison in the engine), and that a marker holds owner and watermark (rule 8).
 
 mod network;
 
@@ -40,7 +60,9 @@ use transport::memory::MemoryLog;
 use transport::{Log, NewRecord, Partition, ReadLimits, Record};
 
 use super::left_out::Part;
-use super::{Exchange, ExchangeError, MapStage, MapperMetrics, ReduceStage, ReducerMetrics};
+use super::{
+    Exchange, ExchangeError, MapStage, MapperMetrics, Numbered, ReduceStage, ReducerMetrics, Rules,
+};
 use crate::Source;
 use network::{Torn, Weather, carry};
 
@@ -67,12 +89,18 @@ const RULES: [(&str, &str, &str); 3] = [
     ("none", "key: client_ip\nrearm: 15s", "SELECT client_ip, path FROM events WHERE status = 500"),
 ];
 
-static RULESET: LazyLock<Arc<Ruleset>> = LazyLock::new(|| {
+/// The same rules under two titles, so that a switch between them changes no episode.
+static RULESETS: LazyLock<[Arc<Ruleset>; 2]> =
+    LazyLock::new(|| ["first", "second"].map(ruleset_titled));
+
+fn ruleset_titled(title: &str) -> Arc<Ruleset> {
     let tests = "tests:\n  - {name: a, events: [], episodes: [{}]}\n  \
                  - {name: b, events: [], episodes: []}\n";
     let file = |(name, head, sql): &(&str, &str, &str)| SourceFile {
         path: format!("x/{name}.yml"),
-        text: format!("title: {name}\nseverity: low\nmode: live\n{head}\nsql: |\n  {sql}\n{tests}"),
+        text: format!(
+            "title: {title} {name}\nseverity: low\nmode: live\n{head}\nsql: |\n  {sql}\n{tests}"
+        ),
     };
     let files: Vec<SourceFile> = RULES.iter().map(file).collect();
     let (rules, problems) = load(&files, &Settings::default());
@@ -80,7 +108,7 @@ static RULESET: LazyLock<Arc<Ruleset>> = LazyLock::new(|| {
     let (compiled, problems) = compile(&rules, &Lists::default());
     assert_eq!(compiled.len(), RULES.len(), "{problems:?}");
     Arc::new(Ruleset::new(compiled).unwrap())
-});
+}
 
 /// Numbers that look random (splitmix64, Steele, Lea and Flood 2014).
 struct Dice(u64);
@@ -175,6 +203,12 @@ fn process<T: Send + 'static>(life: impl Future<Output = T> + Send + 'static) ->
     tokio::spawn(life)
 }
 
+/// The rules of this number, which are to run after those before.
+fn numbered(number: i64) -> Numbered {
+    let place = usize::try_from(number % 2).unwrap();
+    Numbered { number, ruleset: Arc::clone(&RULESETS[place]) }
+}
+
 /// What a schedule came to: closed episodes, and how often a torn frame was refused.
 type Played = Result<(BTreeMap<String, String>, u64), String>;
 
@@ -193,7 +227,7 @@ impl Schedule {
         let exchange = Exchange {
             frames: Log::Memory(frames.clone()),
             markers: Log::Memory(behind("detect.markers", EXCHANGES)),
-            ruleset: Arc::clone(&RULESET),
+            rules: Rules::new(numbered(0), Arc::new(|_: &[u8]| Err("none is read".to_owned()))),
             sources: SOURCES,
             left_out,
         };
@@ -272,7 +306,7 @@ impl Schedule {
 
     /// Something happens to a process or to a record, or time passes.
     async fn disturb(&mut self) -> Result<(), String> {
-        match self.dice.below(14) {
+        match self.dice.below(15) {
             0 if !self.maps.is_empty() => {
                 let one = self.dice.below(self.maps.len() as u64);
                 self.maps.swap_remove(usize::try_from(one).unwrap()).abort();
@@ -289,7 +323,11 @@ impl Schedule {
             4 if self.dice.below(4) == 0 => self.begin_hop(),
             5 if self.dice.below(3) == 0 => self.tear().await,
             6 => self.mend(),
-            7..10 => {
+            7 if self.dice.below(4) == 0 => {
+                let next = self.exchange.rules.latest().number + 1;
+                self.exchange.rules.publish(numbered(next));
+            }
+            8..11 => {
                 let ms = 1 + self.dice.below(1_500);
                 tokio::time::sleep(Duration::from_millis(ms)).await;
             }
@@ -305,14 +343,15 @@ impl Schedule {
     async fn tear(&mut self) {
         let partition = Partition(u32::try_from(self.dice.below(EXCHANGES.into())).unwrap());
         let end = self.exchange.frames.bounds(partition).await.unwrap().end.0;
-        let torn = Torn::one_of(&self.frames, (partition, end), &mut self.dice);
-        if let Some(torn) = torn.filter(|torn| self.ever_torn.insert(torn.place())) {
+        if let Some(torn) = Torn::one_of(&self.frames, (partition, end), &mut self.dice) {
+            self.ever_torn.insert(torn.place());
             self.torn.push(torn);
         }
     }
 
     fn mend(&mut self) {
-        self.torn.drain(..).for_each(|torn| torn.mend(&self.frames));
+        // One that was torn twice was whole before the first time.
+        self.torn.drain(..).rev().for_each(|torn| torn.mend(&self.frames));
     }
 
     /// Looks after those that have ended: at a torn frame they should, and nowhere else.
@@ -440,10 +479,9 @@ fn and_so_they_are_with_the_other_seeds() {
 }
 
 /// Parts of rules that are left out by turns.
-const LEFT_OUT: [Part; 15] = [
+const LEFT_OUT: [Part; 14] = [
     Part::HigherTerm,
     Part::NewId,
-    Part::AnyExchangePartition,
     Part::OnlyTheOwner,
     Part::WhereTheLastEnded,
     Part::MarkerOfTheLog,
@@ -460,7 +498,7 @@ const LEFT_OUT: [Part; 15] = [
 
 /// The first schedule that fails without this part, and how.
 fn first_failure(part: Part) -> Option<(u64, String)> {
-    (0..SEEDS).find_map(|seed| match run(seed, Weather::Storm, Some(part)) {
+    (0..SEEDS / 4).find_map(|seed| match run(seed, Weather::Storm, Some(part)) {
         Err(why) => Some((seed, why)),
         Ok((closed, _refused)) if closed != *UNDISTURBED => {
             let lost = UNDISTURBED.iter().filter(|(word, of)| closed.get(*word) != Some(*of));
@@ -472,12 +510,12 @@ fn first_failure(part: Part) -> Option<(u64, String)> {
 
 #[test]
 fn every_part_of_a_rule_is_needed() {
-    let mut unneeded = Vec::new();
+    let (mut unneeded, mut needed) = (Vec::new(), Vec::new());
     for part in LEFT_OUT {
         match first_failure(part) {
-            Some((seed, why)) => eprintln!("{part:?}: seed {seed}: {why}"),
+            Some((seed, why)) => needed.push(format!("{part:?}: seed {seed}: {why}")),
             None => unneeded.push(part),
         }
     }
-    assert!(unneeded.is_empty(), "left out without harm: {unneeded:?}");
+    assert!(unneeded.is_empty(), "left out without harm: {unneeded:?}; not so: {needed:#?}");
 }

@@ -14,12 +14,15 @@ use datafusion::physical_plan::PhysicalExpr;
 
 use super::compile::physical;
 use super::query::{self, RunError};
+use super::shape;
 
 /// One conjunct of a filter.
 #[derive(Debug, Clone)]
 pub(crate) struct Atom {
     /// Equal for atoms that ask the same.
     pub(crate) text: String,
+    /// As SQL, for people.
+    pub(crate) sql: String,
     /// A guess at how many rows it lets through: the lower the fewer.
     pub(crate) rank: u8,
     run: Arc<dyn PhysicalExpr>,
@@ -44,7 +47,13 @@ impl Atom {
     pub(super) fn of(expr: &Expr, schema: &SchemaRef) -> Result<Self> {
         let run = physical(expr, schema)?;
         let of_texts = OfTexts::of(expr, schema)?;
-        Ok(Self { text: expr.to_string(), rank: rank(expr), run, of_texts })
+        let (text, sql) = (expr.to_string(), shape::as_sql(expr));
+        Ok(Self { text, sql, rank: rank(expr), run, of_texts })
+    }
+
+    /// What it asks.
+    pub(super) fn expr(&self) -> &Arc<dyn PhysicalExpr> {
+        &self.run
     }
 
     /// The rows of a batch of the table for which it is true.

@@ -33,6 +33,9 @@ pub(crate) fn write_batch(batch: &RecordBatch, out: &mut Writer) {
     }
 }
 
+/// What stands in the error where a batch has other columns than are wanted.
+pub(crate) const OTHER_COLUMNS: &str = "a batch of other columns";
+
 /// Reads `rows` rows of the schema `wanted`. Columns of the same names are needed, in order.
 ///
 /// The caller knows the number of rows from something that takes bytes for each, so that nobody
@@ -43,12 +46,12 @@ pub(crate) fn read_batch(
     rows: usize,
 ) -> Result<RecordBatch, WireError> {
     if from.len("the number of columns")? != wanted.fields().len() {
-        return Err(WireError::Malformed { what: "the shape of a batch" });
+        return Err(WireError::Malformed { what: OTHER_COLUMNS });
     }
     let mut columns = Vec::with_capacity(wanted.fields().len());
     for field in wanted.fields() {
         if from.get::<String>()? != *field.name() {
-            return Err(WireError::Malformed { what: "the name of a column" });
+            return Err(WireError::Malformed { what: OTHER_COLUMNS });
         }
         columns.push(typed(read_column(from, rows)?, field)?);
     }

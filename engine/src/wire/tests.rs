@@ -73,7 +73,7 @@ fn a_batch_of_other_columns_is_refused() {
     write_batch(&events(2), &mut out);
     let other = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
     let error = read_batch(&mut Reader::new(&out.bytes), &other, 2).unwrap_err();
-    assert_eq!(error.to_string(), "the shape of a batch cannot be read");
+    assert_eq!(error.to_string(), "a batch of other columns cannot be read");
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub enum RawKind {
     Mark,
     /// A deploy that was posted; JSON of `schemas::Deploy`.
     Deploy,
+    /// Other rules are to run from here on.
+    Rules,
 }
 
 const KIND: &str = "kind";
@@ -38,7 +40,7 @@ const WRITER: &str = "writer";
 pub struct RawRecord<'a> {
     /// What it is.
     pub kind: RawKind,
-    /// The input that brought it; empty for deploys.
+    /// The input that brought it; empty for deploys and rules.
     pub input: &'a str,
     /// The file that the line stood in, with its print, and the place after it.
     pub file: Option<(&'a str, i64)>,
@@ -64,6 +66,7 @@ impl<'a> RawRecord<'a> {
             match name.as_str() {
                 KIND if text == "mark" => read.kind = RawKind::Mark,
                 KIND if text == "deploy" => read.kind = RawKind::Deploy,
+                KIND if text == "rules" => read.kind = RawKind::Rules,
                 INPUT => read.input = text,
                 _ => {}
             }
@@ -149,6 +152,12 @@ impl RawLog {
     #[must_use]
     pub fn deploy(&self, json: Bytes) -> NewRecord {
         self.record(json, vec![(KIND.to_owned(), Bytes::from_static(b"deploy"))])
+    }
+
+    /// Says that these rules are to run from here on.
+    #[must_use]
+    pub fn rules(&self, texts: Bytes) -> NewRecord {
+        self.record(texts, vec![(KIND.to_owned(), Bytes::from_static(b"rules"))])
     }
 
     /// Appends; durable when it returns. Gives where the next record will stand at the earliest.

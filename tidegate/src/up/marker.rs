@@ -13,11 +13,15 @@ pub(super) struct Marker {
     pub(super) next: i64,
     /// The inputs, in the order in which the state counts them.
     pub(super) inputs: Vec<String>,
+    /// The rules that ran, as their record; empty in a marker of an older build.
+    pub(super) rules: Vec<u8>,
     /// The state.
     pub(super) state: Vec<u8>,
 }
 
-const HEAD: &str = "tidegate marker 1";
+const HEAD: &str = "tidegate marker 2";
+/// Without rules.
+const OLDER: &str = "tidegate marker 1";
 
 impl Marker {
     /// Replaces the file, so that a crash leaves the old one or the new one.
@@ -25,6 +29,8 @@ impl Marker {
         let beside = path.with_extension("new");
         let mut file = File::create(&beside)?;
         writeln!(file, "{HEAD}\n{}\n{}", self.next, serde_json::to_string(&self.inputs)?)?;
+        writeln!(file, "{}", self.rules.len())?;
+        file.write_all(&self.rules)?;
         file.write_all(&self.state)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;
@@ -43,12 +49,27 @@ impl Marker {
         let next = next.and_then(|next| next.parse().ok());
         let inputs = inputs.and_then(|inputs| serde_json::from_str(inputs).ok());
         match (head, next, inputs, parts.next()) {
-            (Some(HEAD), Some(next), Some(inputs), Some(state)) => {
-                Ok(Some(Self { next, inputs, state: state.to_vec() }))
+            (Some(OLDER), Some(next), Some(inputs), Some(state)) => {
+                Ok(Some(Self { next, inputs, rules: Vec::new(), state: state.to_vec() }))
+            }
+            (Some(HEAD), Some(next), Some(inputs), Some(rest)) => {
+                let (rules, state) = split(rest).ok_or_else(cut)?;
+                Ok(Some(Self { next, inputs, rules: rules.to_vec(), state: state.to_vec() }))
             }
             _ => Err(io::Error::other("it is not a marker of this version")),
         }
     }
+}
+
+fn cut() -> io::Error {
+    io::Error::other("it ends before its rules do")
+}
+
+/// The rules, whose length stands before them, and the state.
+fn split(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = rest.iter().position(|byte| *byte == b'\n')?;
+    let length = std::str::from_utf8(rest.get(..end)?).ok()?.parse().ok()?;
+    rest.get(end + 1..)?.split_at_checked(length)
 }
 
 #[cfg(test)]
@@ -61,9 +82,15 @@ mod tests {
         let path = folder.path().join("marker");
         assert_eq!(Marker::read(&path).unwrap(), None);
         let state = b"\n\0binary\n".to_vec();
-        let marker = Marker { next: 7, inputs: vec!["a b".to_owned(), "c".to_owned()], state };
+        let (inputs, rules) = (vec!["a b".to_owned(), "c".to_owned()], b"12\n\0".to_vec());
+        let marker = Marker { next: 7, inputs, rules, state };
         marker.write(&path).unwrap();
-        assert_eq!(Marker::read(&path).unwrap(), Some(marker));
+        assert_eq!(Marker::read(&path).unwrap().as_ref(), Some(&marker));
+        std::fs::write(&path, "tidegate marker 1\n7\n[\"a b\",\"c\"]\n\n\0binary\n").unwrap();
+        let older = Marker { rules: Vec::new(), ..marker };
+        assert_eq!(Marker::read(&path).unwrap(), Some(older));
+        std::fs::write(&path, "tidegate marker 2\n7\n[]\n9\nabc").unwrap();
+        assert!(Marker::read(&path).is_err());
         std::fs::write(&path, "something else").unwrap();
         assert!(Marker::read(&path).is_err());
     }

@@ -10,6 +10,7 @@ use runtime::metrics::{Description, Metrics};
 use transport::hop::HopMetrics;
 
 use super::pipeline::Counts;
+use super::rules::RulesMetrics;
 
 const HEAD: &str = "\
 # Metrics
@@ -31,7 +32,7 @@ fn row(metric: &Description) -> String {
 fn the_page_of_metrics_says_what_the_code_declares() {
     let metrics = Metrics::new();
     drop((HttpMetrics::new(&metrics, "admin"), EnrichMetrics::new(&metrics)));
-    drop(Counts::new(&metrics));
+    drop((Counts::new(&metrics), RulesMetrics::new(&metrics)));
     for stage in ["ingest", "enrich"] {
         drop(HopMetrics::new(&metrics.component(stage)));
     }

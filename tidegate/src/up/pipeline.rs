@@ -7,15 +7,16 @@
 //! the verdicts that come a second time carry the same ids and revisions, which the responder's
 //! ledger knows. A batch holds lines of one input only, in the log's order.
 
+mod resume;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
+use bytes::Bytes;
 use detect::{Local, LocalError, LocalSettings, Source, Step, Taken};
-use engine::ruleset::Ruleset;
 use engine::watermark::Guard;
 use enrich::{Block, Blocks, ContextCell, JoinError, Joiner};
 use ingest::input::{InputConfig, RawKind, RawLog, RawRecord};
@@ -37,7 +38,10 @@ use transport::{Log, LogError, NewRecord, NextOffset, Partition, ReadLimits, Rea
 
 use super::marker::Marker;
 use super::parser_settings;
+use super::rules::{self, Ask, InForce, RulesMetrics};
 use super::silence::{self, Habit};
+use crate::pack::Texts;
+use resume::{Resumed, resumed};
 
 /// Between two markers; so much of the log is read again after a crash.
 const MARK_EVERY: Duration = Duration::from_secs(10);
@@ -56,6 +60,7 @@ pub(super) struct Wiring {
     pub(super) retention_ms: i64,
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
+    pub(super) rules_metrics: RulesMetrics,
 }
 
 /// Why the pipeline stopped.
@@ -75,6 +80,8 @@ pub(super) enum PipelineError {
     Input { input: String, why: String },
     #[error("marker {path}")]
     Marker { path: String, source: std::io::Error },
+    #[error("the rules cannot run:\n{0}")]
+    Rules(String),
 }
 
 impl Classified for PipelineError {
@@ -83,7 +90,7 @@ impl Classified for PipelineError {
             Self::Log(error) => error.class(),
             Self::Ledger(error) => error.class(),
             Self::Marker { .. } => Class::Dependency,
-            Self::Input { .. } => Class::Input,
+            Self::Input { .. } | Self::Rules(_) => Class::Input,
             Self::Detect(_) | Self::Join(_) | Self::Batch(_) => Class::Bug,
         }
     }
@@ -121,6 +128,9 @@ pub(super) struct Pipeline {
     lanes: Vec<Lane>,
     by_name: BTreeMap<String, usize>,
     local: Local,
+    /// The record of the rules that run.
+    rules: Bytes,
+    in_force: InForce,
     reader: Reader,
     dead: Log,
     blocks: watch::Receiver<u64>,
@@ -132,11 +142,12 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Takes up where the last marker says.
+    /// Takes up where the last marker says, with the rules that ran there; with these where no
+    /// marker knows any.
     pub(super) async fn open(
         inputs: &[InputConfig],
         keys: Keys,
-        ruleset: &Arc<Ruleset>,
+        texts: &Texts,
         wiring: Wiring,
     ) -> Result<Self, PipelineError> {
         let mut lanes = Vec::with_capacity(inputs.len());
@@ -149,7 +160,12 @@ impl Pipeline {
         }
         let names: Vec<String> = lanes.iter().map(|lane| lane.name.clone()).collect();
         let settings = LocalSettings { sources: inputs.iter().map(source).collect() };
-        let (local, from) = resumed(&wiring, &names, ruleset, &settings)?;
+        let Resumed { local, from, rules, in_force, is_logged } =
+            resumed(&wiring, &names, texts, &settings)?;
+        if !is_logged {
+            // From here on the log says by itself which rules ran.
+            wiring.raw.append(vec![wiring.raw.rules(rules.clone())]).await?;
+        }
         let bounds = wiring.raw.log().bounds(RawLog::PARTITION).await?;
         let from = from.clamp(bounds.start, bounds.end);
         let reader = wiring.raw.log().reader(RawLog::PARTITION, from).await?;
@@ -162,6 +178,8 @@ impl Pipeline {
             counts: Counts::new(&wiring.metrics),
             lanes,
             local,
+            rules,
+            in_force,
             reader,
             dead,
             blocks,
@@ -169,6 +187,11 @@ impl Pipeline {
             told: BTreeSet::new(),
             ends: Vec::new(),
         })
+    }
+
+    /// What tells others which rules run.
+    pub(super) fn in_force(&self) -> &InForce {
+        &self.in_force
     }
 
     /// Runs until `stop`, then marks where it stands.
@@ -187,6 +210,7 @@ impl Pipeline {
             Box::pin(self.take(&fetched.records)).await?;
             if self.reader.next_offset() >= target {
                 ready.ready();
+                self.in_force.settled();
             }
             if marked.elapsed() >= MARK_EVERY {
                 marked = tokio::time::Instant::now();
@@ -200,6 +224,11 @@ impl Pipeline {
         let mut run: Option<Run> = None;
         for record in records {
             let raw = RawRecord::of(record);
+            if raw.kind == RawKind::Rules {
+                Box::pin(self.judge(run.take())).await?;
+                self.switch(raw.value).await?;
+                continue;
+            }
             let Some(lane) = self.by_name.get(raw.input).copied() else { continue };
             if run.as_ref().is_some_and(|run| run.lane != lane || run.times.len() >= BATCH_ROWS_MAX)
             {
@@ -214,7 +243,7 @@ impl Pipeline {
                     Box::pin(self.judge(run.take())).await?;
                     self.quiet(lane, raw.taken_ms).await?;
                 }
-                RawKind::Deploy => {}
+                RawKind::Deploy | RawKind::Rules => {}
             }
         }
         Box::pin(self.judge(run)).await
@@ -290,6 +319,34 @@ impl Pipeline {
         let partition = u32::try_from(lane).unwrap_or(u32::MAX);
         let step = self.local.quiet(partition, EventTime(now_ms))?;
         self.said(lane, step).await
+    }
+
+    /// Other rules are to run from here on: a place in the log, so that reading it again switches
+    /// here.
+    async fn switch(&mut self, record: &Bytes) -> Result<(), PipelineError> {
+        if *record == self.rules {
+            return Ok(());
+        }
+        let (texts, ruleset) = match rules::of_log(record) {
+            Ok(read) => read,
+            Err(why) => {
+                error!(why, "rules that ran cannot run in this build; those before them go on");
+                return Ok(());
+            }
+        };
+        let switched = self.local.switch(&ruleset)?;
+        self.rules = record.clone();
+        self.in_force.switched(texts.hash(), &ruleset);
+        self.wiring.rules_metrics.switched();
+        info!(
+            ruleset = texts.hash(),
+            rules = ruleset.len(),
+            fresh = switched.fresh.join(", "),
+            forgotten = switched.forgotten.join(", "),
+            "other rules run from here on"
+        );
+        let step = Step { verdicts: switched.verdicts, ..Step::default() };
+        self.said(0, step).await
     }
 
     async fn said(&mut self, lane: usize, step: Step) -> Result<(), PipelineError> {
@@ -386,6 +443,7 @@ impl Pipeline {
         let marker = Marker {
             next: next.0,
             inputs: self.lanes.iter().map(|lane| lane.name.clone()).collect(),
+            rules: self.rules.to_vec(),
             state: self.local.snapshot()?,
         };
         let path = &self.wiring.marker;
@@ -432,38 +490,14 @@ fn tell(input: &str, letter: &DeadLetter) {
     );
 }
 
-/// State and place of the last marker; from the log's beginning where there is none that fits.
-fn resumed(
-    wiring: &Wiring,
-    names: &[String],
-    ruleset: &Arc<Ruleset>,
-    settings: &LocalSettings,
-) -> Result<(Local, NextOffset), PipelineError> {
-    let path = wiring.marker.display().to_string();
-    let marker = Marker::read(&wiring.marker)
-        .map_err(|source| PipelineError::Marker { path: path.clone(), source })?;
-    if let Some(marker) = marker {
-        if marker.inputs == names {
-            match Local::restore(ruleset, settings, &marker.state) {
-                Ok((local, fresh)) => {
-                    if !fresh.is_empty() {
-                        info!(rules = fresh.join(", "), "rules begin without state");
-                    }
-                    return Ok((local, NextOffset(marker.next)));
-                }
-                Err(failure) => {
-                    let failure = runtime::error::chain(&failure);
-                    warn!(
-                        path,
-                        failure, "the marker cannot be used; the whole raw log is read again"
-                    );
-                }
-            }
-        } else {
-            info!("the inputs have changed; the whole raw log is read again");
-        }
+/// A switch is a record of the raw log.
+pub(super) struct ByRawLog(pub(super) RawLog);
+
+impl Ask for ByRawLog {
+    async fn ask(&self, texts: &Texts) -> Result<(), LogError> {
+        let record = self.0.rules(Bytes::from(texts.encode()));
+        self.0.append(vec![record]).await.map(drop)
     }
-    Ok((Local::new(ruleset, settings)?, NextOffset::ZERO))
 }
 
 impl Counts {

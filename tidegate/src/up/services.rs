@@ -5,13 +5,15 @@
 mod blocks;
 mod heard;
 mod publish;
+mod rules;
 mod told;
 mod verdicts;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use detect::Source;
-use detect::exchange::{Exchange, MapStage, MapperMetrics, ReduceStage, ReducerMetrics};
+use detect::exchange::{Exchange, MapStage, MapperMetrics, ReduceStage, ReducerMetrics, Rules};
 use engine::watermark::Guard;
 use enrich::{
     AcceptedDeploys, ContextCell, DeploysEndpoint, EnrichMetrics, EventsToEnriched, JoinOptions,
@@ -26,14 +28,16 @@ use tracing::{info, warn};
 use transport::hop::{HopInput, HopMetrics, HopStage};
 use transport::{Log, LogError, NewRecord, Partition, ReadLimits, Record};
 
+use super::rules::{InForce, RulesMetrics, Watched};
 use super::topics::Topics;
 use super::{Process, Shared, parser_settings, silence, storage};
 use crate::config::Config;
 use crate::fault::Fault;
-use crate::pack::Pack;
+use crate::pack::Texts;
 use blocks::Standing;
 use heard::Heard;
 use publish::Published;
+use rules::ByTopic;
 use verdicts::VerdictStage;
 
 /// A stage that can be a process of its own.
@@ -72,6 +76,16 @@ pub(super) struct Starting<'p> {
     pub(super) shared: &'p Shared,
     pub(super) topics: &'p Topics,
     pub(super) key: [u8; 16],
+    pub(super) detecting: Option<Detecting>,
+}
+
+/// What detecting begins with.
+pub(super) struct Detecting {
+    /// The folder of rules, and what is in it.
+    pub(super) folder: Option<PathBuf>,
+    pub(super) texts: Texts,
+    pub(super) in_force: InForce,
+    pub(super) metrics: RulesMetrics,
 }
 
 impl Starting<'_> {
@@ -89,8 +103,8 @@ impl Starting<'_> {
         if let Some(responder) = responder {
             self.respond(responder, condition(Stage::Respond)).await?;
         }
-        if stages.contains(&Stage::Detect) {
-            self.detect(&condition(Stage::Detect)).await?;
+        if let Some(detecting) = &self.detecting {
+            self.detect(detecting, &condition(Stage::Detect)).await?;
         }
         if let Some(enriching) = enriching {
             self.enrich(enriching, condition(Stage::Enrich)).await?;
@@ -250,15 +264,14 @@ impl Starting<'_> {
         Ok(())
     }
 
-    async fn detect(&self, condition: &Condition) -> Result<(), Fault> {
+    async fn detect(&self, detecting: &Detecting, condition: &Condition) -> Result<(), Fault> {
         let config = &self.process.config;
-        let rules = config.rules.folder.as_ref().map(|rules| self.process.base.join(rules));
-        let ruleset = Pack::load(rules.as_deref())?.ruleset()?;
-        info!(rules = ruleset.len(), "rules are ready");
+        let rules = self.follow_rules(detecting).await?;
+        info!(rules = rules.latest().ruleset.len(), "rules are ready");
         let exchange = Exchange {
             frames: self.topics.exchange("detect.exchange").await?,
             markers: self.topics.exchange("detect.markers").await?,
-            ruleset,
+            rules,
             sources: self.topics.sources().await?,
         };
         let metrics = self.shared.metrics.component("detect");
@@ -290,6 +303,26 @@ impl Starting<'_> {
         self.shared.tasks.spawn("map", async move { map.run(&map_stop).await });
         self.shared.tasks.spawn("reduce", async move { reduce.run(&stop).await });
         Ok(())
+    }
+
+    /// The rules of the topic, and whoever looks after the folder for changes.
+    async fn follow_rules(&self, detecting: &Detecting) -> Result<Rules, Fault> {
+        let Detecting { folder, texts, in_force, metrics } = detecting;
+        let log = self.topics.compacted("detect.rules").await?;
+        let told = rules::begin(&log, texts, in_force.clone(), metrics.clone()).await?;
+        let rules = told.rules.clone();
+        self.follow(log.clone(), "rules of the topic", move |records| told.take(records)).await?;
+        in_force.settled();
+        let watched = Watched {
+            folder: folder.clone(),
+            in_force: in_force.clone(),
+            metrics: metrics.clone(),
+            condition: self.shared.ready.condition("rules", "are being looked at"),
+            ask: ByTopic(log),
+        };
+        let stop = self.shared.tasks.shutdown().token();
+        self.shared.tasks.spawn("rules", watched.run(stop));
+        Ok(rules)
     }
 
     /// Of every source partition, in order.

@@ -71,7 +71,7 @@ pub(super) fn store(target: &str, file: &Path) -> Result<(), Trouble> {
     let input = fs::read(file).map_err(|e| Trouble::io("read", file, &e))?;
     let mut inputs: BTreeSet<Vec<u8>> = stored(target)?.into_iter().collect();
     inputs.insert(input);
-    write(target, inputs)?;
+    write(target, &inputs)?;
     println!("stored in {}", file_of(target).display());
     Ok(())
 }
@@ -96,10 +96,10 @@ pub(super) fn keep(
         }
         inputs.insert(input);
     }
-    write(target, inputs)
+    write(target, &inputs)
 }
 
-fn write(target: &str, inputs: BTreeSet<Vec<u8>>) -> Result<(), Trouble> {
+fn write(target: &str, inputs: &BTreeSet<Vec<u8>>) -> Result<(), Trouble> {
     let lines: Vec<String> = inputs.iter().map(|input| escaped(input) + "\n").collect();
     place::write(&file_of(target), &lines.concat())
 }

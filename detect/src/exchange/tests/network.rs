@@ -72,6 +72,9 @@ impl Torn {
         let back = i64::try_from(dice.below(4)).unwrap() + 1;
         let offset = Offset(end - back);
         let was = log.replace_value(partition, offset, Bytes::new())?;
+        if was.is_empty() {
+            return None;
+        }
         let torn = match dice.below(3) {
             0 => Bytes::new(),
             1 => {
