@@ -3,8 +3,12 @@
 //!
 //! Owns: the image. Never: containers; the suite that wants one starts and stops it.
 
+mod engine;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+
+pub(crate) use engine::Engine;
 
 use crate::debian;
 use crate::kafka;
@@ -22,19 +26,10 @@ const PORT: u16 = 9092;
 const DOCKERFILE: &str = include_str!("containers/Dockerfile");
 const RUN: &str = include_str!("containers/run");
 
-/// Why there is no container engine to be used; none where there is one.
-pub(crate) fn absent() -> Option<String> {
-    if place::program("docker").is_none() {
-        return Some("there is no program `docker`".to_owned());
-    }
-    let answer = output(docker().args(["version", "--format", "{{.Server.Version}}"]));
-    answer.err().map(|_| "no container engine answers `docker version`".to_owned())
-}
-
 /// The name of the image, which is built where there is none yet.
-pub(crate) fn image() -> Result<&'static str, Trouble> {
-    if !has(IMAGE) {
-        build()?;
+pub(crate) fn image(engine: &Engine) -> Result<&'static str, Trouble> {
+    if !has(engine, IMAGE) {
+        build(engine)?;
     }
     Ok(IMAGE)
 }
@@ -54,32 +49,25 @@ pub(crate) fn suite() -> Result<PathBuf, Trouble> {
     })
 }
 
-fn has(image: &str) -> bool {
-    output(docker().args(["image", "inspect", image])).is_ok()
+fn has(engine: &Engine, image: &str) -> bool {
+    output(engine.docker().args(["image", "inspect", image])).is_ok()
 }
 
-fn docker() -> Command {
-    let mut docker = Command::new("docker");
-    // An engine without buildx does it the old way.
-    docker.env("DOCKER_BUILDKIT", "0").stdin(Stdio::null());
-    docker
-}
-
-fn build() -> Result<(), Trouble> {
-    if !has(BASE) {
-        base()?;
+fn build(engine: &Engine) -> Result<(), Trouble> {
+    if !has(engine, BASE) {
+        base(engine)?;
     }
     eprintln!("building {IMAGE}");
     let draft = place::folder(&place::cache().join(format!("image-{}", std::process::id())))?;
     let made = fill(&draft).and_then(|()| {
-        output(docker().args(["build", "--quiet", "--tag", IMAGE]).arg(&draft)).map(drop)
+        output(engine.docker().args(["build", "--quiet", "--tag", IMAGE]).arg(&draft)).map(drop)
     });
     place::remove_folder(&draft)?;
     made
 }
 
 /// Debian, and nothing beside it.
-fn base() -> Result<(), Trouble> {
+fn base(engine: &Engine) -> Result<(), Trouble> {
     if !packages::is_root() {
         return Err(Trouble::dependency(format!(
             "the image {IMAGE} is not there, and building it takes root once: sudo cargo xtask test \
@@ -89,7 +77,10 @@ fn base() -> Result<(), Trouble> {
     let root = place::cache().join(format!("rootfs-{}", std::process::id()));
     let made = debian::bootstrap(&root).and_then(|()| {
         let import = "tar -C \"$0\" -c . | docker import - \"$1\"";
-        output(Command::new("sh").args(["-c", import]).arg(&root).arg(BASE)).map(drop)
+        let mut import_it = Command::new("sh");
+        import_it.args(["-c", import]).arg(&root).arg(BASE);
+        engine.tell(&mut import_it);
+        output(&mut import_it).map(drop)
     });
     place::remove_folder(&root)?;
     made

@@ -121,6 +121,13 @@ fn unpacked(name: &str, packages: &[&str]) -> Result<PathBuf, Trouble> {
     Ok(folder)
 }
 
+
+/// The container engine.
+pub(crate) const DOCKER: Need =
+    Need { package: "docker.io", proof: "dockerd", purpose: "Kafka in a container" };
+/// What the container engine maps ports with.
+pub(crate) const IPTABLES: Need =
+    Need { package: "iptables", proof: "iptables", purpose: "ports of containers" };
 /// Debian in a folder.
 pub(crate) const DEBOOTSTRAP: Need =
     Need { package: "debootstrap", proof: "debootstrap", purpose: "a system of its own" };

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::session::{Session, TARGETS};
 use super::{Ending, Step};
+use crate::containers::Engine;
 use crate::demo;
 use crate::eval::{self, Score};
 use crate::packages::{
@@ -126,15 +127,22 @@ fn test(session: &mut Session) -> Result<Ending, Trouble> {
 }
 
 fn containers(session: &mut Session) -> Result<Ending, Trouble> {
-    if let Some(why) = containers::absent() {
-        return Ok(Ending::Absent(format!("the Kafka suite over a container: {why}")));
-    }
-    let image = containers::image()?;
+    let engine = match Engine::find() {
+        Ok(engine) => engine,
+        Err(why) if place::in_ci() => {
+            return Ok(Ending::Skipped(format!("the Kafka suite over a container: {why}")));
+        }
+        Err(why) => {
+            return Ok(Ending::Absent(format!("the Kafka suite over a container: {why}")));
+        }
+    };
+    let image = containers::image(&engine)?;
     session.binary()?;
     let mut test = place::cargo();
     test.args(["test", "--manifest-path", "tests/containers/Cargo.toml"]);
     test.env("CARGO_TARGET_DIR", place::target().join("containers"));
     test.env("TIDEGATE_KAFKA_SUITE", containers::suite()?);
+    engine.tell(&mut test);
     judge(test.env("TIDEGATE_KAFKA_IMAGE", image), "see above")
 }
 
