@@ -121,7 +121,6 @@ fn unpacked(name: &str, packages: &[&str]) -> Result<PathBuf, Trouble> {
     Ok(folder)
 }
 
-
 /// The container engine.
 pub(crate) const DOCKER: Need =
     Need { package: "docker.io", proof: "dockerd", purpose: "Kafka in a container" };

@@ -2,6 +2,7 @@
 //!
 //! Owns: finding or starting it, and stopping what it started. Never: images, containers.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -78,16 +79,23 @@ impl Engine {
         daemon.arg("--data-root").arg(place::folder(&place::cache().join("docker"))?);
         daemon.arg("--exec-root").arg(folder.join("exec"));
         daemon.arg("--pidfile").arg(folder.join("pid"));
-        daemon.args(["--log-level", "error"]);
-        let daemon = Running::start(&mut daemon)?;
+        let (log, again) = log(&folder.join("log"))?;
+        let daemon = Running::start(daemon.stdout(log).stderr(again))?;
         let mut engine = Self { host: Some(host), daemon: Some(daemon), folder: Some(folder) };
         let ended = |engine: &mut Self| engine.daemon.as_mut().is_some_and(|d| d.ended().is_some());
         let ready = wait_until(READY_LIMIT, || ended(&mut engine) || engine.answers());
         if !ready || ended(&mut engine) {
-            return Err(Trouble::dependency("dockerd did not start; what it said stands above"));
+            let said = place::read(&engine.folder.clone().unwrap_or_default().join("log"))?;
+            return Err(Trouble::dependency(format!("dockerd did not start; it said:\n{said}")));
         }
         Ok(engine)
     }
+}
+
+/// One file to write to, twice.
+fn log(path: &Path) -> Result<(File, File), Trouble> {
+    let made = File::create(path).and_then(|file| Ok((file.try_clone()?, file)));
+    made.map_err(|e| Trouble::io("make", path, &e))
 }
 
 impl Drop for Engine {
