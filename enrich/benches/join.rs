@@ -1,22 +1,33 @@
 //! What the join costs an event, by what is configured.
 //!
 //! `cargo bench -p enrich` prints nanoseconds of one core an event: the median of several rounds
-//! over batches that differ, with 1,000 routes, 100,000 identities and 1,000 deploys. Where Linux
-//! tells it, the time is that of the thread on its core, so that a busy machine disturbs it less.
+//! over batches that differ, with 1,000 routes, 100,000 identities, 1,000 deploys and a country
+//! file of 50,000 networks. Where Linux tells it, the time is that of the thread on its core, so
+//! that a busy machine disturbs it less. `-- --figures` prints JSON for `cargo xtask bench ingest`.
 
 #![expect(clippy::expect_used, reason = "a bench whose events are wrong has nothing to say")]
 
+#[path = "../src/network/tests/mmdb.rs"]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "as in the tests")]
+mod mmdb;
+
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use enrich::{
-    Context, ContextCell, Deploys, EnrichMetrics, Identities, Identity, JoinOptions, Joiner,
-    Routes, parse_document,
+    Context, ContextCell, Database, Deploys, EnrichMetrics, Identities, Identity, JoinOptions,
+    Joiner, Network, Routes, parse_document,
 };
+use mimalloc::MiMalloc;
 use runtime::metrics::Metrics;
 use schemas::{BATCH_ROWS_MAX, BatchBuilder, Deploy, Event, EventTime};
 use serde_json::json;
+
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const SERVICES: usize = 10;
 const ROUTES: usize = 1_000;
@@ -98,6 +109,22 @@ fn routes() -> Routes {
     Routes::new(&documents).0
 }
 
+/// A country for each of the networks that callers come from.
+fn network() -> Network {
+    const COUNTRIES: [&str; 8] = ["AT", "BR", "DE", "FR", "IN", "JP", "US", "ZA"];
+    let country = |place: usize| {
+        let code = mmdb::Value::Text(COUNTRIES.get(place % 8).unwrap_or(&"FR"));
+        mmdb::Value::Map(vec![("country", mmdb::Value::Map(vec![("iso_code", code)]))])
+    };
+    let nets: Vec<(String, mmdb::Value)> = (0..200 * 250)
+        .map(|place| (format!("{}.{}.0.0/16", 11 + place / 250, place % 250), country(place)))
+        .collect();
+    let nets: Vec<(&str, mmdb::Value)> =
+        nets.iter().map(|(net, value)| (net.as_str(), value.clone())).collect();
+    let database = Database::read(mmdb::database(&nets)).expect("a database");
+    Network::new(vec![Arc::new(database)], &[])
+}
+
 fn batches() -> Vec<RecordBatch> {
     let mut dice = Dice(7);
     let mut builder = BatchBuilder::default();
@@ -105,8 +132,11 @@ fn batches() -> Vec<RecordBatch> {
         for _ in 0..BATCH_ROWS_MAX {
             let id = dice.below(1_000_000).to_string();
             let after_ms = millis(dice.below(DEPLOYS / SERVICES)) * DEPLOY_EVERY_MS;
+            // Each caller has an address of its own.
+            let caller = dice.below(IDENTITIES);
+            let spread = caller.wrapping_mul(7_919);
             let address =
-                format!("{}.{}.{}.9", 11 + dice.below(200), dice.below(250), dice.below(250));
+                format!("{}.{}.{}.9", 11 + spread % 200, spread / 200 % 250, spread / 50_000 % 250);
             builder.push(&Event {
                 event_time: Some(EventTime(START_MS + after_ms + 1_234)),
                 method: Some("GET".into()),
@@ -114,7 +144,7 @@ fn batches() -> Vec<RecordBatch> {
                 status: Some(200),
                 auth_kind: Some("jwt".into()),
                 client_ip: Some(address.into()),
-                principal: Some(format!("user-{}@example.com", dice.below(IDENTITIES)).into()),
+                principal: Some(format!("user-{caller}@example.com").into()),
                 service: Some(text(dice.below(SERVICES)).into()),
                 ..Event::default()
             });
@@ -135,6 +165,7 @@ fn elapsed_ns(start: Instant) -> u128 {
 #[expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 fn measure(name: &str, context: Context, learn_routes: bool, batches: &[RecordBatch]) {
     // `cargo bench -p enrich -- routes` measures those alone.
+    let figures = std::env::args().any(|word| word == "--figures");
     let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     if wanted.is_some_and(|wanted| !name.contains(&wanted)) {
         return;
@@ -156,7 +187,14 @@ fn measure(name: &str, context: Context, learn_routes: bool, batches: &[RecordBa
     let events: usize = batches.iter().map(RecordBatch::num_rows).sum();
     let tenths =
         rounds.get(ROUNDS / 2).map_or(0, |ns| ns * 10 / u128::try_from(events).unwrap_or(1));
-    println!("{name:<28} {:>4}.{} ns/event", tenths / 10, tenths % 10);
+    if figures {
+        println!(
+            "{}",
+            json!({ "context": name, "ns": format!("{}.{}", tenths / 10, tenths % 10) })
+        );
+    } else {
+        println!("{name:<40} {:>4}.{} ns/event", tenths / 10, tenths % 10);
+    }
 }
 
 fn main() {
@@ -167,6 +205,8 @@ fn main() {
     measure("deploys", none().with_deploys(deploys()), false, &batches);
     measure("identities", none().with_identities(identities()), false, &batches);
     measure("routes", none().with_routes(routes()), false, &batches);
+    measure("networks", none().with_network(network()), false, &batches);
     let all = none().with_deploys(deploys()).with_identities(identities()).with_routes(routes());
-    measure("deploys, identities, routes", all, true, &batches);
+    let all = all.with_network(network());
+    measure("deploys, identities, routes, networks", all, true, &batches);
 }

@@ -1,22 +1,36 @@
 //! What a line costs on one core, from its bytes to a row of a batch.
 //!
-//! `cargo bench -p ingest --bench parse [-- combined] [json] [FILE…]` reads lines of its own making,
-//! or of the files given. Beside them stand floors: splitting lines, and reading JSON with sonic-rs.
+//! `cargo bench -p ingest --bench parse [-- combined] [json] [FILE…] [--figures] [--once]` reads
+//! lines of its own making, or of the files given. Beside them stand floors of the same lines in the
+//! same rounds: splitting them, and for JSON reading their twelve fields with sonic-rs. `--figures`
+//! prints JSON for `cargo xtask bench ingest`; `--once` parses each text once and measures nothing,
+//! for profilers that count instructions.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's answer is what it prints")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the machine's clock")]
+
+#[path = "parse/twelve.rs"]
+mod twelve;
 
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Instant;
 
 use ingest::{Fed, Keys, Parser, Place, Settings};
+use mimalloc::MiMalloc;
 use schemas::{BatchBuilder, EventTime};
+use serde_json::json;
+
+use twelve::Line;
+
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Lines of each kind. 200,000 JSON lines of 400 B are 80 MB, so the cache does not hold them.
 const LINES: usize = 200_000;
-/// Runs of each; the best counts, since all that disturbs only adds.
-const RUNS: usize = 5;
+/// Rounds; in each, everything is measured once, so that what disturbs the machine disturbs all.
+const ROUNDS: usize = 9;
 
 const AGENTS: [&str; 4] = [
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36",
@@ -91,80 +105,134 @@ fn nanos(since: Instant) -> f64 {
     spent.unwrap_or_else(|| since.elapsed().as_secs_f64() * 1e9)
 }
 
-/// Nanoseconds a line of the best run.
-fn best(lines: &[&[u8]], mut run: impl FnMut(&[&[u8]])) -> f64 {
-    let mut best = f64::MAX;
-    let since = Instant::now();
-    for _ in 0..RUNS {
+/// The lines of a text.
+struct Log<'t> {
+    name: &'t str,
+    text: &'t [u8],
+    lines: Vec<&'t [u8]>,
+}
+
+impl<'t> Log<'t> {
+    fn of(name: &'t str, text: &'t [u8]) -> Self {
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+        Self { name, text, lines }
+    }
+
+    fn is_json(&self) -> bool {
+        self.text.starts_with(b"{")
+    }
+
+    /// Nanoseconds a line.
+    fn cost(&self, run: impl FnOnce(&Self)) -> f64 {
+        let since = Instant::now();
         let start = nanos(since);
-        run(lines);
-        let spent = nanos(since) - start;
-        best = best.min(spent / f64::from(u32::try_from(lines.len()).unwrap_or(u32::MAX)));
+        run(self);
+        (nanos(since) - start) / f64::from(u32::try_from(self.lines.len()).unwrap_or(u32::MAX))
     }
-    best
+
+    /// Parses every line; how many events there were.
+    fn parse(&self, keep_line: bool) -> usize {
+        let settings = Settings { keep_line, ..Settings::default() };
+        let mut parser = Parser::new(settings, Keys::new([7; 16]));
+        parser.learn(self.lines.get(..64).unwrap_or(&self.lines));
+        let mut batch = BatchBuilder::default();
+        let mut events = 0;
+        for (offset, line) in (0_i64..).zip(&self.lines) {
+            let place = Place { topic: "access.log", partition: 0, offset };
+            if let Fed::Events(count) = parser.feed(line, place, EventTime(0), &mut batch) {
+                events += count;
+            }
+            if batch.is_full() {
+                black_box(batch.finish().is_ok());
+            }
+        }
+        black_box(batch.finish().is_ok());
+        events
+    }
+
+    /// Splits the text into lines, and does nothing with them.
+    fn split(&self) {
+        let lines = self.text.split(|byte| *byte == b'\n');
+        black_box(lines.map(<[u8]>::len).sum::<usize>());
+    }
+
+    /// Reads the twelve fields with sonic-rs.
+    fn twelve_fields(&self) {
+        let weight =
+            |line: &&[u8]| sonic_rs::from_slice::<Line<'_>>(line).map_or(0, |l| l.weight());
+        black_box(self.lines.iter().map(weight).sum::<u64>());
+    }
 }
 
-fn parse(lines: &[&[u8]], keep_line: bool) -> usize {
-    let settings = Settings { keep_line, ..Settings::default() };
-    let mut parser = Parser::new(settings, Keys::new([7; 16]));
-    let mut batch = BatchBuilder::default();
-    let mut events = 0;
-    for (offset, line) in (0_i64..).zip(lines) {
-        let place = Place { topic: "access.log", partition: 0, offset };
-        if let Fed::Events(count) = parser.feed(line, place, EventTime(0), &mut batch) {
-            events += count;
-        }
-        if batch.is_full() {
-            black_box(batch.finish().is_ok());
+/// What the lines of a text cost, in nanoseconds a line, in the middle of all rounds.
+#[derive(Default)]
+struct Costs {
+    split: Vec<f64>,
+    sonic: Vec<f64>,
+    parsed: Vec<f64>,
+    without_line: Vec<f64>,
+}
+
+fn middle(mut costs: Vec<f64>) -> Option<f64> {
+    costs.sort_by(f64::total_cmp);
+    costs.get(costs.len() / 2).copied()
+}
+
+fn measure(logs: &[Log<'_>], figures: bool) {
+    let mut costs: Vec<Costs> = logs.iter().map(|_| Costs::default()).collect();
+    for _ in 0..ROUNDS {
+        for (log, costs) in logs.iter().zip(&mut costs) {
+            costs.split.push(log.cost(Log::split));
+            if log.is_json() {
+                costs.sonic.push(log.cost(Log::twelve_fields));
+            }
+            costs.parsed.push(log.cost(|log| {
+                black_box(log.parse(true));
+            }));
+            costs.without_line.push(log.cost(|log| {
+                black_box(log.parse(false));
+            }));
         }
     }
-    black_box(batch.finish().is_ok());
-    events
-}
-
-fn twelve_fields(line: &[u8]) -> usize {
-    sonic_rs::to_object_iter(line).filter_map(Result::ok).map(|(key, _)| key.len()).sum()
-}
-
-fn report(name: &str, text: &[u8]) {
-    let lines: Vec<&[u8]> =
-        text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-    let bytes = text.len() / lines.len().max(1);
-    let floor = best(&lines, |lines| {
-        black_box(lines.iter().map(|line| line.len()).sum::<usize>());
-    });
-    let events = parse(&lines, true);
-    let with_line = best(&lines, |lines| {
-        black_box(parse(lines, true));
-    });
-    let without = best(&lines, |lines| {
-        black_box(parse(lines, false));
-    });
-    println!(
-        "{name}: {} lines of {bytes} B, {events} events; floor {floor:.1} ns, parsed {with_line:.0} ns a line, without `line` {without:.0} ns",
-        lines.len()
-    );
-    if lines.first().is_some_and(|line| line.starts_with(b"{")) {
-        let sonic = best(&lines, |lines| {
-            black_box(lines.iter().map(|line| twelve_fields(line)).sum::<usize>());
+    for (log, costs) in logs.iter().zip(costs) {
+        let Costs { split, sonic, parsed, without_line } = costs;
+        let figure = json!({
+            "log": log.name,
+            "lines": log.lines.len(),
+            "bytes_a_line": log.text.len() / log.lines.len().max(1),
+            "events": log.parse(true),
+            "split_ns": middle(split),
+            "sonic_ns": middle(sonic),
+            "parse_ns": middle(parsed),
+            "parse_without_line_ns": middle(without_line),
         });
-        println!("{name}: sonic-rs, keys and values found only: {sonic:.0} ns a line");
+        println!("{}", if figures { figure.to_string() } else { format!("{figure:#}") });
     }
 }
 
 fn main() {
-    let given: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let (flags, given): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|word| word.starts_with("--"));
+    let mut texts: Vec<(String, Vec<u8>)> = Vec::new();
     let wanted = |name: &str| given.is_empty() || given.iter().any(|given| given == name);
     if wanted("combined") {
-        report("combined", combined().as_bytes());
+        texts.push(("combined".to_owned(), combined().into_bytes()));
     }
     if wanted("json") {
-        report("json", json().as_bytes());
+        texts.push(("json".to_owned(), json().into_bytes()));
     }
     for file in given.iter().filter(|name| !matches!(name.as_str(), "combined" | "json")) {
         match std::fs::read(file) {
-            Ok(text) => report(file, &text),
+            Ok(text) => texts.push((file.clone(), text)),
             Err(error) => println!("{file}: {error}"),
         }
     }
+    let logs: Vec<Log<'_>> = texts.iter().map(|(name, text)| Log::of(name, text)).collect();
+    if flags.iter().any(|flag| flag == "--once") {
+        for log in &logs {
+            println!("{}: {} events", log.name, log.parse(true));
+        }
+        return;
+    }
+    measure(&logs, flags.iter().any(|flag| flag == "--figures"));
 }

@@ -3,6 +3,7 @@
 //! Owns: what is run and how often, `docs/benchmarks.md`. Never: a workload's content.
 
 mod duckdb;
+mod ingest;
 mod machine;
 mod measure;
 mod page;
@@ -50,6 +51,9 @@ struct Bench {
 
 /// Runs the benchmark.
 pub(crate) fn run(args: &mut Args) -> Result<(), Trouble> {
+    if args.flag("ingest") {
+        return ingest::run(args);
+    }
     let wish = Wish {
         lines: args.parsed("--lines")?.unwrap_or(1_000_000),
         runs: args.parsed("--runs")?.unwrap_or(3).max(1),
@@ -129,7 +133,7 @@ impl Bench {
                 command.arg(log);
                 command
             })?;
-            page.row(Row::new("floor: sonic-rs, all fields", format.name(), "–", parse));
+            page.row(Row::new(page::FLOOR, format.name(), "–", parse));
         }
         Ok(())
     }

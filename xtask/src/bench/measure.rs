@@ -107,7 +107,8 @@ fn has_ended(pid: u32) -> bool {
     stat(pid).first().is_none_or(|state| state == "Z" || state == "X")
 }
 
-fn cpu(pid: u32) -> Duration {
+/// User and system time of all threads of a process so far.
+pub(super) fn cpu(pid: u32) -> Duration {
     // After the state (the third field of proc(5)'s list), utime is the 14th and stime the 15th.
     let stat = stat(pid);
     let ticks = stat.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
