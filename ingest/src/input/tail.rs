@@ -7,7 +7,8 @@
 //! is found byte for byte like one that is followed is a copy: once the other one is truncated, or
 //! gone, it goes on where that one was read to. A file that no longer matches (renamed away,
 //! deleted) is kept open until it gave nothing for [`GONE_POLLS`] polls: its writer may hold it
-//! still. A line is given once its end is there. Files are read in the order in which they were last
+//! still. Files change while they are looked at: what a file held counts as it was read, not as it is
+//! by then, and what cannot be decided waits for the next poll. A line is given once its end is there. Files are read in the order in which they were last
 //! written, each to its end before those that were written after it.
 
 mod followed;
@@ -228,7 +229,11 @@ impl Tail {
             let Some(followed) = self.open.get_mut(&id) else { continue };
             let begun = placed.and_then(|placed| match placed {
                 Place::Unknown => Ok(()),
-                Place::At(next) => followed.begin_at(next),
+                Place::Begin => followed.begin_at(0),
+                Place::Left(mark) => followed.resume(mark).map(|resumed| {
+                    let at = self.left.iter().position(|(_, other)| resumed && *other == mark);
+                    at.map(|at| self.left.remove(at));
+                }),
                 Place::CopyOf(of) => {
                     followed.standing = Standing::Copy { of, same: 0 };
                     Ok(())
@@ -244,19 +249,17 @@ impl Tail {
         }
     }
 
-    fn place(&mut self, id: &str) -> io::Result<Place> {
+    fn place(&self, id: &str) -> io::Result<Place> {
         let Some(followed) = self.open.get(id) else { return Ok(Place::Unknown) };
         let len = followed.len()?;
         if len == 0 {
             return Ok(Place::Unknown);
         }
-        for (at, (_, mark)) in self.left.iter().enumerate() {
+        for (_, mark) in &self.left {
             if let Some(print) = mark.print
                 && print.fits(&followed.file)?
             {
-                let next = mark.next;
-                self.left.remove(at);
-                return Ok(Place::At(next));
+                return Ok(Place::Left(*mark));
             }
         }
         let begin = first_bytes(&followed.file, len)?;
@@ -265,14 +268,18 @@ impl Tail {
             if other == id || followed.standing != Standing::Own {
                 continue;
             }
-            let theirs = first_bytes(&followed.file, HEAD_BYTES as u64)?;
+            // Of one that was truncated since, what was read is what the copy begins with.
+            let theirs = match followed.head() {
+                [] => first_bytes(&followed.file, HEAD_BYTES as u64)?,
+                read => read.to_vec(),
+            };
             let shared = begin.len().min(theirs.len());
             if shared > 0 && begin.get(..shared) == theirs.get(..shared) {
                 alike = Some(other);
                 break;
             }
         }
-        Ok(alike.map_or(Place::At(0), |other| Place::CopyOf(other.clone())))
+        Ok(alike.map_or(Place::Begin, |other| Place::CopyOf(other.clone())))
     }
 
     /// Goes on comparing what may be copies. One that is found to be none is read from its beginning.
@@ -286,9 +293,13 @@ impl Tail {
         for (id, found) in compared {
             let Some(copy) = self.open.get_mut(&id) else { continue };
             let told = found.and_then(|found| match (found, &mut copy.standing) {
-                (Some((further, whole)), Standing::Copy { same, .. }) => {
+                (Compared::Alike { further, whole }, Standing::Copy { same, .. }) => {
                     *same = further;
                     *at_end &= whole;
+                    Ok(())
+                }
+                (Compared::Gone, _) => {
+                    *at_end = false;
                     Ok(())
                 }
                 _ => copy.begin_at(0),
@@ -350,13 +361,9 @@ impl Tail {
         let mut followed = Followed::open(path)?;
         let known = self.left.iter().position(|(other, _)| *other == id);
         let mark = known.and_then(|at| self.left.get(at)).map(|(_, mark)| *mark);
-        let is_still = match mark.map(|mark| (mark.next, mark.print)) {
-            Some((_, Some(print))) => print.fits(&followed.file)?,
-            Some((next, None)) => meta.len() >= next,
-            None => false,
-        };
-        if let (true, Some(mark), Some(at)) = (is_still, mark, known) {
-            followed.begin_at(mark.next)?;
+        if let (Some(mark), Some(at)) = (mark, known)
+            && followed.resume(mark)?
+        {
             self.left.remove(at);
         } else if mark.is_none() && self.first && self.from_end {
             followed.begin_at(meta.len())?;
@@ -370,8 +377,10 @@ impl Tail {
 enum Place {
     /// Nothing is in it yet.
     Unknown,
-    /// After so many bytes.
-    At(u64),
+    /// None of it is known.
+    Begin,
+    /// Its content was read to there.
+    Left(Mark),
     /// It begins like this one.
     CopyOf(String),
 }
@@ -394,13 +403,26 @@ fn goes_on(copy: &Followed, same: u64, mark: Mark, head: &[u8]) -> io::Result<u6
     Ok(if is_copy { mark.next.min(len) } else { 0 })
 }
 
-/// Compares a copy with the other file, from where they are known to be alike: how far that goes, and
-/// whether it is all of the copy. None where it is no copy.
-fn compare(copy: &Followed, original: &Followed, same: u64) -> io::Result<Option<(u64, bool)>> {
+/// What a file is beside the one that it begins like.
+enum Compared {
+    /// So far alike; whether that is all of the copy.
+    Alike { further: u64, whole: bool },
+    /// It is no copy.
+    Differs,
+    /// The other one was truncated since it was last looked at: the next look decides.
+    Gone,
+}
+
+/// Compares a copy with the other file, from where they are known to be alike.
+fn compare(copy: &Followed, original: &Followed, same: u64) -> io::Result<Compared> {
+    let differs = || {
+        let has = original.has_what_was_read()?;
+        Ok(if has { Compared::Differs } else { Compared::Gone })
+    };
     let len = copy.len()?;
     // In this order: the other one may grow in between. A copy does not become shorter.
     if len < same || len > original.len()? {
-        return Ok(None);
+        return differs();
     }
     let (ours, theirs) = (
         read_at(&copy.file, same, READ_BYTES_MAX)?,
@@ -408,7 +430,7 @@ fn compare(copy: &Followed, original: &Followed, same: u64) -> io::Result<Option
     );
     let alike = theirs.starts_with(&ours);
     let further = same + ours.len() as u64;
-    Ok(alike.then_some((further, further >= len)))
+    if alike { Ok(Compared::Alike { further, whole: further >= len }) } else { differs() }
 }
 
 #[cfg(test)]

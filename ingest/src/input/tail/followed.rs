@@ -107,6 +107,30 @@ impl Followed {
         Ok(())
     }
 
+    /// Goes on with a content that is known. False, and nothing is begun, where the file does not have
+    /// it, or has lost it while it was looked at.
+    pub(super) fn resume(&mut self, mark: Mark) -> io::Result<bool> {
+        let has_it = |file: &File| match mark.print {
+            Some(print) => print.fits(file),
+            None => file.metadata().map(|meta| meta.len() >= mark.next),
+        };
+        if !has_it(&self.file)? {
+            return Ok(false);
+        }
+        self.begin_at(mark.next)?;
+        if has_it(&self.file)? {
+            return Ok(true);
+        }
+        (self.head, self.last) = (Vec::new(), Vec::new());
+        (self.next, self.skipping, self.standing) = (0, false, Standing::Fresh);
+        Ok(false)
+    }
+
+    /// Whether the file still has what was read of it.
+    pub(super) fn has_what_was_read(&self) -> io::Result<bool> {
+        self.print().map_or(Ok(true), |print| print.fits(&self.file))
+    }
+
     /// Whether the content is no longer the one that was read: the file was truncated, and perhaps
     /// written anew.
     pub(super) fn is_replaced(&mut self) -> io::Result<bool> {
@@ -117,10 +141,7 @@ impl Followed {
         if self.looks >= SAME_LOOKS {
             return Ok(false);
         }
-        match self.print() {
-            Some(print) => print.fits(&self.file).map(|fits| !fits),
-            None => Ok(false),
-        }
+        self.has_what_was_read().map(|has| !has)
     }
 
     /// Reads on. True when there may be more at once.
@@ -131,9 +152,7 @@ impl Followed {
         }
         let bytes = read_at(&self.file, position, READ_BYTES_MAX)?;
         // Truncated while it was read, it may have given bytes of another content.
-        if let Some(print) = self.print()
-            && !print.fits(&self.file)?
-        {
+        if !self.has_what_was_read()? {
             self.looks = 0;
             return Ok(true);
         }

@@ -251,3 +251,33 @@ fn after_a_restart_within_a_line_that_is_too_long_its_rest_is_no_line() {
     }
     assert_eq!(lines, ["next"]);
 }
+
+#[test]
+fn a_file_that_is_truncated_while_the_tail_looks_is_not_read_again_from_its_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, copy) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+    // The first: before its copy is found. The second: before its copy is compared with it.
+    for found_before in [false, true] {
+        write(&log, "one\ntwo\n");
+        let mut tail = tail(&folder.path().join("access.log*"), BTreeMap::new());
+        assert_eq!(poll(&mut tail).0, ["one", "two"]);
+        if found_before {
+            fs::copy(&log, &copy).unwrap();
+            assert!(poll(&mut tail).0.is_empty());
+        }
+        // A poll, in whose middle it happens.
+        let (mut adopted, mut at_end) = (Vec::new(), true);
+        tail.leave_replaced(&mut adopted);
+        copy_and_truncate(&log, &copy);
+        tail.discover();
+        tail.place_fresh(&mut adopted);
+        tail.compare_copies(&mut at_end);
+        assert!(!at_end, "the copy is undecided");
+        write(&log, "three\n");
+        assert_eq!(poll(&mut tail).0, ["three"]);
+        assert!(poll(&mut tail).0.is_empty());
+        assert_eq!(tail.places().len(), 2);
+        fs::remove_file(&copy).unwrap();
+        fs::remove_file(&log).unwrap();
+    }
+}
