@@ -6,7 +6,6 @@
 mod counts;
 pub mod grpc;
 mod holder;
-#[cfg(feature = "http2")]
 mod http2;
 mod listen;
 mod room;
@@ -55,11 +54,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// What is offered to clients over TLS, the best first.
-#[cfg(feature = "http2")]
 pub const PROTOCOLS: &[&str] = &["h2", "http/1.1"];
-/// What is offered to clients over TLS.
-#[cfg(not(feature = "http2"))]
-pub const PROTOCOLS: &[&str] = &["http/1.1"];
 
 /// What clients may take.
 #[derive(Debug, Clone, Copy)]
@@ -190,10 +185,7 @@ async fn connection(
     let open = client.serving.metrics.opened();
     match client.serving.tls.clone() {
         None => {
-            #[cfg(feature = "http2")]
             let http2 = client.serving.http2 && client.begins_with_http2(&stream).await;
-            #[cfg(not(feature = "http2"))]
-            let http2 = false;
             client.serve(stream, http2).await;
         }
         Some(tls) => match tls.accept(stream).await {
@@ -247,13 +239,11 @@ impl Client {
     {
         let service = Requests { peer: self.peer, router: self.service.clone() };
         let (stream, limits) = (TokioIo::new(stream), self.serving.limits);
-        #[cfg(feature = "http2")]
         if http2 {
             let (connection, streams) = http2::connection(stream, service, limits);
             self.drive(connection).await;
             return streams.end().await;
         }
-        debug_assert!(!http2, "offered without the feature");
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(limits.head_max);
         builder.max_buf_size(HEAD_BYTES_MAX);

@@ -26,7 +26,7 @@ use ingest::input::{
 use ingest::{Keys, Parsed, Parser, Place, Settings};
 use runtime::CancellationToken;
 use runtime::clock::Clock;
-use runtime::http::{HttpMetrics, Listening, PROTOCOLS, Serving, listen, serve};
+use runtime::http::{HttpMetrics, Listening, Serving, listen, serve};
 use runtime::metrics::Metrics;
 use schemas::EventTime;
 use serde::Deserialize;
@@ -188,27 +188,22 @@ fn rsyslog_as_its_page_says() {
     input.arrive(hostile().len());
 }
 
-/// Whether this build speaks HTTP/2, and so gRPC.
-fn has_grpc() -> bool {
-    PROTOCOLS.contains(&"h2")
-}
-
 #[test]
-fn the_exporters_for_python_over_http_and_where_built_grpc() {
+fn the_exporters_for_python_over_grpc_and_http() {
     let Some(python) = named("TIDEGATE_COLLECTORS", "OpenTelemetry's exporters") else { return };
     let port = free_port();
     let input = Input::of("otel.md", 0, 4317, port);
     let lines = hostile();
-    let (first, second) = lines.split_at(if has_grpc() { lines.len() / 2 } else { 0 });
+    let (first, second) = lines.split_at(lines.len() / 2);
     export(&python, "grpc", &format!("127.0.0.1:{port}"), first);
     export(&python, "http", &format!("http://127.0.0.1:{port}/v1/logs"), second);
     input.arrive(lines.len());
 }
 
 #[test]
-fn rotel_as_its_page_says_over_http_and_where_built_grpc() {
+fn rotel_as_its_page_says_over_grpc_and_http() {
     let Some(python) = named("TIDEGATE_COLLECTORS", "Rotel") else { return };
-    for place in if has_grpc() { 0..2 } else { 1..2 } {
+    for place in 0..2 {
         let port = free_port();
         let input = Input::of("otel.md", 0, 4317, port);
         let replaced = [("127.0.0.1:4317", format!("127.0.0.1:{port}"))];
@@ -218,8 +213,6 @@ fn rotel_as_its_page_says_over_http_and_where_built_grpc() {
     }
 }
 
-/// Envoy sends its log over gRPC alone, so without that there is nothing to test.
-#[cfg(feature = "grpc")]
 #[test]
 fn envoys_access_log_as_the_page_of_otlp_says() {
     let Some(folder) = named("TIDEGATE_GATEWAYS", "Envoy over OTLP") else { return };

@@ -27,7 +27,7 @@ where
 {
     let router = Router::new()
         .route("/echo", post(async |body: Bytes| echo(body)))
-        .route("/slow", post(std::future::pending::<()>))
+        .route("/slow", post(slow))
         .route("/broken", post(broken));
     let address = "127.0.0.1:0".parse().unwrap();
     let listening = Listening { what: "test", address, setting: "test.listen" };
@@ -50,6 +50,12 @@ fn echo(body: Bytes) -> Response {
         Ok(message) => grpc::reply(&message.bytes),
         Err(status) => status.into_response(),
     }
+}
+
+/// Keeps what it was sent, for ever.
+async fn slow(body: Bytes) {
+    std::future::pending::<()>().await;
+    drop(body);
 }
 
 async fn broken() {
