@@ -32,10 +32,12 @@ pub(crate) fn in_ci() -> bool {
     variable("CI").is_some_and(|value| value != "false" && value != "0")
 }
 
-/// The repository: the folder above this crate's.
+/// The repository: the folder above this crate's. As cargo says when it runs us: clones that share
+/// a target folder may share a build of this crate too, which was made in one of them.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_path_buf()
+    let built = || PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let here = variable("CARGO_MANIFEST_DIR").map_or_else(built, PathBuf::from);
+    here.parent().map(Path::to_path_buf).unwrap_or(here)
 }
 
 /// `~/.cache/tidegate`: what is slow to get and the same for every checkout.
