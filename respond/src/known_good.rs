@@ -3,8 +3,9 @@
 //! Owns: counts by subject in hours of event time, who was seen behind an address, and who is under
 //! suspicion: what a subject does from the first event of an episode on, until the episode is over,
 //! makes nobody known.
-//! Never: on disk; after a restart it is taught again by the events that follow. Until then the
-//! budget and the time limit of blocks are what holds.
+//! Never: on disk. Over topics it is taught again at a start by the events of the last day; in one
+//! process by those that follow, and until then the budget and the time limit of blocks are what
+//! holds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -60,6 +61,9 @@ struct Table {
 }
 
 impl KnownGood {
+    /// What of the past counts.
+    pub const SPAN_MS: i64 = HOURS * HOUR_MS;
+
     /// Nobody is known.
     #[must_use]
     pub fn new() -> Self {

@@ -101,6 +101,42 @@ fn killed_one_by_one_four_services_lose_nothing_and_act_nothing_twice() {
     cluster.stop();
 }
 
+#[test]
+fn a_respond_that_starts_late_knows_who_was_good_before_it_decides() {
+    let Some(brokers) = brokers("who is known good") else { return };
+    let mut cluster = Cluster::prepare(&brokers, 3, 1);
+    cluster.start(&["ingest", "enrich", "detect"]);
+    let served = |second: u32| {
+        format!(
+            "{OTHER} - alice [20/Nov/2026:07:00:{second:02} +0000] \
+             \"GET /v1/orders HTTP/1.1\" 200 120 \"-\" \"curl/8\""
+        )
+    };
+    cluster.ship(&(0..60).map(served).collect::<Vec<_>>());
+    let failed = traffic(0..30).into_iter().filter(|line| line.contains(ATTACKER));
+    let failed: Vec<String> =
+        failed.flat_map(|line| [line.replace(ATTACKER, OTHER), line]).collect();
+    cluster.ship(&failed);
+    let opened = || {
+        let verdicts = cluster.values("verdicts").into_iter();
+        let kinds = verdicts.map(|bytes| serde_json::from_slice::<Value>(&bytes).unwrap());
+        kinds.filter(|verdict| verdict["kind"] == "opened").count()
+    };
+    until("both verdicts", || (opened() == 2).then_some(()));
+    cluster.start(&["respond"]);
+    until("403 for the attacker", || (cluster.nginx(ATTACKER) == 403).then_some(()));
+    let block = until("an order about the other", || {
+        let orders = cluster.said("order");
+        orders
+            .into_iter()
+            .find(|order| order["action"] == "block" && order["subject"]["value"] == OTHER)
+    });
+    assert_eq!(block["needs_approval"], true, "{block}");
+    assert!(block["notes"].to_string().contains("known_good"), "{block}");
+    assert_eq!(cluster.nginx(OTHER), 200);
+    cluster.stop();
+}
+
 /// Rule, key, first and last event, values.
 fn closed(verdicts: &[Value]) -> BTreeMap<String, String> {
     let closed = verdicts.iter().filter(|verdict| verdict["kind"] == "closed");

@@ -247,6 +247,23 @@ impl Log {
         }
     }
 
+    /// From where all is read that was stored since `time_ms`. An embedded log may give an earlier
+    /// place: it looks at whole segments.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub async fn first_since(
+        &self,
+        partition: Partition,
+        time_ms: i64,
+    ) -> Result<NextOffset, LogError> {
+        match self {
+            Self::Memory(log) => log.first_since(partition, time_ms),
+            Self::Embedded(log) => log.first_since(partition, time_ms).await,
+            Self::Kafka(log) => log.first_since(partition, time_ms).await,
+        }
+    }
+
     /// Forgets what is older than `time_ms`, as far as `keep`, from where something may still be
     /// read. Coarse: an embedded log forgets whole segments, Kafka by the retention of the topic,
     /// so that this does nothing there.
@@ -259,11 +276,10 @@ impl Log {
         time_ms: i64,
         keep: NextOffset,
     ) -> Result<(), LogError> {
-        let start = match self {
-            Self::Memory(log) => log.first_since(partition, time_ms)?,
-            Self::Embedded(log) => log.first_since(partition, time_ms).await?,
-            Self::Kafka(_) => return Ok(()),
-        };
+        if matches!(self, Self::Kafka(_)) {
+            return Ok(());
+        }
+        let start = self.first_since(partition, time_ms).await?;
         self.trim_before(partition, start.min(keep)).await
     }
 

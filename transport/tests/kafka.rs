@@ -108,6 +108,10 @@ async fn a_topic_keeps_what_was_appended_with_all_its_parts() {
     assert_eq!(read(&log, P0, NextOffset(4_990), NextOffset(5_000)).await.len(), 10);
     assert!(log.bounds(Partition(1)).await.unwrap().is_empty());
 
+    let since = async |time| log.first_since(P0, time).await.unwrap();
+    assert_eq!(since(0).await, NextOffset(0));
+    assert_eq!(since(1_700_000_000_124).await, NextOffset(1), "the others are of now");
+    assert_eq!(since(i64::MAX).await, NextOffset(5_000));
     log.set_cursor("reader", P0, NextOffset(77)).await.unwrap();
     assert_eq!(log.cursor("reader", P0).await.unwrap(), Some(NextOffset(77)));
     assert_eq!(log.cursor("reader", Partition(1)).await.unwrap(), None);

@@ -4,6 +4,7 @@
 
 mod blocks;
 mod heard;
+mod known;
 mod publish;
 mod rules;
 mod told;
@@ -20,7 +21,7 @@ use enrich::{
     Joiner,
 };
 use ingest::{Keys, LinesToEvents, Parser};
-use respond::Responder;
+use respond::{KnownGood, Responder};
 use runtime::ready::Condition;
 use schemas::{Deploy, RecordKind};
 use tokio::sync::mpsc::Receiver;
@@ -36,6 +37,7 @@ use crate::fault::Fault;
 use crate::pack::Texts;
 use blocks::Standing;
 use heard::Heard;
+use known::Learning;
 use publish::Published;
 use rules::ByTopic;
 use verdicts::VerdictStage;
@@ -353,7 +355,16 @@ impl Starting<'_> {
         };
         let stop = self.shared.tasks.shutdown().token();
         self.shared.tasks.spawn("publish", published.run(stop.clone()));
+        let events = forms.readable(&self.topics.events("access.enriched").await?);
+        let learning = Learning::begin(
+            &self.shared.tasks,
+            &events,
+            &forms.event_reader(RecordKind::Enriched),
+            responder.known_good(),
+            self.shared.clock.unix_ms() - KnownGood::SPAN_MS,
+        );
         let stage = VerdictStage {
+            learning,
             input: forms.readable(&self.topics.exchange("verdicts").await?),
             forms: forms.clone(),
             responder,

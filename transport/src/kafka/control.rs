@@ -104,6 +104,25 @@ impl Control {
         Ok(Bounds { start: NextOffset(start), end: NextOffset(end) })
     }
 
+    /// The first record stored at or after a time; the end where there is none.
+    pub(super) fn first_since(
+        &self,
+        topic: &Arc<str>,
+        partition: Partition,
+        time_ms: i64,
+    ) -> Result<NextOffset, LogError> {
+        let end = self.bounds(topic, partition)?.end;
+        // In a request for times the offset is the time.
+        let asked = list(topic, partition, At::Offset(time_ms.max(0)));
+        let found = self.consumer.offsets_for_times(asked, ASK_MAX);
+        let found = found.map_err(|error| failed(topic, "ask for the place of a time", error))?;
+        let place = found.find_partition(topic, number(partition)).map(|place| place.offset());
+        Ok(match place {
+            Some(At::Offset(offset)) => NextOffset(offset),
+            _ => end,
+        })
+    }
+
     /// The last record. Offsets without a record, which compaction and transactions leave, are
     /// stepped over backwards.
     pub(super) fn last(

@@ -153,6 +153,16 @@ impl KafkaLog {
         blocking(self.topic(), move || control.bounds(&topic, partition)).await
     }
 
+    pub(crate) async fn first_since(
+        &self,
+        partition: Partition,
+        time_ms: i64,
+    ) -> Result<NextOffset, LogError> {
+        self.check(partition)?;
+        let (control, topic) = (self.control(), Arc::clone(self.topic()));
+        blocking(self.topic(), move || control.first_since(&topic, partition, time_ms)).await
+    }
+
     pub(crate) async fn cursor(
         &self,
         name: &str,

@@ -1,6 +1,6 @@
 //! Verdicts from their topic to the responder.
 //!
-//! Owns: reading on where the group stood. Never: acting once; that is the ledger's, which knows
+//! Owns: reading on where the group stood, once it is known who is good. Never: acting once; that is the ledger's, which knows
 //! every id and revision.
 
 use std::future::Future;
@@ -14,6 +14,7 @@ use schemas::{CodecError, Verdict};
 use tracing::{error, warn};
 use transport::{Attempt, Given, Log, LogError, ReadLimits, Record, Share};
 
+use super::known::Learning;
 use crate::up::forms::{self, Forms};
 
 /// Reads verdicts for one responder.
@@ -24,6 +25,7 @@ pub(super) struct VerdictStage {
     pub(super) responder: Responder,
     pub(super) group: String,
     pub(super) condition: Condition,
+    pub(super) learning: Learning,
 }
 
 /// Why verdicts are read no further.
@@ -54,7 +56,11 @@ struct Reading {
 }
 
 impl VerdictStage {
-    pub(super) async fn run(&self, stop: &CancellationToken) -> Result<(), VerdictError> {
+    pub(super) async fn run(self, stop: &CancellationToken) -> Result<(), VerdictError> {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = self.learning.done(&self.condition) => {}
+        }
         let share = Share {
             log: self.input.clone(),
             group: self.group.clone(),
