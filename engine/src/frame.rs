@@ -10,11 +10,12 @@ use std::sync::Arc;
 use schemas::{EventTime, Origin};
 
 use crate::hits::Hits;
+use crate::past::Mark;
 use crate::rows::Rows;
 use crate::ruleset::{Prepared, Ruleset, Unit};
 use crate::wire::{self, Kind, Reader, WireError, Writer, wire_struct};
 
-const FRAME: Kind = Kind { name: "frame", tag: b'f', version: 2 };
+const FRAME: Kind = Kind { name: "frame", tag: b'f', version: 3 };
 const OPEN: Kind = Kind { name: "open", tag: b'o', version: 2 };
 
 /// Who maps a source partition. The highest wins, not the latest in the log.
@@ -69,16 +70,16 @@ pub struct Block {
     reason = "one a rule and batch, moved and never kept in numbers"
 )]
 pub(crate) enum Seen {
-    /// Rows of a rule: its id and version.
-    Rows { rule: Arc<str>, version: Arc<str>, rows: Rows },
+    /// Rows of a rule: its id and version; a mark for each where it asks of the past, else none.
+    Rows { rule: Arc<str>, version: Arc<str>, rows: Rows, marks: Vec<Mark> },
     /// Hits of a unit: its name, and the names of the folds.
     Hits { unit: Arc<str>, folds: Arc<[Arc<str>]>, hits: Hits },
 }
 
 impl Block {
-    pub(crate) fn of_rule(rule: &Prepared, rows: Rows) -> Self {
+    pub(crate) fn of_rule(rule: &Prepared, rows: Rows, marks: Vec<Mark>) -> Self {
         let (rule, version) = (Arc::clone(&rule.id), Arc::clone(&rule.version));
-        Self { seen: Seen::Rows { rule, version, rows } }
+        Self { seen: Seen::Rows { rule, version, rows, marks } }
     }
 
     pub(crate) fn of_unit(unit: &Unit, hits: Hits) -> Self {
@@ -147,11 +148,12 @@ impl Frame {
         for block in &self.blocks {
             let mut inner = Writer::default();
             match &block.seen {
-                Seen::Rows { rule, version, rows } => {
+                Seen::Rows { rule, version, rows, marks } => {
                     out.put(&false);
                     out.put(rule);
                     out.put(version);
                     rows.write(&mut inner);
+                    inner.put(marks);
                 }
                 Seen::Hits { unit, folds, hits } => {
                     out.put(&true);
@@ -251,8 +253,13 @@ fn read_block(from: &mut Reader<'_>, ruleset: &Ruleset) -> Result<Option<Block>,
         Err(WireError::Malformed { what: wire::OTHER_COLUMNS }) => return Ok(None),
         rows => rows?,
     };
+    let marks: Vec<Mark> = bytes.get()?;
     bytes.end("a block")?;
-    Ok(Some(Block { seen: Seen::Rows { rule, version, rows } }))
+    let marked = if known.rule.past.is_some() { rows.len() } else { 0 };
+    if marks.len() != marked {
+        return Err(WireError::Malformed { what: "marks of rows" });
+    }
+    Ok(Some(Block { seen: Seen::Rows { rule, version, rows, marks } }))
 }
 
 fn read_hits(from: &mut Reader<'_>, ruleset: &Ruleset) -> Result<Option<Block>, WireError> {

@@ -21,6 +21,7 @@ pub mod key;
 pub mod map;
 pub mod oracle;
 mod panes;
+mod past;
 pub mod plan;
 mod pressure;
 pub mod reduce;

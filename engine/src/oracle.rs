@@ -13,7 +13,7 @@ use schemas::{EventTime, Verdict, VerdictKind};
 use serde_json::{Map, Value};
 
 use crate::key::HashKey;
-use crate::plan::{Query, RunError, Table, reference};
+use crate::plan::{FirstSeen, Query, RunError, Table, minute, reference};
 use crate::rows::firing::{self, Firing};
 use crate::rows::{circumstances, count, place};
 use crate::rule::{Lists, Problem};
@@ -188,8 +188,40 @@ impl Asked<'_> {
                 *passes = true;
             }
         }
-        Ok((rows, at, passes))
+        let Some(past) = &self.rule.rule.past else { return Ok((rows, at, passes)) };
+        let places: Vec<u32> =
+            (0_u32..).zip(&passes).filter(|(_, passes)| **passes).map(|(row, _)| row).collect();
+        let prints = past.prints(&rows, &places, self.hash_key)?;
+        let events: Vec<(u32, i64, u64)> = places
+            .iter()
+            .zip(prints)
+            .filter_map(|(row, print)| Some((*row, *at.get(place(*row))?, print?)))
+            .collect();
+        let firsts = firsts(past, &events);
+        let at: Vec<i64> = firsts.iter().map(|(_, at, _)| *at).collect();
+        let index: UInt32Array = firsts.iter().map(|(row, ..)| Some(*row)).collect();
+        let passes = vec![true; at.len()];
+        Ok((take_record_batch(&rows, &index)?, at, passes))
     }
+}
+
+/// Of events in their order, each with the fingerprint of its combination: those that are the first
+/// of theirs within the span, once learning has ended.
+fn firsts(past: &FirstSeen, events: &[(u32, i64, u64)]) -> Vec<(u32, i64, u64)> {
+    let mut firsts = Vec::new();
+    let mut since = i64::MIN;
+    for (place, (row, at, print)) in events.iter().enumerate() {
+        let before = events.get(..place).unwrap_or_default();
+        let within = |(_, then, _): &&(u32, i64, u64)| minute(*at) - minute(*then) <= past.span;
+        if !before.iter().any(|event| within(&event)) {
+            since = *at;
+        }
+        let is_new = !before.iter().filter(within).any(|(_, _, other)| other == print);
+        if is_new && at - since >= past.learns_ms {
+            firsts.push((*row, *at, *print));
+        }
+    }
+    firsts
 }
 
 /// Points of one key in order of time, cut where two neighbours are further apart than the reach.

@@ -32,7 +32,7 @@ use crate::rows::{count, place};
 use crate::ruleset::Prepared;
 use crate::window::Windows;
 use group::{GiveUp, Group, Pane, signed};
-use slot::ByHash;
+pub(crate) use slot::ByHash;
 
 /// Groups whose answer is asked for at once.
 const ASKED_MAX: usize = 4_096;

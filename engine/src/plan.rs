@@ -9,6 +9,7 @@ mod check;
 mod compile;
 mod condition;
 mod explain;
+mod first_seen;
 mod functions;
 mod identity;
 mod in_turn;
@@ -33,6 +34,8 @@ pub(crate) use atom::{Atom, OfTexts};
 pub(crate) use bar::Passes;
 pub use condition::Condition;
 pub use explain::{Explanation, explain};
+pub use first_seen::FirstSeen;
+pub(crate) use first_seen::minute;
 pub use identity::{Fate, Identity, fates};
 pub use panes::Panes;
 pub(crate) use panes::{Argument, Fold, Held, Kind};
@@ -158,6 +161,8 @@ pub struct CompiledRule {
     pub unit: String,
     /// The key as columns of an event, in the order of `keys`, where it is that plain.
     pub key_columns: Option<Vec<Field>>,
+    /// What it asks of the past.
+    pub past: Option<FirstSeen>,
     /// How it runs.
     pub program: Program,
 }
@@ -173,6 +178,12 @@ impl CompiledRule {
     #[must_use]
     pub fn rule_version(&self) -> &str {
         &self.rule.text_hash
+    }
+
+    /// Whether it remembers more than its window.
+    #[must_use]
+    pub fn asks_the_past(&self) -> bool {
+        self.past.is_some()
     }
 
     /// The same rule with state in rows, which is what its state in panes is checked against.

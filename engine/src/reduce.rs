@@ -11,6 +11,7 @@
 
 mod folded;
 mod marker;
+mod past;
 mod state;
 mod switch;
 
@@ -25,6 +26,7 @@ pub use switch::{SwitchError, Switched};
 use crate::accept::{AcceptError, Acceptance, Sources};
 use crate::frame::{Frame, Open, Seen, Straggler};
 use crate::hits::Hits;
+use crate::past::Mark;
 use crate::pressure::Pressure;
 use crate::rows::Rows;
 use crate::ruleset::Ruleset;
@@ -45,6 +47,8 @@ pub struct ReduceSettings {
     pub exchange_partitions: u32,
     /// Open episodes of one rule at most.
     pub episodes_open_max: usize,
+    /// Where it is told: events before this only teach, and from here on learning has ended.
+    pub learned_at: Option<EventTime>,
 }
 
 impl ReduceSettings {
@@ -56,6 +60,7 @@ impl ReduceSettings {
             exchange_partition: 0,
             exchange_partitions: 1,
             episodes_open_max: EPISODES_OPEN_MAX,
+            learned_at: None,
         }
     }
 }
@@ -203,8 +208,8 @@ impl Reducer {
         reduced.straggler = frame.straggler;
         for block in frame.blocks {
             let known = match block.seen {
-                Seen::Rows { rule, version, rows } => {
-                    self.absorb((&rule, &version), rows, &mut reduced)?
+                Seen::Rows { rule, version, rows, marks } => {
+                    self.absorb((&rule, &version), (rows, &marks), &mut reduced)?
                 }
                 Seen::Hits { unit, folds, hits } => self.fold(&unit, &folds, &hits, &mut reduced),
             };
@@ -218,7 +223,7 @@ impl Reducer {
     fn absorb(
         &mut self,
         (rule, version): (&Arc<str>, &Arc<str>),
-        rows: Rows,
+        (rows, marks): (Rows, &[Mark]),
         reduced: &mut Reduced,
     ) -> Result<bool, ReduceError> {
         let place = self.ruleset.find(rule, version);
@@ -228,7 +233,7 @@ impl Reducer {
         if state.rule.folded().is_some() {
             return Ok(false);
         }
-        let said = state.absorb(rows, &mut self.pressure);
+        let said = state.admit(rows, marks, &mut self.pressure);
         let rows = |source| ReduceError::Rows { rule: rule.to_string(), source };
         reduced.verdicts.extend(said.map_err(rows)?);
         Ok(true)
@@ -292,6 +297,7 @@ impl Reducer {
         self.watermark = watermark;
         let mut said: Vec<Said> = Vec::new();
         for rule in &mut self.rules {
+            said.extend(rule.settle(watermark, &mut self.pressure, &mut reduced.failures));
             said.extend(rule.advance(watermark, &mut self.pressure, &mut reduced.failures));
         }
         said.extend(self.pressure.close(watermark));

@@ -196,7 +196,8 @@ impl Prepared {
         let sql = rule.rule.sql.to_ascii_lowercase();
         Ok(Self {
             version: Arc::from(rule.episode_version.as_str()),
-            spreads: by_key || rule.state == State::None,
+            // What is remembered of the past is in one place.
+            spreads: (by_key || rule.state == State::None) && rule.past.is_none(),
             reads_window: sql.contains("window_start") || sql.contains("window_end"),
             id,
             windows,

@@ -26,13 +26,21 @@ pub struct RunSettings {
     pub map: MapSettings,
     /// Open episodes of one rule and exchange partition at most.
     pub episodes_open_max: usize,
+    /// Where it is told: events before this only teach rules that ask the past, and from here on
+    /// learning has ended.
+    pub learned_at: Option<EventTime>,
 }
 
 impl RunSettings {
     /// Over this many source partitions, otherwise as documented.
     #[must_use]
     pub fn over(partitions: u32) -> Self {
-        Self { partitions, map: MapSettings::default(), episodes_open_max: EPISODES_OPEN_MAX }
+        Self {
+            partitions,
+            map: MapSettings::default(),
+            episodes_open_max: EPISODES_OPEN_MAX,
+            learned_at: None,
+        }
     }
 }
 
@@ -80,7 +88,7 @@ pub struct Fed {
 }
 
 impl Fed {
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.verdicts.extend(other.verdicts);
         self.late.extend(other.late);
         self.future += other.future;
@@ -311,6 +319,7 @@ fn reduce_settings(settings: RunSettings) -> impl Iterator<Item = ReduceSettings
         exchange_partition,
         exchange_partitions,
         episodes_open_max: settings.episodes_open_max,
+        learned_at: settings.learned_at,
     })
 }
 

@@ -65,7 +65,23 @@ pub(crate) const DROPS: Text = (
      HAVING count(*) >= 2",
 );
 
-pub(crate) const HANDFUL: [Text; 7] = [COUNT, DISTINCT, SUM, RATIO, NONE, SHARE, DROPS];
+/// Each event against the past.
+pub(crate) const FIRST: Text = (
+    "first",
+    "key: client_ip\nrearm: 15s",
+    "SELECT client_ip, account, status FROM events \
+     WHERE status < 500 AND first_seen('2m', client_ip, account)",
+);
+/// How much is new in a window.
+pub(crate) const FIRSTS: Text = (
+    "firsts",
+    "window: 60s\nslide: 20s",
+    "SELECT client_ip, count(*) AS n, max(status) AS worst FROM events \
+     WHERE first_seen('1m', account, status) GROUP BY client_ip HAVING count(*) >= 2",
+);
+
+pub(crate) const HANDFUL: [Text; 9] =
+    [COUNT, DISTINCT, SUM, RATIO, NONE, SHARE, DROPS, FIRST, FIRSTS];
 
 const TESTS: &str = "tests:\n  - {name: a, events: [], episodes: [{}]}\n  \
                      - {name: b, events: [], episodes: []}\n";

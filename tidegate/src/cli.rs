@@ -129,6 +129,10 @@ pub(crate) struct Replay {
     /// How much disorder the watermark allows for
     #[arg(long, default_value = "10s")]
     pub(crate) lateness: String,
+    /// Up to this moment `first_seen` only learns, and from there on it fires; default: a quarter of
+    /// its span
+    #[arg(long, value_name = "TIME")]
+    pub(crate) learned_at: Option<schemas::EventTime>,
     /// Write what could not be used here, one JSON object a line
     #[arg(long, value_name = "FILE")]
     pub(crate) dead_letters: Option<PathBuf>,

@@ -41,6 +41,7 @@ pub(crate) fn run(command: &Replay) -> Result<(), Fault> {
     }
     let mut settings = RunSettings::over(u32::try_from(inputs.len()).unwrap_or(u32::MAX));
     settings.map.lateness_ms = lateness.as_ms_i64();
+    settings.learned_at = command.learned_at;
     let runner = Runner::new(ruleset, settings).map_err(|error| Fault::bug(&error))?;
     let mut replay = Playing {
         builder: BatchBuilder::default(),

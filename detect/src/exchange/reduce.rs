@@ -358,6 +358,7 @@ async fn restored(
         exchange_partition: task.partition.0,
         exchange_partitions: task.exchange.partitions(),
         episodes_open_max: EPISODES_OPEN_MAX,
+        learned_at: None,
     };
     let bytes = match fs::read(&task.checkpoint) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,

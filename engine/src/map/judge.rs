@@ -16,6 +16,8 @@ use super::taking::Common;
 use crate::frame::Block;
 use crate::hits::Hits;
 use crate::key::{HashKey, exchange_partition, write_key};
+use crate::past::Mark;
+use crate::past::chains::heads;
 use crate::plan::{Program, RunError, Table};
 use crate::reduce::{Failure, failed};
 use crate::rows::circumstances::{Census, column, text_at};
@@ -123,10 +125,10 @@ impl Seen {
                 self.hand_out_hits(unit, hits);
                 continue;
             }
-            let found = select(rule, rows, passing, &mut self.failures);
-            let Some((places, batch)) = found else { continue };
+            let found = select(rule, (rows, hash_key), passing, &mut self.failures);
+            let Some(Selected { places, batch, marks }) = found else { continue };
             let built = build(rule, rows, (&places, batch), (&mut shared, hash_key))?;
-            self.hand_out(rule, built, hash_key)?;
+            self.hand_out(rule, (built, marks), hash_key)?;
         }
         Ok(())
     }
@@ -201,7 +203,7 @@ impl Seen {
     fn hand_out(
         &mut self,
         rule: &Prepared,
-        rows: Rows,
+        (rows, marks): (Rows, Vec<Mark>),
         hash_key: HashKey,
     ) -> Result<(), ArrowError> {
         let partitions = count(self.blocks.len());
@@ -211,7 +213,7 @@ impl Seen {
         if partitions == 1 || !rule.spreads {
             let home = exchange_partition(hash_key.hash(rule.id.as_bytes()), partitions);
             if let Some(blocks) = self.blocks.get_mut(place(home)) {
-                blocks.push(Block::of_rule(rule, rows));
+                blocks.push(Block::of_rule(rule, rows, marks));
             }
             return Ok(());
         }
@@ -222,7 +224,7 @@ impl Seen {
                 .map(|(row, _)| row)
                 .collect();
             if !inside.is_empty() {
-                blocks.push(Block::of_rule(rule, rows.select(&inside)?));
+                blocks.push(Block::of_rule(rule, rows.select(&inside)?, Vec::new()));
             }
         }
         Ok(())
@@ -233,20 +235,21 @@ impl Seen {
 /// for rules without state their answer.
 fn select(
     rule: &Prepared,
-    rows: &Rowset<'_>,
+    (rows, hash_key): (&Rowset<'_>, HashKey),
     passing: Option<Vec<u32>>,
     failures: &mut Vec<Failure>,
-) -> Option<(Vec<u32>, RecordBatch)> {
-    match attempt(rule, rows, passing.map(Only::Rows)) {
+) -> Option<Selected> {
+    match attempt(rule, (rows, hash_key), passing.map(Only::Rows)) {
         Ok(found) => found,
         // A value that the filter cannot take, such as a divisor of zero: all but that row count.
         Err(_of_some_row) => {
-            let (mut places, mut batches) = (Vec::new(), Vec::new());
+            let (mut places, mut batches, mut marks) = (Vec::new(), Vec::new(), Vec::new());
             for row in 0..count(rows.at.len()) {
-                match attempt(rule, rows, Some(Only::Row(row))) {
-                    Ok(Some((_, batch))) => {
+                match attempt(rule, (rows, hash_key), Some(Only::Row(row))) {
+                    Ok(Some(selected)) => {
                         places.push(row);
-                        batches.push(batch);
+                        batches.push(selected.batch);
+                        marks.extend(selected.marks);
                     }
                     Ok(None) => {}
                     Err(error) => note(failures, failed(&rule.id, None, &error)),
@@ -254,7 +257,7 @@ fn select(
             }
             let schema = batches.first()?.schema();
             let joined = arrow::compute::concat_batches(&schema, &batches);
-            joined.ok().map(|batch| (places, batch))
+            joined.ok().map(|batch| Selected { places, batch, marks })
         }
     }
 }
@@ -270,7 +273,13 @@ fn note(failures: &mut Vec<Failure>, failure: Failure) {
     }
 }
 
-type Selected = Option<(Vec<u32>, RecordBatch)>;
+/// Rows that pass a rule's filter, by place.
+struct Selected {
+    places: Vec<u32>,
+    batch: RecordBatch,
+    /// One a row where the rule asks of the past; else none.
+    marks: Vec<Mark>,
+}
 
 /// Rows to look at.
 enum Only {
@@ -289,7 +298,11 @@ fn passes(rule: &Prepared, rows: &Rowset<'_>, row: u32) -> Result<bool, RunError
 }
 
 /// All rows, or only some.
-fn attempt(rule: &Prepared, rows: &Rowset<'_>, only: Option<Only>) -> Result<Selected, RunError> {
+fn attempt(
+    rule: &Prepared,
+    (rows, hash_key): (&Rowset<'_>, HashKey),
+    only: Option<Only>,
+) -> Result<Option<Selected>, RunError> {
     let mut places = match only {
         None => rule.rule.matching(rows.batch)?,
         Some(Only::Rows(places)) => places,
@@ -297,6 +310,10 @@ fn attempt(rule: &Prepared, rows: &Rowset<'_>, only: Option<Only>) -> Result<Sel
         Some(Only::Row(_)) => Vec::new(),
     };
     places.retain(|row| is_seen(rows, *row));
+    let mut marks = Vec::new();
+    if let Some(past) = &rule.rule.past {
+        (places, marks) = heads(past, (rows.batch, rows.at), &places, hash_key)?;
+    }
     if places.is_empty() {
         return Ok(None);
     }
@@ -311,7 +328,7 @@ fn attempt(rule: &Prepared, rows: &Rowset<'_>, only: Option<Only>) -> Result<Sel
         Program::None(answer) => answer.run(&kept)?,
         Program::Panes(..) | Program::Rows(_) => kept,
     };
-    Ok(Some((places, batch)))
+    Ok(Some(Selected { places, batch, marks }))
 }
 
 fn build(
@@ -335,7 +352,11 @@ fn build(
     let (circumstances, table) = shared.census.of(places);
     let lines = match shared.lines.filter(|lines| lines.null_count() < lines.len()) {
         Some(lines) if !keys.is_empty() => {
-            let firsts = firsts(&at, &keys, (&ids, rule.link.pane_ms()));
+            let firsts = match &rule.rule.past {
+                // Any of them may turn out to be shown.
+                Some(_) => (0..count(at.len())).collect(),
+                None => firsts(&at, &keys, (&ids, rule.link.pane_ms())),
+            };
             let from = firsts.iter().map(|row| places.get(place(*row)).copied());
             let texts = take(lines, &UInt32Array::from_iter(from), None)?;
             Sparse { rows: firsts, texts: texts.as_string::<i32>().clone() }

@@ -86,8 +86,9 @@ const FILTERS: &[&str] = &[
     "lower(user_agent) LIKE 'scan%'",
     "cidr_match(client_ip, '192.0.2.0/31')",
     "array_has(attack_class, 'xss')",
-    "duration_us IS NULL OR duration_us < 5000",
+    "(duration_us IS NULL OR duration_us < 5000)",
     "principal NOT IN ('p0', '\u{1F512}')",
+    "first_seen('1m', client_ip, path)",
 ];
 
 const KEYS: &[&str] =
@@ -329,8 +330,9 @@ impl Both {
         }
     }
 
-    /// Runs one stretch; says what differed. Counts episodes and late events.
-    fn check(&self, stretch: u64, seen: &mut [usize; 2]) -> Option<String> {
+    /// Runs one stretch; says what differed. Counts episodes, late events, and episodes of rules that
+    /// ask the past.
+    fn check(&self, stretch: u64, seen: &mut [usize; 3]) -> Option<String> {
         let set = self.set;
         let (partitions, moves) = traffic(&mut Dice::of([set + 1_000, stretch]));
         let (by_panes, accepted) = play(&self.panes, partitions, &moves);
@@ -339,6 +341,10 @@ impl Both {
         let (by_rows, _) = play(&self.rows, partitions, &moves);
         let (by_panes, by_rows) = (ClosedEpisode::all(&by_panes), ClosedEpisode::all(&by_rows));
         seen[0] += by_panes.len();
+        let asks = |episode: &&ClosedEpisode| {
+            self.panes.rules().any(|rule| rule.id() == episode.rule && rule.asks_the_past())
+        };
+        seen[2] += by_panes.iter().filter(asks).count();
         let wrong = |what: &str, differs: String| {
             format!("{what}: repeat with check({set}, {stretch})\n{differs}")
         };
@@ -358,16 +364,18 @@ impl Both {
 
 #[track_caller]
 fn check_sets(sets: std::ops::Range<u64>) {
-    let (mut in_panes, mut seen, mut wrong) = (0, [0; 2], Vec::new());
+    let (mut in_panes, mut seen, mut wrong) = (0, [0; 3], Vec::new());
     for set in sets.clone() {
         let both = Both::of(set);
         in_panes += both.panes.rules().filter(|rule| rule.state == State::Panes).count();
         wrong.extend((0..STRETCHES).filter_map(|stretch| both.check(stretch, &mut seen)));
     }
     assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong[..wrong.len().min(3)].join("\n"));
-    // The cases are worth something: most rules are kept in panes and fire, and events come late.
-    let [episodes, late] = seen;
+    // The cases are worth something: most rules are kept in panes and fire, events come late, and
+    // some are the first of theirs.
+    let [episodes, late, firsts] = seen;
     assert!(in_panes > 200 && episodes > 5_000 && late > 300, "{in_panes} {episodes} {late}");
+    assert!(firsts > 100, "{firsts}");
 }
 
 // Two halves, so that they run beside each other.

@@ -27,7 +27,7 @@ const WITNESS_BYTES: usize = 16;
 
 /// Takes hashes that are already keyed and mixed.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Mixed(u64);
+pub(crate) struct Mixed(u64);
 
 impl Hasher for Mixed {
     fn finish(&self) -> u64 {
@@ -48,7 +48,7 @@ impl Hasher for Mixed {
     }
 }
 
-pub(super) type ByHash = BuildHasherDefault<Mixed>;
+pub(crate) type ByHash = BuildHasherDefault<Mixed>;
 
 /// A set of hashed values.
 #[derive(Debug, Clone)]

@@ -25,7 +25,10 @@ use super::atom::Atom;
 use super::panes::{self, Panes};
 use super::query::{Projection, Query, Slot, WindowCell};
 use super::session::{Language, SESSION};
-use super::{CompiledRule, Possible, Program, State, Table, check, functions, names, shape};
+use super::{
+    CompiledRule, FirstSeen, Possible, Program, State, Table, check, first_seen, functions, names,
+    shape,
+};
 use crate::rule::lists::Lists;
 use crate::rule::problem::{Level, Problem, nearest};
 use crate::rule::source::nowhere;
@@ -60,7 +63,10 @@ pub(super) fn rule(rule: &Arc<Rule>, lists: &Arc<Lists>) -> (Option<CompiledRule
         return (None, problems);
     }
     match draft.build(key) {
-        Ok(compiled) => (Some(compiled), problems),
+        Ok(compiled) => {
+            problems.extend(first_seen::unasked(&compiled));
+            (Some(compiled), problems)
+        }
         Err(error) => {
             problems.extend(check::planning(rule, &error));
             (None, problems)
@@ -117,6 +123,7 @@ impl<'r> Draft<'r> {
         let analyzed = analyze(statement.clone(), lists, &window, Pushdown::Filters)
             .map_err(|error| check::planning(rule, &error))?;
         problems.extend(check::plan(rule, lists, &analyzed));
+        problems.extend(first_seen::check(rule, &analyzed));
         let Some(table) = scans(&analyzed).first().and_then(|s| Table::named(s.table_name.table()))
         else {
             let problem = rule.source.in_sql(Level::Error, nowhere(), "the query reads no table");
@@ -206,7 +213,9 @@ impl<'r> Draft<'r> {
         let analyzed = match pushdown {
             Pushdown::Filters => self.analyzed.clone(),
             Pushdown::Nothing => {
-                analyze(self.statement.clone(), self.lists, &self.window, pushdown)?
+                let statement = self.statement.clone();
+                let analyzed = analyze(statement, self.lists, &self.window, pushdown)?;
+                first_seen::taken_as_true(analyzed)?
             }
         };
         optimize(present(analyzed, key)?, self.state)
@@ -215,12 +224,14 @@ impl<'r> Draft<'r> {
     fn build(&self, key: Vec<String>) -> Result<CompiledRule> {
         let pushed = self.optimized(&key, Pushdown::Filters)?;
         let filters = Filters::of(&pushed);
+        first_seen::check_pushed(&pushed)?;
         let plan = match filters.same {
             true => pushed.clone(),
             false => self.optimized(&key, Pushdown::Nothing)?,
         };
         let key_names = self.key_inputs(&key);
         let schema = self.table.schema();
+        let past = filters.past.as_ref().map(|call| FirstSeen::of(call, &schema)).transpose()?;
         let (folds, possible) = match self.folds(&pushed, &plan, &key_names) {
             Ok(folds) => (Some(folds), Possible::Yes),
             Err((clause, why)) => (None, Possible::No { clause, why }),
@@ -234,13 +245,7 @@ impl<'r> Draft<'r> {
             None => None,
             Some(filter) => Some(physical(filter, &schema)?),
         };
-        let atoms = match &filters.parts {
-            None => None,
-            Some(parts) => {
-                let atoms = parts.iter().map(|part| Atom::of(part, &schema));
-                Some(atoms.collect::<Result<Vec<_>>>()?)
-            }
-        };
+        let atoms = filters.atoms(&schema)?;
         let program = match self.state {
             State::None => Program::None(self.projection(&plan, &input)?),
             State::Rows | State::Panes => {
@@ -278,6 +283,7 @@ impl<'r> Draft<'r> {
             by_key: windowed && shape::panes(&self.analyzed) == Possible::Yes,
             panes: windowed.then_some(possible),
             key_columns,
+            past,
             program,
             unit,
             rule: Arc::clone(self.rule),
@@ -299,6 +305,10 @@ impl<'r> Draft<'r> {
         if let Some(name) = functions::WINDOW_FUNCTIONS.into_iter().find(|f| sql.contains(f)) {
             let why = "it is another for each window that an event is in; a verdict names its window anyway";
             return Err((format!("{name}()"), why.to_owned()));
+        }
+        if sql.contains(first_seen::NAME) {
+            let why = "an event passes it once the watermark has; its row waits for that";
+            return Err((format!("{}(…)", first_seen::NAME), why.to_owned()));
         }
         if panes::filters_left(pushed) {
             let why =
@@ -487,6 +497,8 @@ struct Filters {
     any: Option<Expr>,
     /// What each row must pass, where all scans ask the same.
     parts: Option<Vec<Expr>>,
+    /// What they ask of the past.
+    past: Option<Expr>,
     /// Whether all scans ask the same.
     same: bool,
     /// Written out in an order that does not depend on how the query was written.
@@ -509,12 +521,14 @@ impl Filters {
         scans.sort_by(|a, b| a.0.cmp(&b.0));
         scans.dedup_by(|a, b| a.0 == b.0);
         let same = scans.len() <= 1;
-        if scans.iter().any(|(_, parts)| parts.is_empty()) {
-            let parts = same.then(Vec::new);
-            return Self { any: None, parts, same, canonical: String::new() };
-        }
         let texts: Vec<&str> = scans.iter().map(|(text, _)| text.as_str()).collect();
         let canonical = texts.join(" OR ");
+        let past = scans.iter_mut().find_map(|(_, parts)| first_seen::take_out(parts));
+        if scans.iter().any(|(_, parts)| parts.is_empty()) {
+            let parts = same.then(Vec::new);
+            let canonical = if past.is_some() { canonical } else { String::new() };
+            return Self { any: None, parts, past, same, canonical };
+        }
         // Without scans the optimizer found that no row can pass.
         let nothing = Expr::Literal(ScalarValue::Boolean(Some(false)), None);
         let parts = match scans.as_slice() {
@@ -522,7 +536,13 @@ impl Filters {
             _ => None,
         };
         let any = disjunction(scans.into_iter().filter_map(|(_, parts)| conjunction(parts)));
-        Self { any: Some(any.unwrap_or(nothing)), parts, same, canonical }
+        Self { any: Some(any.unwrap_or(nothing)), parts, past, same, canonical }
+    }
+
+    fn atoms(&self, schema: &SchemaRef) -> Result<Option<Vec<Atom>>> {
+        let Some(parts) = &self.parts else { return Ok(None) };
+        let atoms = parts.iter().map(|part| Atom::of(part, schema));
+        Ok(Some(atoms.collect::<Result<Vec<_>>>()?))
     }
 }
 

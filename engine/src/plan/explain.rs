@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{CompiledRule, Possible, State, Table};
+use super::{CompiledRule, FirstSeen, Possible, State, Table};
 use crate::rule::duration;
 
 /// What `rules explain` says about a rule.
@@ -22,6 +22,8 @@ pub struct Explanation {
     pub key: Vec<String>,
     /// The other columns of a verdict.
     pub values: Vec<String>,
+    /// What it remembers beyond its window.
+    pub past: Option<String>,
     /// Columns of the table that are retained.
     pub columns: Vec<String>,
     /// The table that it reads.
@@ -60,6 +62,7 @@ pub fn explain(rule: &CompiledRule) -> Explanation {
         },
         key: key.collect(),
         values: rule.values.clone(),
+        past: rule.past.as_ref().map(FirstSeen::explained),
         columns: rule.input.fields().iter().map(|field| field.name().clone()).collect(),
         table: rule.table,
         filter: rule.filter_sql.clone(),
@@ -77,6 +80,9 @@ pub fn explain(rule: &CompiledRule) -> Explanation {
 
 fn state(rule: &CompiledRule) -> String {
     match rule.state {
+        State::None if rule.past.is_some() => {
+            "none but the past: each event is compared with what was seen before it".to_owned()
+        }
         State::None => "none: each event is judged alone".to_owned(),
         State::Panes => {
             format!("panes: aggregates by key and pane are kept, up to {}", budget(rule))
@@ -91,6 +97,9 @@ fn budget(rule: &CompiledRule) -> String {
 
 fn firing(rule: &CompiledRule) -> String {
     match (&rule.early, rule.window) {
+        (None, _) | (_, None) if rule.past.is_some() => {
+            "once the watermark has passed the event: until then an earlier one may come".to_owned()
+        }
         (None, _) | (_, None) => "at the event".to_owned(),
         (Some(Possible::Yes), Some(_)) if rule.state == State::Panes => {
             "at the event that crosses: HAVING stays true once it is".to_owned()
@@ -117,6 +126,9 @@ impl Display for Explanation {
         line("state", &self.state)?;
         line("fires", &self.firing)?;
         line("panes", &self.panes)?;
+        if let Some(past) = &self.past {
+            line("past", past)?;
+        }
         line("window", self.window.as_deref().unwrap_or("(none)"))?;
         line("re-arm", &self.rearm)?;
         line("key", &text(&self.key))?;

@@ -1,6 +1,6 @@
 //! Functions beside standard SQL.
 //!
-//! Owns: `cidr_match`, `in_list`, `window_start`, `window_end`. Never: what they read from outside:
+//! Owns: `cidr_match`, `in_list`, `window_start`, `window_end`; the others have rooms of their own. Never: what they read from outside:
 //! lists and window bounds are handed in.
 
 use std::hash::{Hash, Hasher};
@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
     TypeSignatureClass, Volatility,
 };
 
+use super::first_seen;
 use super::query::WindowCell;
 use crate::rule::Lists;
 use crate::rule::lists::{Networks, address, network};
@@ -24,7 +25,7 @@ use crate::rule::lists::{Networks, address, network};
 /// Names of the two functions that depend on the window.
 pub(super) const WINDOW_FUNCTIONS: [&str; 2] = ["window_start", "window_end"];
 /// Functions that need a memory of the past, which the engine does not have yet.
-pub(super) const LATER: [&str; 2] = ["first_seen", "baseline_max"];
+pub(super) const LATER: [&str; 1] = ["baseline_max"];
 
 /// Our functions for one rule.
 pub(super) fn own(lists: &Arc<Lists>, window: &Arc<WindowCell>) -> Vec<Arc<ScalarUDF>> {
@@ -41,6 +42,7 @@ pub(super) fn own(lists: &Arc<Lists>, window: &Arc<WindowCell>) -> Vec<Arc<Scala
             lists: Arc::clone(lists),
             signature: two_texts(),
         })),
+        first_seen::function(),
         Arc::new(ScalarUDF::new_from_impl(bound(start, false))),
         Arc::new(ScalarUDF::new_from_impl(bound(end, true))),
     ]

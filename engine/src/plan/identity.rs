@@ -142,7 +142,12 @@ fn keeps(rule: &CompiledRule) -> String {
     match &rule.program {
         Program::Panes(panes, _) => panes.shape(),
         Program::None(_) | Program::Rows(_) => {
-            let columns = rule.input.fields().iter();
+            // Rows that wait for the watermark are those of the answer.
+            let schema = match (&rule.program, &rule.past) {
+                (Program::None(_), Some(_)) => &rule.output,
+                _ => &rule.input,
+            };
+            let columns = schema.fields().iter();
             columns.map(|field| format!("{}:{} ", field.name(), field.data_type())).collect()
         }
     }

@@ -21,7 +21,8 @@ use crate::rule::problem::{Level, Problem, nearest};
 use crate::rule::source::nowhere;
 
 /// Functions of ours, for messages.
-const OWN: [&str; 5] = ["cidr_match", "in_list", "sequence", "window_start", "window_end"];
+const OWN: [&str; 6] =
+    ["cidr_match", "first_seen", "in_list", "sequence", "window_start", "window_end"];
 /// Tables that exist in the design and not yet here.
 const LATER_TABLES: [&str; 3] = ["deploys", "identities", "routes"];
 
@@ -172,8 +173,8 @@ impl<'r> Names<'r> {
             }
             let hint = match nearest(name, known().chain(LATER)) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "functions are those of DataFusion, and cidr_match, in_list, sequence, \
-                         window_start, window_end"
+                None => "functions are those of DataFusion, and cidr_match, first_seen, in_list, \
+                         sequence, window_start, window_end"
                     .to_owned(),
             };
             self.error(function.at, format!("unknown function `{name}`"), hint);

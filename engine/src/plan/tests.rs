@@ -378,15 +378,184 @@ fn unknown_names_are_all_named_with_the_nearest() {
 fn what_comes_later_says_so() {
     check_wrong(
         "key: principal",
-        "SELECT principal FROM events WHERE first_seen('30d', principal, route)",
+        "SELECT principal FROM events WHERE baseline_max(1, 2) > 3",
         &expect![[r#"
-            error: `first_seen` needs a memory of the past, which is not built yet
+            error: `baseline_max` needs a memory of the past, which is not built yet
              --> x/rule.yml:5:38
               |
-            5 |   SELECT principal FROM events WHERE first_seen('30d', principal, route)
-              |                                      ^^^^^^^^^^
+            5 |   SELECT principal FROM events WHERE baseline_max(1, 2) > 3
+              |                                      ^^^^^^^^^^^^
               |
               = help: use a window of up to 24h meanwhile"#]],
+    );
+}
+
+#[test]
+fn what_is_seen_for_the_first_time_is_a_condition_of_its_own() {
+    check(
+        "key: principal",
+        "SELECT principal, route FROM events WHERE status < 400 AND first_seen('30d', principal, route)",
+        &expect![[r#"
+            state    none but the past: each event is compared with what was seen before it
+            fires    once the watermark has passed the event: until then an earlier one may come
+            panes    not needed
+            past     `first_seen('30d', principal, route)`: what was seen in the 30d before, by combination, 12 to 16 B each; fires once it has learned for 7d12h
+            window   (none)
+            re-arm   15m
+            key      principal
+            values   route
+            reads    events: event_id, event_time, route, principal
+            filter   principal IS NOT NULL AND status < 400
+        "#]],
+    );
+    check(
+        "window: 10m\nkey: principal",
+        "SELECT principal, count(*) AS n FROM (SELECT principal, lower(path) AS p FROM events) \
+         WHERE first_seen('7d', principal, p) GROUP BY principal HAVING count(*) >= 5",
+        &expect![[r#"
+            state    rows: the rows of the window are kept, up to 64 MiB
+            fires    when a window closes, every 20s; HAVING stays true once it is, so in panes it would fire at the event that crosses
+            panes    not possible because of `first_seen(…)`: an event passes it once the watermark has; its row waits for that
+            past     `first_seen('7d', principal, lower(path))`: what was seen in the 7d before, by combination, 12 to 16 B each; fires once it has learned for 1d18h
+            window   10m, moved by 20s (30 panes)
+            re-arm   10m
+            key      principal
+            values   n
+            reads    events: event_id, event_time, principal
+            filter   principal IS NOT NULL
+        "#]],
+    );
+}
+
+/// A rule with this WHERE.
+#[track_caller]
+fn check_wrong_condition(condition: &str, expected: &Expect) {
+    let sql = format!("SELECT principal FROM events WHERE {condition}");
+    check_wrong("key: principal", &sql, expected);
+}
+
+#[test]
+fn what_first_seen_cannot_take_is_said() {
+    let wrong = check_wrong_condition;
+    wrong(
+        "first_sen('30d', route)",
+        &expect![[r#"
+        error: unknown function `first_sen`
+         --> x/rule.yml:5:38
+          |
+        5 |   SELECT principal FROM events WHERE first_sen('30d', route)
+          |                                      ^^^^^^^^^
+          |
+          = help: did you mean `first_seen`?"#]],
+    );
+    wrong(
+        "first_seen('30 x', route)",
+        &expect![[r#"
+        error: the span of `first_seen`: `x` is not a unit of time; write ms, s, m, h, d or w
+         --> x/rule.yml:5:49
+          |
+        5 |   SELECT principal FROM events WHERE first_seen('30 x', route)
+          |                                                 ^^^^^^"#]],
+    );
+    wrong(
+        "first_seen('2s', route)",
+        &expect![[r#"
+        error: the span of `first_seen`: `2s` is not in whole minutes from 1m to 400d
+         --> x/rule.yml:5:49
+          |
+        5 |   SELECT principal FROM events WHERE first_seen('2s', route)
+          |                                                 ^^^^"#]],
+    );
+    wrong(
+        "first_seen(30, route)",
+        &expect![[r#"
+        error: first_seen takes a span first, such as '30d', and not Int64
+         --> x/rule.yml:5:3
+          |
+        5 |   SELECT principal FROM events WHERE first_seen(30, route)
+          |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^"#]],
+    );
+    wrong(
+        "first_seen(route, method)",
+        &expect![[r#"
+        error: the span of `first_seen` is `route`, not a text
+         --> x/rule.yml:5:38
+          |
+        5 |   SELECT principal FROM events WHERE first_seen(route, method)
+          |                                      ^^^^^^^^^^
+          |
+          = help: write such as first_seen('30d', principal)"#]],
+    );
+    wrong(
+        "first_seen('30d')",
+        &expect![[r#"
+        error: first_seen('30d') says of nothing that it is new: name columns after the span
+         --> x/rule.yml:5:3
+          |
+        5 |   SELECT principal FROM events WHERE first_seen('30d')
+          |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^"#]],
+    );
+    wrong(
+        "first_seen('30d', 'route')",
+        &expect![[r#"
+        error: `'route'` in `first_seen` is the same for every event
+         --> x/rule.yml:5:38
+          |
+        5 |   SELECT principal FROM events WHERE first_seen('30d', 'route')
+          |                                      ^^^^^^^^^^
+          |
+          = help: name columns after the span"#]],
+    );
+}
+
+#[test]
+fn where_first_seen_cannot_stand_is_said() {
+    let wrong = check_wrong_condition;
+    wrong(
+        "NOT first_seen('30d', route)",
+        &expect![[r#"
+        error: `first_seen` is a condition of its own in WHERE
+         --> x/rule.yml:5:42
+          |
+        5 |   SELECT principal FROM events WHERE NOT first_seen('30d', route)
+          |                                          ^^^^^^^^^^
+          |
+          = help: join it to the others with AND, without NOT or OR"#]],
+    );
+    wrong(
+        "status = 200 OR first_seen('30d', route)",
+        &expect![[r#"
+        error: `first_seen` is a condition of its own in WHERE
+         --> x/rule.yml:5:54
+          |
+        5 |   SELECT principal FROM events WHERE status = 200 OR first_seen('30d', route)
+          |                                                      ^^^^^^^^^^
+          |
+          = help: join it to the others with AND, without NOT or OR"#]],
+    );
+    wrong(
+        "first_seen('30d', route) AND first_seen('1d', method)",
+        &expect![[r#"
+        error: `first_seen` is there more than once
+         --> x/rule.yml:5:38
+          |
+        5 |   SELECT principal FROM events WHERE first_seen('30d', route) AND first_seen('1d', method)
+          |                                      ^^^^^^^^^^
+          |
+          = help: write two rules, or one with all the columns"#]],
+    );
+    check_wrong(
+        "window: 5m",
+        "SELECT principal, count(*) AS n FROM events GROUP BY principal \
+         HAVING bool_or(first_seen('30d', route))",
+        &expect![[r#"
+            error: `first_seen` is a condition of its own in WHERE
+             --> x/rule.yml:5:81
+              |
+            5 |   SELECT principal, count(*) AS n FROM events GROUP BY principal HAVING bool_or(first_seen('30d', route))
+              |                                                                                 ^^^^^^^^^^
+              |
+              = help: join it to the others with AND, without NOT or OR"#]],
     );
 }
 

@@ -17,7 +17,7 @@ use crate::accept::Sources;
 use crate::ruleset::{Prepared, Ruleset};
 use crate::wire::{self, Kind, Reader, WireError, Writer};
 
-const MARKER: Kind = Kind { name: "marker", tag: b'm', version: 4 };
+const MARKER: Kind = Kind { name: "marker", tag: b'm', version: 5 };
 
 /// A marker that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,9 @@ impl Reducer {
                 Kept::Nothing => {}
                 Kept::Rows(store) => store.write(&mut inner)?,
                 Kept::Panes(groups) => groups.write(&mut inner),
+            }
+            if let Some(past) = &state.past {
+                past.write(&mut inner);
             }
             out.put(&state.rule.id);
             out.put(&state.rule.version);
@@ -142,6 +145,13 @@ impl Reducer {
             (Kept::Panes(groups), Some(panes)) => groups.read(&mut inner, panes)?,
             (Kept::Nothing | Kept::Panes(_), _) => {}
         }
+        let rows = match state.kept {
+            Kept::Nothing => &state.rule.rule.output,
+            Kept::Rows(_) | Kept::Panes(_) => &state.rule.rule.input,
+        };
+        if let Some(past) = &mut state.past {
+            past.read(&mut inner, rows)?;
+        }
         inner.end("the state of a rule")?;
         if rule_version != state.rule.rule.rule_version() {
             // Another threshold: who fired last is no longer known, the next window says.
@@ -169,6 +179,10 @@ fn shape(rule: &Prepared) -> String {
     if let Some(panes) = rule.folded() {
         return format!("panes: {}", panes.shape());
     }
-    let columns = rule.rule.input.fields().iter();
+    // Rows that wait for the watermark are those of the answer.
+    let columns = match (rule.windows, &rule.rule.past) {
+        (None, Some(_)) => rule.rule.output.fields().iter(),
+        _ => rule.rule.input.fields().iter(),
+    };
     columns.map(|field| format!("{}:{} ", field.name(), field.data_type())).collect()
 }

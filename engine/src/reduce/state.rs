@@ -8,10 +8,11 @@ use std::sync::Arc;
 use arrow::error::ArrowError;
 use schemas::{EventTime, Verdict};
 
-use super::{Failure, ReduceSettings, RuleLoad, Said};
+use super::{Failure, ReduceSettings, RuleLoad, Said, past};
 use crate::episode::{Episodes, Evidence, Opening, Point};
 use crate::key::HashKey;
 use crate::panes::Groups;
+use crate::past::gate::Gate;
 use crate::plan::RunError;
 use crate::pressure::{Loss, Pressure};
 use crate::rows::firing::{self, Crossing, Firing, RowAt};
@@ -31,6 +32,8 @@ pub(super) enum Kept {
 impl Kept {
     fn of(rule: &Prepared) -> Self {
         let budget = rule.rule.rule.memory_bytes_max;
+        // The other half is for the past.
+        let budget = if rule.rule.past.is_some() { budget / 2 } else { budget };
         match (rule.windows, rule.folded()) {
             (None, _) => Self::Nothing,
             (Some(windows), None) => Self::Rows(Store::new(windows, budget)),
@@ -64,6 +67,8 @@ pub(super) struct RuleState {
     pub(super) profile: Profile,
     pub(super) hash_key: HashKey,
     pub(super) kept: Kept,
+    /// What it remembers of the past.
+    pub(super) past: Option<Gate>,
     pub(super) episodes: Episodes,
     /// Who fired in the window that closed last.
     pub(super) fired: Vec<Firing>,
@@ -75,6 +80,7 @@ impl RuleState {
             profile: Profile::of(&rule.rule, rule.windows),
             hash_key,
             kept: Kept::of(rule),
+            past: past::gate(rule, settings),
             episodes: Episodes::new(rule.link, settings.episodes_open_max),
             fired: Vec::new(),
             rule: Arc::clone(rule),
@@ -84,7 +90,7 @@ impl RuleState {
     pub(super) fn load(&self) -> RuleLoad {
         RuleLoad {
             rule: Arc::clone(&self.rule.id),
-            bytes: self.kept.bytes(),
+            bytes: self.kept.bytes() + self.past.as_ref().map_or(0, Gate::bytes),
             episodes: self.episodes.len(),
         }
     }
@@ -122,7 +128,7 @@ impl RuleState {
                 evidence,
                 fired_at: *at,
                 early: true,
-                degraded: false,
+                degraded: self.is_lossy_at(*at),
                 counted_until: *at,
                 opening: None,
                 announced: false,
@@ -211,7 +217,7 @@ impl RuleState {
             evidence,
             fired_at: end,
             early: false,
-            degraded: store.is_degraded(k),
+            degraded: store.is_degraded(k) || self.is_lossy_at(end),
             counted_until: end,
             opening: None,
             announced: false,

@@ -316,7 +316,8 @@ fn on_time(events: &[Seen]) -> Vec<Seen> {
     events.iter().filter(is_on_time).cloned().collect()
 }
 
-const EVENTS_ONLY: [Text; 6] = [COUNT, DISTINCT, SUM, RATIO, NONE, SHARE];
+const EVENTS_ONLY: [Text; 8] =
+    [COUNT, DISTINCT, SUM, RATIO, NONE, SHARE, trial::FIRST, trial::FIRSTS];
 
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, ..ProptestConfig::default() }

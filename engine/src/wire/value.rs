@@ -26,7 +26,7 @@ macro_rules! wire_number {
     };
 }
 
-wire_number!(u8, u32, u64, i64, u128);
+wire_number!(u8, i32, u32, u64, i64, u128);
 
 impl Wire for bool {
     fn write(&self, out: &mut Writer) {

@@ -12,6 +12,7 @@ use engine::rule::{Rule, TestCase};
 use engine::ruleset::Ruleset;
 use engine::run::RunSettings;
 use engine::run::four_ways::{Step, four_ways};
+use engine::watermark::Guard;
 use enrich::{
     Context, ContextCell, Deploys, EnrichMetrics, Identities, Identity, JoinOptions, Joiner,
 };
@@ -79,7 +80,7 @@ fn states(rule: Rule, pack: &Pack) -> Result<Vec<(&'static str, Arc<Ruleset>)>, 
 }
 
 fn one(ruleset: &Arc<Ruleset>, rule: &str, test: &TestCase) -> Result<Vec<String>, Fault> {
-    let (events, letters, base) = match input(test) {
+    let (mut events, letters, base) = match input(test) {
         Ok(input) => input,
         Err(why) => return Ok(vec![format!("  {why}")]),
     };
@@ -87,6 +88,19 @@ fn one(ruleset: &Arc<Ruleset>, rule: &str, test: &TestCase) -> Result<Vec<String
         Ok(joiner) => joiner,
         Err(why) => return Ok(vec![format!("  {why}")]),
     };
+    let mut settings = RunSettings::over(1);
+    if ruleset.rules().any(CompiledRule::asks_the_past) {
+        settings.learned_at = Some(base);
+        if !test.before.is_empty() {
+            // From a day before to the test is a jump, and not a wrong clock.
+            settings.map.guard = Guard::Off;
+            let moved = |event: &Event<'static>| Event {
+                event_time: event.event_time.map(|at| at.plus(base.millis() - BASE.millis())),
+                ..event.clone()
+            };
+            events.splice(0..0, test.before.iter().map(moved));
+        }
+    }
     let mut steps = Vec::new();
     for part in events.chunks(schemas::BATCH_ROWS_MAX) {
         let mut builder = BatchBuilder::default();
@@ -97,7 +111,7 @@ fn one(ruleset: &Arc<Ruleset>, rule: &str, test: &TestCase) -> Result<Vec<String
     if !letters.is_empty() {
         steps.push(Step::Dropped(letters));
     }
-    let ran = four_ways(ruleset, &steps, RunSettings::over(1), SEED);
+    let ran = four_ways(ruleset, &steps, settings, SEED);
     let ways = ran.map_err(|error| Fault::bug(&error))?;
     let mut failures = Vec::new();
     for (way, fed) in ways.each() {
