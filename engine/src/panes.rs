@@ -10,6 +10,7 @@
 mod group;
 mod slot;
 mod snapshot;
+mod steps;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

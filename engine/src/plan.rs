@@ -19,6 +19,7 @@ mod query;
 mod sequence;
 mod session;
 mod shape;
+pub(crate) mod stepping;
 
 #[cfg(test)]
 mod tests;

@@ -243,7 +243,7 @@ impl Common {
                 Values::Hashes((0..values.len()).map(&mut hash).collect())
             }
             Kind::Count => Values::Nothing,
-            Kind::Sum => whole(&values),
+            Kind::Sum | Kind::Steps(_) => whole(&values),
             Kind::SumFraction | Kind::Average => fractions(&values),
             Kind::All | Kind::Any => flags(&values),
             Kind::Least(held) | Kind::Greatest(held) => match held {

@@ -113,6 +113,7 @@ const VALUES: &[&str] = &[
     "count(*) FILTER (WHERE status = 401)",
     "sum(CASE WHEN status >= 400 THEN 1 ELSE 0 END)",
     "count(DISTINCT account) FILTER (WHERE method = 'POST')",
+    "sequence(event_time, status = 401, method = 'POST', status = 200)",
 ];
 
 /// Some that stay true once they are, some that do not.
@@ -133,6 +134,8 @@ const BARS: &[&str] = &[
     "count(*) FILTER (WHERE status = 401) >= 2",
     "count(*) FILTER (WHERE status = 401) * 2 > count(*)",
     "sum(response_bytes) / count(*) > 200",
+    "sequence(event_time, status >= 400, status = 200) >= 2",
+    "sequence(event_time, status = 200, path = '/admin', method = 'GET') FILTER (WHERE account <> '') > 2",
 ];
 
 /// Head and query of a rule.

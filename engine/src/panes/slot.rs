@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
 
-use super::group::Pane;
+use super::group::{Pane, signed};
+use super::steps::{self, Steps};
 use crate::hits::{Taken, Values};
 use crate::key::low;
 use crate::plan::{Held, Kind};
@@ -102,6 +103,7 @@ pub(super) enum Slot {
     Fraction(Option<f64>),
     Text(Option<Box<str>>),
     Flag(Option<bool>),
+    Steps(Steps),
 }
 
 /// What a row did to a slot.
@@ -127,6 +129,7 @@ impl Slot {
                 Held::Flag => Self::Flag(None),
             },
             Kind::All | Kind::Any => Self::Flag(None),
+            Kind::Steps(_) => Self::Steps(Steps::default()),
         }
     }
 
@@ -135,6 +138,7 @@ impl Slot {
         match self {
             Self::Distinct(witnesses) => witnesses.len() * WITNESS_BYTES,
             Self::Text(Some(text)) => text.len(),
+            Self::Steps(steps) => steps.bytes(),
             _ => 0,
         }
     }
@@ -183,6 +187,14 @@ impl Slot {
             (Self::Flag(held), Values::Flags(values)) => {
                 *held = best(kind, *held, values.get(hit).copied(), Ord::cmp);
             }
+            (Self::Steps(steps), Values::Whole(values)) => {
+                let (Kind::Steps(conditions), Some(event)) = (kind, values.get(hit)) else {
+                    return;
+                };
+                let before = steps.bytes();
+                took.lossy |= !steps.take(conditions, *event);
+                took.bytes += signed(steps.bytes()) - signed(before);
+            }
             (Self::Text(held), Values::Texts(texts)) => {
                 let new = text_at(texts, hit);
                 if best(kind, held.as_deref(), new, Ord::cmp) != held.as_deref() {
@@ -228,6 +240,13 @@ fn slots(panes: &[Pane], place: usize) -> impl Iterator<Item = &Slot> {
 
 /// What a fold comes to over panes, where that is a whole number.
 pub(super) fn whole_of(kind: Kind, place: usize, panes: &[Pane]) -> Option<i64> {
+    if let Kind::Steps(conditions) = kind {
+        let steps = slots(panes, place).filter_map(|slot| match slot {
+            Slot::Steps(steps) => Some(steps),
+            _ => None,
+        });
+        return Some(steps::depth(conditions, steps));
+    }
     let mut found = None;
     let mut witnesses = Vec::new();
     for slot in slots(panes, place) {
@@ -239,7 +258,11 @@ pub(super) fn whole_of(kind: Kind, place: usize, panes: &[Pane]) -> Option<i64> 
             Slot::Whole(held) => found = best(kind, found, *held, Ord::cmp),
             Slot::Distinct(one) if panes.len() == 1 => return i64::try_from(one.len()).ok(),
             Slot::Distinct(some) => some.copy_to(&mut witnesses),
-            Slot::Fractions { .. } | Slot::Fraction(_) | Slot::Text(_) | Slot::Flag(_) => {}
+            Slot::Fractions { .. }
+            | Slot::Fraction(_)
+            | Slot::Text(_)
+            | Slot::Flag(_)
+            | Slot::Steps(_) => {}
         }
     }
     if kind == Kind::Distinct {
@@ -290,7 +313,7 @@ fn flag_of(kind: Kind, place: usize, panes: &[Pane]) -> Option<bool> {
 /// What a fold comes to for each of some groups.
 pub(super) fn folded(kind: Kind, place: usize, groups: &[&[Pane]]) -> ArrayRef {
     let held = match kind {
-        Kind::Count | Kind::Distinct | Kind::Sum => Held::Whole,
+        Kind::Count | Kind::Distinct | Kind::Sum | Kind::Steps(_) => Held::Whole,
         Kind::SumFraction | Kind::Average => Held::Fraction,
         Kind::All | Kind::Any => Held::Flag,
         Kind::Least(held) | Kind::Greatest(held) => held,
@@ -330,6 +353,7 @@ impl Slot {
             Self::Fraction(held) => out.put(&held.map(f64::to_bits)),
             Self::Text(held) => out.put(&held.as_deref().map(str::to_owned)),
             Self::Flag(held) => out.put(held),
+            Self::Steps(steps) => steps.write(out),
         }
     }
 
@@ -356,6 +380,7 @@ impl Slot {
             Self::Fraction(_) => Self::Fraction(from.get::<Option<u64>>()?.map(f64::from_bits)),
             Self::Text(_) => Self::Text(from.get::<Option<String>>()?.map(String::into_boxed_str)),
             Self::Flag(_) => Self::Flag(from.get()?),
+            Self::Steps(_) => Self::Steps(Steps::read(from)?),
         })
     }
 }

@@ -142,7 +142,7 @@ fn place(expr: &Expr, aggregate: &Aggregate, folds: &[Fold]) -> Option<usize> {
             let place = at.checked_sub(aggregate.group_expr.len())?;
             let is_moment = !aggregate.schema.field(at).data_type().is_integer();
             match folds.get(place)?.kind {
-                Kind::Count | Kind::Distinct | Kind::Sum => Some(place),
+                Kind::Count | Kind::Distinct | Kind::Sum | Kind::Steps(_) => Some(place),
                 Kind::Least(Held::Whole) | Kind::Greatest(Held::Whole) if !is_moment => Some(place),
                 _ => None,
             }

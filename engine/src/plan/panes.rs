@@ -26,6 +26,7 @@ use super::compile::{physical, physical_over};
 use super::query::{RunError, flags, true_for};
 use super::session::SESSION;
 use super::shape::{self, Grouped};
+use super::{sequence, stepping};
 
 /// What a fold does with its argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub(crate) enum Kind {
     All,
     /// Whether any is true.
     Any,
+    /// How many conditions were met in their order, of so many.
+    Steps(u8),
 }
 
 /// The form of a value that a fold holds.
@@ -243,7 +246,16 @@ fn fold<'p>(
     if !params.order_by.is_empty() || params.null_treatment.is_some() {
         return Err(no("its value depends on the order of events; `min` and `max` do not"));
     }
-    let [argument] = params.args.as_slice() else {
+    let steps = match params.args.as_slice() {
+        [_, conditions @ ..] if name == sequence::NAME && !params.distinct => {
+            if conditions.len() > stepping::CONDITIONS_MAX {
+                return Err(no("panes hold steps through 8 conditions at most"));
+            }
+            stepping::steps(&params.args).map_err(|error| no(&error.to_string()))?
+        }
+        _ => None,
+    };
+    let ((Some(argument), _) | (None, [argument])) = (&steps, params.args.as_slice()) else {
         return Err(no("it takes more than one argument"));
     };
     if params.distinct && !matches!(name, "count" | "min" | "max") {
@@ -311,6 +323,10 @@ fn compiled(
         ("max", _) => Kind::Greatest(held()?),
         ("bool_and", _) => Kind::All,
         ("bool_or", _) => Kind::Any,
+        (sequence::NAME, _) => {
+            let conditions = function.params.args.len().saturating_sub(1);
+            Kind::Steps(u8::try_from(conditions).unwrap_or(u8::MAX))
+        }
         _ => return Err(no("panes do not hold this aggregate")),
     };
     Ok(Fold {
@@ -500,7 +516,7 @@ impl Fold {
         let values = match self.kind {
             Kind::Count => None,
             Kind::Distinct => Some(values),
-            Kind::Sum => Some(cast(&values, &DataType::Int64)?),
+            Kind::Sum | Kind::Steps(_) => Some(cast(&values, &DataType::Int64)?),
             Kind::SumFraction | Kind::Average => Some(cast(&values, &DataType::Float64)?),
             Kind::All | Kind::Any => Some(cast(&values, &DataType::Boolean)?),
             Kind::Least(held) | Kind::Greatest(held) => Some(cast(&values, &held.data_type())?),

@@ -571,9 +571,9 @@ fn steps_in_their_order_are_an_aggregate_and_what_is_none_is_said() {
         "window: 5m",
         &steps("status = 401, status = 200"),
         &expect![[r#"
-            state    rows: the rows of the window are kept, up to 64 MiB
-            fires    when a window closes, every 10s; HAVING stays true once it is, so in panes it would fire at the event that crosses
-            panes    not possible because of `sequence(event_time, status = 401, status = 200)`: it takes more than one argument
+            state    panes: aggregates by key and pane are kept, up to 64 MiB
+            fires    at the event that crosses: HAVING stays true once it is
+            panes    used
             window   5m, moved by 10s (30 panes)
             re-arm   5m
             key      client_ip
