@@ -73,7 +73,7 @@ const SEEDS: u64 = 1_000;
 /// Nothing of a schedule may take longer than this, in the test's time.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-const RULES: [(&str, &str, &str); 3] = [
+const RULES: [(&str, &str, &str); 4] = [
     (
         "count",
         "window: 60s\nslide: 10s\nrearm: 20s",
@@ -87,6 +87,12 @@ const RULES: [(&str, &str, &str); 3] = [
          HAVING count(*) >= 2 AND avg(status) > 300",
     ),
     ("none", "key: client_ip\nrearm: 15s", "SELECT client_ip, path FROM events WHERE status = 500"),
+    (
+        "first",
+        "key: client_ip\nrearm: 15s",
+        "SELECT client_ip, account, status FROM events \
+         WHERE first_seen('1m', client_ip, account, status)",
+    ),
 ];
 
 /// The same rules under two titles, so that a switch between them changes no episode.
