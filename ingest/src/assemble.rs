@@ -11,7 +11,7 @@ use crate::address::{self, Caller, Said};
 use crate::caller::{self, Circumstances, Identity, head};
 use crate::format::Format;
 use crate::keys::Keys;
-use crate::mask;
+use crate::mask::{self, Clear};
 use crate::memo::Agents;
 use crate::parts::{Part, Parts};
 use crate::payload::{self, Class, Classes};
@@ -66,7 +66,7 @@ pub(crate) fn fill<'a>(
     event.url_param_kind = asked.url_param_kind.map(Cow::Borrowed);
     event.http_version = asked.version;
     let mut classes = asked.classes;
-    let marked = agent(event, parts.user_agent.take(), &mut classes, agents);
+    let agent_clear = agent(event, parts.user_agent.take(), &mut classes, agents);
     referrer(event, parts.referrer.take(), &mut classes, (job.keys, &mut found));
     event.attack_class = Some(if classes.is_empty() {
         Vec::new()
@@ -79,8 +79,8 @@ pub(crate) fn fill<'a>(
     event.attrs = attrs(std::mem::take(&mut parts.attrs), job.keys, &mut found);
     if job.settings.keep_line {
         rest_secrets(parts.rest, &mut found);
-        let unmarked = parts.unmarked && !marked;
-        let how = mask::How { known: &found, evidence, thorough: false, unmarked };
+        let clear = parts.clear.and(agent_clear);
+        let how = mask::How { known: &found, evidence, thorough: false, clear };
         event.line = Some(mask::line(job.line, how));
     }
     if let Some(columns) = parts.columns.take() {
@@ -172,6 +172,8 @@ struct Sent<'s> {
     path: Option<&'s str>,
     query: Option<&'s str>,
     version: Option<&'s str>,
+    /// What all of them are clear of.
+    clear: Clear,
 }
 
 fn asked<'a>(parts: &Parts<'a>, keys: &Keys) -> Asked<'a> {
@@ -185,6 +187,8 @@ fn asked<'a>(parts: &Parts<'a>, keys: &Keys) -> Asked<'a> {
         path: parts.path.as_deref(),
         query: parts.query.as_deref(),
         version: parts.version.as_deref(),
+        // What was escaped may stand in them now.
+        clear: Clear::default(),
     };
     ask(sent, keys).into_owned()
 }
@@ -198,6 +202,7 @@ fn sent_borrowed<'a>(parts: &Parts<'a>) -> Option<Sent<'a>> {
         path: in_line(&parts.path)?,
         query: in_line(&parts.query)?,
         version: in_line(&parts.version)?,
+        clear: parts.clear,
     })
 }
 
@@ -226,7 +231,9 @@ fn ask<'s>(sent: Sent<'s>, keys: &Keys) -> Asked<'s> {
     let Some(text) = sent.target.or(line.target).or(sent.path) else { return asked };
     // IIS writes the path decoded, beside its query: a `#` in it is the path's.
     let alone = sent.query.is_some() && line.target.is_none() && sent.target.is_none();
-    let parted = if alone && text.starts_with('/') && !text.contains(['?', '%']) {
+    let is_path = alone && !text.contains(['?', '%'])
+        || sent.clear.queries && asked.method.as_deref() != Some("CONNECT");
+    let parted = if is_path && text.starts_with('/') {
         Target { path: text, ..Target::default() }
     } else {
         target::target(text, asked.method.as_deref())
@@ -296,23 +303,23 @@ fn direction(said: Option<&str>) -> Cow<'static, str> {
     Cow::Borrowed(if out { "out" } else { "in" })
 }
 
-/// Fills the User-Agent. Whether it holds a mark of a secret.
+/// Fills the User-Agent. What it is clear of.
 fn agent<'a>(
     event: &mut Event<'a>,
     agent: Part<'a>,
     classes: &mut Classes,
     agents: &mut Agents,
-) -> bool {
-    let Some(agent) = agent else { return false };
+) -> Clear {
+    let Some(agent) = agent else { return Clear::OF_ALL };
     let known = agents.look_at(&agent);
     classes.join(known.classes);
     let agent = match &known.masked {
         Some(masked) => Cow::Owned(masked.to_string()),
         None => agent,
     };
-    let marked = known.marked;
+    let clear = known.clear;
     event.user_agent = Some(head(agent, AGENT_BYTES_MAX));
-    marked
+    clear
 }
 
 fn referrer<'a>(

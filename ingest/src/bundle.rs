@@ -13,16 +13,6 @@ use crate::read::json::{Object, Value, items};
 /// what the HTTP inputs take.
 const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// How records begin that hold several lines.
-const STARTS: [&[u8]; 6] = [
-    b"\"resource",
-    b"\"scopeLogs",
-    b"\"messageType",
-    b"\"owner\":",
-    b"\"logEvents",
-    b"\"logGroup\":",
-];
-
 /// Why a record of very many lines is not read to its end.
 pub(crate) const TOO_MANY: &str =
     "more lines than are taken out of one record; have its writer send fewer at once";
@@ -45,7 +35,7 @@ pub(crate) fn open(bytes: &[u8]) -> Option<Bundle> {
         b'\n' => protobuf(bytes),
         b'{' => {
             let inner = bytes.get(1..)?.trim_ascii_start();
-            STARTS.iter().any(|start| inner.starts_with(start)).then_some(())?;
+            begins_record(inner).then_some(())?;
             json(bytes)
         }
         b'[' => {
@@ -55,6 +45,17 @@ pub(crate) fn open(bytes: &[u8]) -> Option<Bundle> {
         }
         _ => None,
     }
+}
+
+/// Whether the first name of an object is one of those that records begin with that hold several
+/// lines.
+fn begins_record(inner: &[u8]) -> bool {
+    inner.starts_with(b"\"resource")
+        || inner.starts_with(b"\"scopeLogs")
+        || inner.starts_with(b"\"messageType")
+        || inner.starts_with(b"\"owner\":")
+        || inner.starts_with(b"\"logEvents")
+        || inner.starts_with(b"\"logGroup\":")
 }
 
 fn protobuf(bytes: &[u8]) -> Option<Bundle> {

@@ -60,16 +60,22 @@ const FASTLY: [&str; 21] = [
     "2a04:4e42::/32",
 ];
 
-static NETWORKS: LazyLock<Vec<(IpNet, &'static str)>> = LazyLock::new(|| {
+/// From the first address to the last of each, in order. None has addresses of another.
+static NETWORKS: LazyLock<Vec<(IpAddr, IpAddr, &'static str)>> = LazyLock::new(|| {
     let of = |nets: &'static [&'static str], name| {
-        nets.iter().filter_map(move |net| net.parse().ok().map(|net| (net, name)))
+        let nets = nets.iter().filter_map(|net| net.parse::<IpNet>().ok());
+        nets.map(move |net| (net.network(), net.broadcast(), name))
     };
-    of(&CLOUDFLARE, "Cloudflare").chain(of(&FASTLY, "Fastly")).collect()
+    let mut all: Vec<_> = of(&CLOUDFLARE, "Cloudflare").chain(of(&FASTLY, "Fastly")).collect();
+    all.sort_unstable();
+    all
 });
 
 /// The CDN whose address this is.
 pub(crate) fn name(ip: IpAddr) -> Option<&'static str> {
-    NETWORKS.iter().find(|(net, _)| net.contains(&ip)).map(|(_, name)| *name)
+    let begun = NETWORKS.partition_point(|(first, ..)| *first <= ip);
+    let (_, last, name) = NETWORKS.get(begun.checked_sub(1)?)?;
+    (ip <= *last).then_some(*name)
 }
 
 #[cfg(test)]
@@ -79,7 +85,9 @@ mod tests {
     #[test]
     fn every_network_is_one() {
         assert_eq!(NETWORKS.len(), CLOUDFLARE.len() + FASTLY.len());
+        assert!(NETWORKS.windows(2).all(|pair| pair[0].1 < pair[1].0), "in order, and apart");
         assert_eq!(name("104.28.0.0".parse().unwrap()), None);
+        assert_eq!(name("10.0.0.1".parse().unwrap()), None);
         assert_eq!(name("104.23.255.255".parse().unwrap()), Some("Cloudflare"));
         assert_eq!(name("2a04:4e42::1".parse().unwrap()), Some("Fastly"));
     }

@@ -13,7 +13,7 @@ use memchr::memchr2;
 pub(crate) fn text(bytes: &[u8]) -> Cow<'_, str> {
     let bytes = trimmed(bytes);
     if memchr2(0, b'\r', bytes).is_none()
-        && let Ok(text) = std::str::from_utf8(bytes)
+        && let Ok(text) = simdutf8::basic::from_utf8(bytes)
     {
         return Cow::Borrowed(text);
     }

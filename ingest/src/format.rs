@@ -128,8 +128,8 @@ pub(crate) struct Desk {
     pub(crate) aliases: Aliases,
     pub(crate) memory: Memory,
     pub(crate) own_memory: Memory,
-    /// The last time as it was written, in which no mark of a secret stands.
-    pub(crate) unmarked_time: String,
+    /// The last time as it was written, in which nothing needs masking.
+    pub(crate) clear_time: String,
     /// The columns of the last `#Fields:` line.
     pub(crate) fields: Option<Layout>,
     /// The input's own format.

@@ -41,25 +41,48 @@ pub(crate) struct How<'k> {
     pub(crate) evidence: bool,
     /// Whether to look at every word, as where nothing is known of the line.
     pub(crate) thorough: bool,
-    /// Whether the line was found to hold no mark of a secret, piece by piece.
-    pub(crate) unmarked: bool,
+    /// What the line was found to be clear of, piece by piece.
+    pub(crate) clear: Clear,
+}
+
+/// What a piece of a line was found to be clear of, so that nobody need look for it again. By
+/// default nothing is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Clear {
+    /// Of marks of secrets.
+    pub(crate) marks: bool,
+    /// Of what begins a query, `?` and `#`, of `=`, and of `%`, which may hide any of them.
+    pub(crate) queries: bool,
+}
+
+impl Clear {
+    /// Nothing in the piece needs masking.
+    pub(crate) const OF_ALL: Self = Self { marks: true, queries: true };
+
+    /// What this piece and another are both clear of.
+    #[must_use]
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { marks: self.marks & other.marks, queries: self.queries & other.queries }
+    }
 }
 
 /// The line without what must not travel, at most 2 KiB of it.
 pub(crate) fn line<'a>(text: &'a str, how: How<'_>) -> Cow<'a, str> {
     let looked_at = head(text, LOOKED_AT_MAX);
+    let queries = |text: &str| {
+        memchr2(b'?', b'=', text.as_bytes()).is_some() || holes::has_escaped_mark(text)
+    };
     let clean = !how.thorough
         && how.known.is_empty()
-        && memchr2(b'?', b'=', looked_at.as_bytes()).is_none()
-        && !holes::has_escaped_mark(looked_at)
-        && (how.unmarked || !stems::any(looked_at));
+        && (how.clear.queries || !queries(looked_at))
+        && (how.clear.marks || !stems::any(looked_at));
     if clean {
         return Cow::Borrowed(head(text, LINE_BYTES_MAX));
     }
     let mut holes = Holes::default();
     holes.queries(looked_at, how.evidence);
     holes.assignments(looked_at);
-    if !how.unmarked {
+    if !how.clear.marks {
         stems::holes(looked_at, &mut holes);
     }
     for secret in how.known.iter().filter(|secret| secret.len() >= 4) {
@@ -97,9 +120,10 @@ pub(crate) fn value(text: &str) -> Cow<'_, str> {
     holes.cut_out(text)
 }
 
-/// Whether a mark of a secret stands in a short text, or in it and the bytes that it stands between.
-pub(crate) fn is_marked(before: u8, text: &str, after: u8) -> bool {
-    !stems::is_number(text) && stems::any_between(before, text, after)
+/// What a short text is clear of, with the bytes that it stands between.
+#[inline]
+pub(crate) fn clear(before: u8, text: &str, after: u8) -> Clear {
+    if stems::is_number(text) { Clear::OF_ALL } else { stems::clear(before, text, after) }
 }
 
 /// At most so many bytes of a text, whole letters.

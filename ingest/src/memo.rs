@@ -2,7 +2,7 @@
 //!
 //! Owns: a bounded memory. Never: decides what to remember.
 
-use crate::mask;
+use crate::mask::{self, Clear};
 use crate::payload::{self, Classes};
 use crate::secret;
 
@@ -17,8 +17,8 @@ pub(crate) struct Known {
     pub(crate) classes: Classes,
     /// The text without secrets, where it held some.
     pub(crate) masked: Option<Box<str>>,
-    /// Whether it holds a mark of a secret, such as masking of the whole line looks for.
-    pub(crate) marked: bool,
+    /// What masking of the whole line need not look for in it.
+    pub(crate) clear: Clear,
 }
 
 #[derive(Debug, Default)]
@@ -61,8 +61,8 @@ fn known(agent: &str) -> Known {
     let masked = mask::value(agent);
     let hidden = secret::is_value(&masked);
     let masked = if hidden { Some("*".into()) } else { (masked != agent).then(|| masked.into()) };
-    let marked = mask::is_marked(b'"', agent, b'"');
-    Known { classes: payload::in_agent(agent), masked, marked }
+    let clear = mask::clear(b'"', agent, b'"');
+    Known { classes: payload::in_agent(agent), masked, clear }
 }
 
 /// A place by length, beginning, middle and end. An attacker who finds texts for one place makes

@@ -352,7 +352,7 @@ pub(crate) fn desk(settings: &Settings) -> Desk {
         aliases: Aliases::new(&settings.mapping, names),
         memory: Memory::default(),
         own_memory: Memory::default(),
-        unmarked_time: String::new(),
+        clear_time: String::new(),
         fields: None,
         template,
     }

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use schemas::{Event, EventTime};
 
+use crate::mask::Clear;
+
 /// A text of a line, or made from one.
 pub(crate) type Part<'a> = Option<Cow<'a, str>>;
 
@@ -68,9 +70,9 @@ pub(crate) struct Parts<'a> {
     pub(crate) attrs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// What follows the parts that the format knows; it is searched for secrets.
     pub(crate) rest: &'a str,
-    /// Whether nothing in the line but the User-Agent can hold a mark of a secret, so that masking
-    /// need not look for one.
-    pub(crate) unmarked: bool,
+    /// What everything in the line but the User-Agent is clear of, so that masking need not look
+    /// for it.
+    pub(crate) clear: Clear,
     /// Columns given by name: our own event, and mappings.
     pub(crate) columns: Option<Box<Event<'static>>>,
 }

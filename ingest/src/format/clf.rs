@@ -9,7 +9,7 @@
 use memchr::{memchr, memchr_iter, memchr3, memmem};
 
 use super::{Desk, Failure};
-use crate::mask;
+use crate::mask::{self, Clear};
 use crate::parts::{Parts, part};
 use crate::read::number;
 use crate::read::words::Words;
@@ -23,13 +23,13 @@ struct Head<'a> {
     user: &'a str,
 }
 
-/// Reads the front into `parts` and gives back what follows the bytes, and whether no mark of a
-/// secret stands before that.
+/// Reads the front into `parts` and gives back what follows the bytes, and what all before that is
+/// clear of.
 pub(super) fn front<'a>(
     line: &'a str,
     desk: &mut Desk,
     parts: &mut Parts<'a>,
-) -> Result<(Words<'a>, bool), Failure> {
+) -> Result<(Words<'a>, Clear), Failure> {
     let at = time_at(line).ok_or(Failure::other("no `[time]` as in a common log"))?;
     let lead = line.get(..at).unwrap_or("");
     let head = head(lead).ok_or(Failure::other("no address in front"))?;
@@ -49,30 +49,30 @@ pub(super) fn front<'a>(
     if parts.response_bytes.is_none() && bytes != "-" {
         return Err(Failure::value("the size is no number"));
     }
-    let unmarked = is_unmarked(lead, time, request, desk);
+    let clear = clear(lead, time, request, desk);
     parts.request = part(request);
     parts.host = head.vhost.and_then(part);
     parts.chain = head.chain.and_then(part);
     parts.chain_in_front = parts.chain.is_some();
     parts.peer = head.peer.and_then(part);
     parts.caller.user = part(head.user.trim_matches('"'));
-    Ok((words, unmarked))
+    Ok((words, clear))
 }
 
-/// Whether no mark of a secret stands in what comes before the bytes.
-fn is_unmarked(lead: &str, time: &str, request: &str, desk: &mut Desk) -> bool {
+/// What everything before the bytes is clear of.
+fn clear(lead: &str, time: &str, request: &str, desk: &mut Desk) -> Clear {
     // Most leads are an address and a name; most lines have the second of the line before.
     let space = lead.bytes().rposition(|byte| byte == b' ').unwrap_or(0);
     let (address, user) = lead.split_at_checked(space).unwrap_or(("", lead));
-    if desk.unmarked_time != time {
-        if mask::is_marked(b'[', time, b']') {
-            return false;
+    if desk.clear_time != time {
+        if mask::clear(b'[', time, b']') != Clear::OF_ALL {
+            return Clear::default();
         }
-        time.clone_into(&mut desk.unmarked_time);
+        time.clone_into(&mut desk.clear_time);
     }
-    !mask::is_marked(b' ', address, b' ')
-        && !mask::is_marked(b' ', user, b' ')
-        && !mask::is_marked(b'"', request, b'"')
+    mask::clear(b' ', address, b' ')
+        .and(mask::clear(b' ', user, b' '))
+        .and(mask::clear(b'"', request, b'"'))
 }
 
 /// Whether a host stands before the address.

@@ -6,7 +6,7 @@
 use super::clf::{front, has_vhost};
 use super::{Desk, Failure};
 use crate::address;
-use crate::mask;
+use crate::mask::{self, Clear};
 use crate::parts::{Parts, part};
 use crate::read::words::Words;
 
@@ -16,11 +16,11 @@ pub(super) fn read<'a>(
     desk: &mut Desk,
     parts: &mut Parts<'a>,
 ) -> Result<(), Failure> {
-    let (words, unmarked) = front(line, desk, parts)?;
+    let (words, clear) = front(line, desk, parts)?;
     if has_vhost(parts) {
         return Err(Failure::other("a host stands before the address"));
     }
-    tail(words, unmarked, parts)
+    tail(words, clear, parts)
 }
 
 /// Combined or common with the host in front.
@@ -29,11 +29,11 @@ pub(super) fn read_vhost<'a>(
     desk: &mut Desk,
     parts: &mut Parts<'a>,
 ) -> Result<(), Failure> {
-    let (words, unmarked) = front(line, desk, parts)?;
+    let (words, clear) = front(line, desk, parts)?;
     if !has_vhost(parts) {
         return Err(Failure::other("no host stands before the address"));
     }
-    if words.rest().is_empty() { Ok(()) } else { tail(words, unmarked, parts) }
+    if words.rest().is_empty() { Ok(()) } else { tail(words, clear, parts) }
 }
 
 /// Common: nothing behind the bytes but what no other format claims.
@@ -42,27 +42,26 @@ pub(super) fn read_common<'a>(
     desk: &mut Desk,
     parts: &mut Parts<'a>,
 ) -> Result<(), Failure> {
-    let (words, unmarked) = front(line, desk, parts)?;
+    let (words, clear) = front(line, desk, parts)?;
     if has_vhost(parts) {
         return Err(Failure::other("a host stands before the address"));
     }
     if words.rest().starts_with('"') {
         return Err(Failure::other("more than a common log line"));
     }
-    parts.unmarked = unmarked && words.rest().is_empty();
+    parts.clear = if words.rest().is_empty() { clear } else { Clear::default() };
     parts.rest = words.rest();
     Ok(())
 }
 
-fn tail<'a>(mut words: Words<'a>, unmarked: bool, parts: &mut Parts<'a>) -> Result<(), Failure> {
+fn tail<'a>(mut words: Words<'a>, clear: Clear, parts: &mut Parts<'a>) -> Result<(), Failure> {
     words.space();
     let referrer = words.quoted_or_word().ok_or(Failure::other("no referer"))?;
     let agent = words.quoted().ok_or(Failure::other("no user agent"))?;
     parts.referrer = part(referrer);
     parts.user_agent = part(agent);
-    parts.unmarked = unmarked
-        && !mask::is_marked(b'"', referrer, b'"')
-        && !mask::is_marked(b'"', words.rest(), b' ');
+    parts.clear =
+        clear.and(mask::clear(b'"', referrer, b'"')).and(mask::clear(b'"', words.rest(), b' '));
     // nginx's `main` adds X-Forwarded-For; any other text may stand there too.
     let mut ahead = words;
     if let Some(extra) = ahead.quoted()

@@ -11,9 +11,9 @@ use schemas::{Event, Field};
 
 use super::aliases::{Aliases, Meaning, Slot};
 use super::{Desk, Failure};
-use crate::mask;
+use crate::mask::{self, Clear};
 use crate::parts::Parts;
-use crate::read::json::{End, Object, Value, items, unescape};
+use crate::read::json::{End, Key, Object, Value, items, unescape};
 use crate::read::number::{self, Unit};
 use crate::read::times::Times;
 use crate::read::words::present;
@@ -35,14 +35,13 @@ pub(crate) struct Memory {
 /// A name at its place.
 #[derive(Debug)]
 struct Place {
-    /// Quoted and with its colon.
-    name: Box<str>,
+    name: Key,
     meaning: Meaning,
-    /// Whether a mark of a secret stands in the name.
-    marked: bool,
-    /// A value of this name in which no such mark stands: most hosts and methods are the last
+    /// What the name is clear of.
+    clear: Clear,
+    /// A value of this name in which nothing needs masking: most hosts and methods are the last
     /// line's.
-    unmarked: String,
+    last: String,
     /// How often the next value was another.
     others: u8,
 }
@@ -53,10 +52,10 @@ const OTHERS_MAX: u8 = 32;
 impl Memory {
     fn keep(&mut self, place: usize, name: &str, meaning: Meaning) {
         let kept = Place {
-            name: format!("\"{name}\":").into(),
+            name: Key::of(name),
             meaning,
-            marked: mask::is_marked(b'"', name, b'"'),
-            unmarked: String::new(),
+            clear: mask::clear(b'"', name, b'"'),
+            last: String::new(),
             others: 0,
         };
         if let Some(place) = self.places.get_mut(place) {
@@ -68,36 +67,31 @@ impl Memory {
 }
 
 impl Place {
-    /// The name as it was written.
-    fn raw_name(&self) -> &str {
-        self.name.get(1..self.name.len() - 2).unwrap_or("")
-    }
-
-    /// Whether a mark of a secret may stand in this entry. That of a User-Agent is looked for with
-    /// the rest of what is known of it.
+    /// What this entry is clear of. A User-Agent is looked at with the rest of what is known of it.
     #[inline]
-    fn may_be_marked(&mut self, value: Value<'_>) -> bool {
-        match value {
-            _ if self.marked => true,
-            Value::Null | Value::Flag(_) => false,
-            Value::Object(_) | Value::List(_) => true,
-            Value::Bare(word) => mask::is_marked(b':', word, b','),
-            Value::Text(text) if self.meaning == AGENT && !text.is_escaped() => false,
-            Value::Text(text) if text.raw() == self.unmarked => {
-                self.others = 0;
-                false
-            }
-            Value::Text(text) => self.is_marked(text.raw()),
-        }
+    fn clear(&mut self, value: Value<'_>) -> Clear {
+        let of_value = match value {
+            Value::Null | Value::Flag(_) => Clear::OF_ALL,
+            Value::Object(_) | Value::List(_) => Clear::default(),
+            Value::Bare(word) => mask::clear(b':', word, b','),
+            Value::Text(text) if self.meaning == AGENT && !text.is_escaped() => Clear::OF_ALL,
+            Value::Text(text) => self.clear_text(text.raw()),
+        };
+        self.clear.and(of_value)
     }
 
-    fn is_marked(&mut self, text: &str) -> bool {
-        let marked = mask::is_marked(b'"', text, b'"');
-        if !marked && self.others < OTHERS_MAX {
-            self.others += 1;
-            text.clone_into(&mut self.unmarked);
+    #[inline]
+    fn clear_text(&mut self, text: &str) -> Clear {
+        if self.others < OTHERS_MAX && text == self.last {
+            self.others = 0;
+            return Clear::OF_ALL;
         }
-        marked
+        let clear = mask::clear(b'"', text, b'"');
+        if self.others < OTHERS_MAX && clear == Clear::OF_ALL {
+            self.others += 1;
+            text.clone_into(&mut self.last);
+        }
+        clear
     }
 }
 
@@ -173,27 +167,30 @@ pub(super) fn fill<'a>(
     let memory = if style.own { own_memory } else { memory };
     let mut object = Object::open(line).ok_or(Failure::other("no JSON object"))?;
     let mut filler = Filler { times, aliases, parts, extra: Extra::default(), style };
-    let (mut place, mut unmarked) = (0, true);
+    let (mut place, mut clear) = (0, Clear::OF_ALL);
     loop {
         if let Some(known) = memory.places.get_mut(place)
-            && let Some(value) = object.next_of(known.name.as_bytes())
+            && let Some(value) = object.next_of(&known.name)
         {
-            // Of two agents only the first is the event's.
-            unmarked = unmarked
-                && !(known.meaning == AGENT && filler.parts.user_agent.is_some())
-                && !known.may_be_marked(value);
-            filler.entry(known.raw_name(), known.meaning, value)?;
+            clear = clear.and(known.clear(value));
+            if known.meaning == AGENT && filler.parts.user_agent.is_some() {
+                // Of two agents only the first is the event's.
+                clear = Clear::default();
+            }
+            if !filler.put_usual(known.meaning, value) {
+                filler.entry(known.name.raw(), known.meaning, value)?;
+            }
         } else {
             let Some((key, value)) = object.next() else { break };
             let meaning = filler.meaning(&key.read());
             memory.keep(place, key.raw(), meaning);
-            unmarked = false;
+            clear = Clear::default();
             filler.entry(key.raw(), meaning, value)?;
         }
         place += 1;
     }
     // What was cut off is in no entry.
-    filler.parts.unmarked = unmarked && object.end() == End::Closed;
+    filler.parts.clear = if object.end() == End::Closed { clear } else { Clear::default() };
     match object.end() {
         End::Open | End::Closed if object.rest().trim().is_empty() => {}
         End::Open | End::Closed => {
@@ -239,23 +236,32 @@ impl<'f, 'a> Filler<'f, 'a> {
         }
     }
 
-    /// Puts the value of a name as it was written.
+    /// Puts a value of a kind that most have that stand under such a name. Whether it was one: then
+    /// nothing can be wrong with it.
     #[inline]
-    fn entry(&mut self, name: &str, meaning: Meaning, value: Value<'a>) -> Result<(), Failure> {
+    fn put_usual(&mut self, meaning: Meaning, value: Value<'a>) -> bool {
         match (meaning, value) {
             (Meaning::Text(slot), Value::Text(text)) if !text.is_escaped() => {
                 self.put_plain(slot, text.raw());
-                return Ok(());
             }
-            // Of those that are always numbers only our own event's must be.
+            // Of times and numbers only our own event's must be what they are called.
+            (Meaning::Time, Value::Text(text)) if !text.is_escaped() && !self.style.own => {
+                if let Some(time) = present(text.raw()) {
+                    self.put_number(meaning, time);
+                }
+            }
             (Meaning::Status | Meaning::BodyBytes | Meaning::Duration(_), Value::Bare(word))
                 if !self.style.own =>
             {
                 self.put_number(meaning, word);
-                return Ok(());
             }
-            _ => {}
+            _ => return false,
         }
+        true
+    }
+
+    /// Puts the value of a name as it was written.
+    fn entry(&mut self, name: &str, meaning: Meaning, value: Value<'a>) -> Result<(), Failure> {
         if meaning == Meaning::Unknown || !self.style.own && holds_names(meaning, value) {
             self.unknown(&unescaped(name), value, 1);
             return Ok(());
@@ -461,6 +467,11 @@ fn set<T>(place: &mut Option<T>, value: Option<T>) -> bool {
 /// A span with its unit behind it, else in the unit given, else seconds where it has a fraction and
 /// milliseconds where it has none.
 fn duration(value: &str, unit: Option<Unit>) -> Option<i64> {
+    if let None | Some(Unit::Seconds) = unit
+        && let Some(micros) = number::micros_of_seconds(value)
+    {
+        return Some(micros);
+    }
     if let Some(span) = number::span_with_unit(value) {
         return Some(span);
     }

@@ -17,7 +17,7 @@ pub(super) fn read<'a>(
     parts: &mut Parts<'a>,
 ) -> Result<(), Failure> {
     const SHAPE: Failure = Failure::other("no router and server behind the user agent");
-    let (mut words, _unmarked) = front(line, desk, parts)?;
+    let (mut words, _clear) = front(line, desk, parts)?;
     words.space();
     let referrer = words.quoted_or_word().ok_or(SHAPE)?;
     let agent = words.quoted_or_word().ok_or(SHAPE)?;

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use aho_corasick::AhoCorasick;
 use aho_corasick::packed::{Config, Searcher};
 
+use super::Clear;
 use super::holes::{Holes, enclosing_end, user_part_end, value_end};
 use crate::read::grams::Grams;
 use crate::read::words::Bytes;
@@ -122,27 +123,30 @@ pub(super) fn any(text: &str) -> bool {
     SEARCHES.iter().any(|search| search.any(text))
 }
 
-/// The first three bytes of every stem.
-static BEGINNINGS: Grams<3> = Grams::none().with(STEMS, false).with(SHORT_STEMS, false);
+/// The beginning of every stem, and what begins a query, assigns, or may hide that.
+static BEGINNINGS: Grams =
+    Grams::none().with(STEMS, false).with(SHORT_STEMS, false).with_bytes(b"?#=%");
 
 /// What numbers, moments, addresses and ids are written with. Every stem has another byte, that is
-/// no quote.
+/// no quote, and none of them begins a query or assigns.
 static NUMBER: Bytes = Bytes::of(b"0123456789abcdef.:+-, TZ");
 
-/// Whether a text is a number, a moment, an address or an id, in which no stem can stand.
+/// Whether a text is a number, a moment, an address or an id, in which nothing can stand.
 pub(super) fn is_number(text: &str) -> bool {
     NUMBER.are_all_of(text)
 }
 
-/// Whether any mark stands in a short text, or in it and the bytes that it stands between.
-pub(super) fn any_between(before: u8, text: &str, after: u8) -> bool {
-    BEGINNINGS.any(before, text.as_bytes(), after) && {
+/// What a short text is clear of, with the bytes that it stands between.
+pub(super) fn clear(before: u8, text: &str, after: u8) -> Clear {
+    let seen = BEGINNINGS.look(before, text.as_bytes(), after);
+    let marked = seen.may_hold_word() && {
         let mut whole = String::with_capacity(text.len() + 2);
         whole.push(char::from(before));
         whole.push_str(text);
         whole.push(char::from(after));
         any(&whole)
-    }
+    };
+    Clear { marks: !marked, queries: !seen.has_byte() }
 }
 
 /// Takes out the secrets near every mark.
@@ -241,7 +245,8 @@ fn named(text: &str, end: usize, holes: &mut Holes) {
 
 #[cfg(test)]
 mod tests {
-    use super::{SEARCHES, SHORT_STEMS, STEMS, Search, any, any_between, is_number};
+    use super::{SEARCHES, SHORT_STEMS, STEMS, Search, any, clear, is_number};
+    use crate::mask::Clear;
 
     #[test]
     fn the_stems_are_few_enough_for_vector_searches() {
@@ -256,14 +261,17 @@ mod tests {
         for stem in STEMS.iter().chain(SHORT_STEMS) {
             for text in [format!("\"{stem}\""), format!("\"ab{stem}cd\""), format!("\"{stem}x\"")] {
                 let inner = text.trim_matches('"');
-                assert!(any(&text) && any_between(b'"', inner, b'"'), "{text}");
+                assert!(any(&text) && !clear(b'"', inner, b'"').marks, "{text}");
             }
         }
         for text in ["", "a", "/v1/users/42", "message", "addresses", "ook", "//host"] {
-            assert!(!any_between(b'"', text, b'"'), "{text}");
+            assert_eq!(clear(b'"', text, b'"'), Clear::OF_ALL, "{text}");
         }
-        assert!(any_between(b'"', "auth", b'"') && !any_between(b' ', "auth", b'"'));
-        assert!(any_between(b':', "//host", b','));
+        for text in ["/v1/search?q", "a=b", "%3Fq"] {
+            assert_eq!(clear(b'"', text, b'"'), Clear { marks: true, queries: false }, "{text}");
+        }
+        assert!(!clear(b'"', "auth", b'"').marks && clear(b' ', "auth", b'"').marks);
+        assert!(!clear(b':', "//host", b',').marks);
     }
 
     /// A line may be looked at by its values only if no stem begins or ends with what parts them.

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use aho_corasick::AhoCorasick;
 use aho_corasick::packed::{Config, Searcher};
 
-use crate::read::grams::{Grams, fold};
+use crate::read::grams::{Glance, Grams};
 
 /// A byte that every disguise and most payloads need, and that names and numbers do not.
 const MARK: u8 = 1;
@@ -109,7 +109,7 @@ const WORDS: &[&str] = &[
 ];
 
 /// How the words begin.
-static BEGINNINGS: Grams<4> = Grams::none().with(WORDS, true);
+static BEGINNINGS: Grams = Grams::none().with(WORDS, true);
 
 /// The search: by vectors where the machine has them and the text is plain small letters.
 struct Search {
@@ -127,17 +127,16 @@ static SEARCH: LazyLock<Search> = LazyLock::new(|| Search {
 
 /// Whether a closer look is worth its price.
 pub(super) fn is_suspect(text: &str) -> bool {
-    let (mut kinds, mut window, mut begins) = (0, 0, false);
+    let (mut kinds, mut seen) = (0, Glance::default());
     for byte in text.bytes() {
         kinds |= KINDS.get(usize::from(byte)).copied().unwrap_or(MARK);
-        window = BEGINNINGS.next(window, fold(byte));
-        begins |= BEGINNINGS.holds(window);
+        seen = BEGINNINGS.next(seen, byte);
     }
     if kinds & MARK != 0 {
         return true;
     }
     // The shortest word is one byte shorter than what is looked at.
-    begins |= BEGINNINGS.holds(BEGINNINGS.next(window, fold(0)));
+    let begins = BEGINNINGS.next(seen, 0).may_hold_word();
     if !begins && kinds & OF_PAIR == 0 {
         return false;
     }

@@ -1,121 +1,167 @@
 //! Whether one of many words may stand in a short text.
 //!
-//! Owns: a set of the words' first bytes, asked once a byte. Never: finds out which word it is.
+//! Owns: a table of the words' first four bytes, asked once a byte. Never: finds out which word it
+//! is.
 //!
 //! Vector searches take a dozen comparisons to begin with and then read 16 or 32 bytes at a time.
-//! Paths and names are shorter than that.
+//! Paths and names are shorter than that. Here each byte has a number that says of which words it
+//! may be the first byte, the second, the third and the fourth: four rows of 16 bits, one bit for
+//! some words each. What was seen is shifted by a row and masked with the next byte, so that a bit
+//! comes into the last row only where four bytes in a row may begin a word of its.
 
-/// Bits of the set. Of 64 words one place in a thousand is taken for a beginning that is none.
-const BITS: usize = 1 << 16;
-/// Bits in a word of the set.
-const WORD: usize = 64;
+/// Bits in a row: groups of words.
+const GROUPS: u8 = 16;
+/// Groups of words of four bytes and more.
+const LONG: u8 = 12;
+/// Groups of shorter words, whose fourth byte may be any: among the long ones they would open that
+/// of all.
+const SHORT: u8 = 3;
+/// The group of single bytes.
+const SINGLE: u64 = 1 << (LONG + SHORT);
+const FIRST_ROW: u64 = 0xffff;
+const LAST_ROW: u64 = FIRST_ROW << (3 * GROUPS);
 
-/// The first bytes of some words, three or four of each.
+/// The first bytes of some words, and some bytes that are told by themselves.
 #[derive(Debug)]
-pub(crate) struct Grams<const LEN: usize> {
-    bits: [u64; BITS / WORD],
+pub(crate) struct Grams {
+    rows: [u64; 256],
 }
 
-impl<const LEN: usize> Grams<LEN> {
-    /// Of no word.
-    pub(crate) const fn none() -> Self {
-        Self { bits: [0; BITS / WORD] }
+/// What was seen so far of a text.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Glance {
+    /// The rows after the last byte.
+    last: u64,
+    /// All that were ever.
+    all: u64,
+}
+
+impl Glance {
+    /// Whether a word may have begun four bytes before the end or earlier.
+    #[inline]
+    pub(crate) fn may_hold_word(self) -> bool {
+        self.all & LAST_ROW != 0
     }
 
-    /// With these words, whose bytes are folded by [`fold`] where `folds` says so; then those that
-    /// are looked at must be too. A word that is shorter counts with every byte behind it.
-    #[expect(clippy::indexing_slicing, reason = "made at compile time, where it would not compile")]
+    /// Whether one of the single bytes was there.
+    #[inline]
+    pub(crate) fn has_byte(self) -> bool {
+        self.all & SINGLE != 0
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "made at compile time, where it would not compile")]
+impl Grams {
+    /// Of no word.
+    pub(crate) const fn none() -> Self {
+        Self { rows: [0; 256] }
+    }
+
+    /// With these words, of three bytes at least. Where `folds` says so they are found with capitals
+    /// and small letters alike; some other bytes become the same then too, which makes a word
+    /// likelier to be found, never less.
     pub(crate) const fn with(mut self, words: &[&str], folds: bool) -> Self {
         let mut word = 0;
         while word < words.len() {
             let bytes = words[word].as_bytes();
-            // At most one byte is open, or the set would fill up.
-            assert!(bytes.len() + 1 >= LEN);
-            let (mut window, mut at) = (0, 0);
-            while at < LEN && at < bytes.len() {
-                let byte = if folds { fold(bytes[at]) } else { bytes[at] };
-                window = window << 8 | byte as u32;
-                at += 1;
-            }
-            let open = at < LEN;
-            let mut last = 0;
-            while last == 0 || open && last < 256 {
-                let place = place(if open { window << 8 | last } else { window });
-                self.bits[place / WORD] |= 1 << (place % WORD);
-                last += 1;
+            // At most one byte is open, or the rows would fill up.
+            assert!(bytes.len() >= 3);
+            let first = if folds { fold(bytes[0]) } else { bytes[0] };
+            let group = if bytes.len() > 3 { first % LONG } else { LONG + first % SHORT };
+            let mut row = 0_u8;
+            while row < 4 {
+                let at = row as usize;
+                let mut byte = 0_u8;
+                loop {
+                    let is_it = at >= bytes.len()
+                        || bytes[at] == byte
+                        || folds && fold(bytes[at]) == fold(byte);
+                    if is_it {
+                        self.rows[byte as usize] |= 1 << (row * GROUPS + group);
+                    }
+                    if byte == u8::MAX {
+                        break;
+                    }
+                    byte += 1;
+                }
+                row += 1;
             }
             word += 1;
         }
         self
     }
 
-    /// Whether a word may begin in `text`, which stands between two bytes.
-    #[inline]
-    pub(crate) fn any(&self, before: u8, text: &[u8], after: u8) -> bool {
-        let mut found = false;
-        let mut window = u32::from(before);
-        for byte in text.iter().chain([&after]) {
-            window = self.next(window, *byte);
-            found |= self.holds(window);
+    /// And with these single bytes.
+    pub(crate) const fn with_bytes(mut self, bytes: &[u8]) -> Self {
+        let mut at = 0;
+        while at < bytes.len() {
+            self.rows[bytes[at] as usize] |= SINGLE;
+            at += 1;
         }
-        found
+        self
     }
 
-    /// The last bytes seen, with one more.
+    /// What is seen with one more byte.
     #[inline]
-    pub(crate) fn next(&self, window: u32, byte: u8) -> u32 {
-        let mask = if LEN >= 4 { u32::MAX } else { (1 << (8 * LEN)) - 1 };
-        (window << 8 | u32::from(byte)) & mask
+    pub(crate) fn next(&self, seen: Glance, byte: u8) -> Glance {
+        let last = (seen.last << GROUPS | FIRST_ROW) & self.rows[usize::from(byte)];
+        Glance { last, all: seen.all | last }
     }
 
-    /// Whether a word may begin with these bytes.
+    /// What is seen of a text that stands between two bytes.
     #[inline]
-    pub(crate) fn holds(&self, window: u32) -> bool {
-        let place = place(window);
-        self.bits.get(place / WORD).is_some_and(|bits| bits >> (place % WORD) & 1 == 1)
+    pub(crate) fn look(&self, before: u8, text: &[u8], after: u8) -> Glance {
+        let begun = self.next(Glance::default(), before);
+        let seen = text.iter().fold(begun, |seen, byte| self.next(seen, *byte));
+        // A word of three bytes may stand at the end.
+        self.next(self.next(seen, after), 0)
     }
 }
 
-/// A byte without what tells capitals from small letters. Other bytes become the same too, which
-/// makes a word likelier to be found, never less.
-pub(crate) const fn fold(byte: u8) -> u8 {
+/// A byte without what tells capitals from small letters.
+const fn fold(byte: u8) -> u8 {
     byte | 0x20
-}
-
-#[inline]
-const fn place(window: u32) -> usize {
-    (window.wrapping_mul(0x9e37_79b1) >> 16) as usize
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Grams, fold};
+    use super::{Glance, Grams};
 
-    const THREE: Grams<3> = Grams::none().with(&["key\""], false).with(&["SG.", "eyJ"], false);
-    const FOUR: Grams<4> = Grams::none().with(&["select+", "://"], false);
+    static MIXED: Grams =
+        Grams::none().with(&["key\"", "SG.", "eyJ", "secret"], false).with_bytes(b"?=");
+    static FOLDED: Grams = Grams::none().with(&["Server[", "__proto__", "://"], true);
+
+    fn folded(text: &str) -> bool {
+        let seen = text.bytes().fold(Glance::default(), |seen, byte| FOLDED.next(seen, byte));
+        FOLDED.next(seen, 0).may_hold_word()
+    }
 
     #[test]
     fn folded_words_are_found_in_any_case() {
-        const FOLDED: Grams<4> = Grams::none().with(&["Server[", "__proto__"], true);
-        for text in ["SERVER[x]", "a=server[", "__PROTO__"] {
-            let folded: Vec<u8> = text.bytes().map(fold).collect();
-            assert!(FOLDED.any(0, &folded, 0), "{text}");
+        for text in ["SERVER[x]", "a=server[", "__PROTO__", "http://x", "://"] {
+            assert!(folded(text), "{text}");
         }
-        let folded: Vec<u8> = "/v1/users/42".bytes().map(fold).collect();
-        assert!(!FOLDED.any(0, &folded, 0));
+        for text in ["", "/v1/users/42", "server", "_proto_"] {
+            assert_eq!(folded(text), text == "server", "{text}");
+        }
     }
 
     #[test]
     fn words_are_found_wherever_they_begin_and_little_else() {
-        for text in ["key", "a SG.x", "xeyJ", "eyJ"] {
-            assert!(THREE.any(b'"', text.as_bytes(), b'"'), "{text}");
+        for text in ["key", "a SG.x", "xeyJ", "eyJ", "a-secret-b", "secr"] {
+            assert!(MIXED.look(b'"', text.as_bytes(), b'"').may_hold_word(), "{text}");
         }
-        for text in ["a=select+1", "http://x", "://"] {
-            assert!(FOUR.any(b' ', text.as_bytes(), b' '), "{text}");
+        for text in ["", "k", "/v1/users/42", "SG", "sec", "message", "KEY"] {
+            assert!(!MIXED.look(b'"', text.as_bytes(), b'"').may_hold_word(), "{text}");
         }
-        for text in ["", "k", "/v1/users/42", "SG", "sel", "server"] {
-            assert!(!THREE.any(b'"', text.as_bytes(), b'"'), "{text}");
-            assert!(!FOUR.any(b' ', text.as_bytes(), b' '), "{text}");
+    }
+
+    #[test]
+    fn single_bytes_are_told_and_begin_no_word() {
+        for text in ["?", "a=b", "/v1/search?q"] {
+            let seen = MIXED.look(b'"', text.as_bytes(), b'"');
+            assert!(seen.has_byte() && !seen.may_hold_word(), "{text}");
         }
+        assert!(!MIXED.look(b'"', b"/v1/users", b'"').has_byte());
     }
 }

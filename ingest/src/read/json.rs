@@ -48,6 +48,35 @@ pub(crate) enum Value<'a> {
     List(&'a str),
 }
 
+/// The key of an entry as it is likely to stand in a line: with its quotes and the colon behind.
+#[derive(Debug)]
+pub(crate) struct Key(Box<str>);
+
+impl Key {
+    /// The key of this name, as it was written.
+    pub(crate) fn of(raw: &str) -> Self {
+        Self(format!("\"{raw}\":").into())
+    }
+
+    /// The name as it was written.
+    pub(crate) fn raw(&self) -> &str {
+        self.0.get(1..self.0.len() - 2).unwrap_or("")
+    }
+
+    /// Whether bytes begin with it. Eight at a time, the last of them twice where they do not come
+    /// out even: keys are too short for a call of `memcmp` to be worth it.
+    #[inline]
+    fn begins(&self, bytes: &[u8]) -> bool {
+        let key = self.0.as_bytes();
+        let Some(bytes) = bytes.get(..key.len()) else { return false };
+        let ((ours, _), (theirs, _)) = (key.as_chunks::<8>(), bytes.as_chunks::<8>());
+        match (key.last_chunk::<8>(), bytes.last_chunk::<8>()) {
+            (Some(our), Some(their)) => our == their && ours.iter().eq(theirs),
+            _ => key.iter().eq(bytes),
+        }
+    }
+}
+
 /// How an object ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -90,20 +119,19 @@ impl<'a> Object<'a> {
         self.text.get(self.at..).unwrap_or("")
     }
 
-    /// The value of the next entry where its key is this one, given with its quotes and colon,
-    /// `"status":`. Nothing is taken where it is another.
+    /// The value of the next entry where its key is this one. Nothing is taken where it is another.
     #[inline]
-    pub(crate) fn next_of(&mut self, key: &[u8]) -> Option<Value<'a>> {
+    pub(crate) fn next_of(&mut self, key: &Key) -> Option<Value<'a>> {
         if self.end != End::Open {
             return None;
         }
         let bytes = self.text.as_bytes();
         let mut at = self.at + usize::from(bytes.get(self.at) == Some(&b','));
-        if !bytes.get(at..)?.starts_with(key) {
+        if !key.begins(bytes.get(at..)?) {
             at = after_commas(bytes, at);
-            bytes.get(at..)?.starts_with(key).then_some(())?;
+            key.begins(bytes.get(at..)?).then_some(())?;
         }
-        at += key.len();
+        at += key.0.len();
         let (value, end) = match bytes.get(at)? {
             b'"' => {
                 let (inner, end) = text(self.text, at + 1)?;
@@ -383,13 +411,14 @@ mod tests {
     use proptest::prelude::{ProptestConfig, Strategy, any, prop, proptest};
     use serde_json::Value as Json;
 
-    use super::{End, Object, Value, items};
+    use super::{End, Key, Object, Value, items};
 
     fn entries(text: &str) -> (Vec<(String, String)>, End) {
         let mut object = Object::open(text).unwrap();
         let mut found = Vec::new();
         loop {
-            let likely = object.next_of(b"\"likely\":").map(|value| ("likely".to_owned(), value));
+            let likely =
+                object.next_of(&Key::of("likely")).map(|value| ("likely".to_owned(), value));
             let next = likely.or_else(|| object.next().map(|(k, v)| (k.read().into_owned(), v)));
             let Some((key, value)) = next else { break };
             let value = match value {

@@ -48,7 +48,7 @@ impl Unit {
 /// A span in whole microseconds, such as `0.123` seconds, `3e-05` seconds or `12` milliseconds.
 /// Absent where it is negative or no number.
 pub(crate) fn micros(text: &str, unit: Unit) -> Option<i64> {
-    if let (Unit::Seconds, Some(micros)) = (unit, micros_of_seconds(text.as_bytes())) {
+    if let (Unit::Seconds, Some(micros)) = (unit, micros_of_seconds(text)) {
         return Some(micros);
     }
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -73,17 +73,18 @@ pub(crate) fn micros(text: &str, unit: Unit) -> Option<i64> {
 }
 
 /// Seconds as nginx writes them, `0.123`: few digits, a dot, six digits at most.
-fn micros_of_seconds(text: &[u8]) -> Option<i64> {
-    let dot = text.iter().take(9).position(|byte| *byte == b'.').filter(|dot| *dot > 0)?;
-    let (whole, fraction) = text.split_at_checked(dot)?;
-    let digits = |digits: &[u8]| {
-        digits.iter().try_fold(0_i64, |sum, byte| {
-            byte.is_ascii_digit().then(|| sum * 10 + i64::from(*byte - b'0'))
-        })
-    };
-    let fraction = fraction.get(1..).filter(|fraction| fraction.len() <= 6)?;
-    let step = 10_i64.pow(6 - u32::try_from(fraction.len()).ok()?);
-    Some(digits(whole)? * 1_000_000 + digits(fraction)? * step)
+pub(crate) fn micros_of_seconds(text: &str) -> Option<i64> {
+    const STEPS: [i64; 7] = [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+    let (mut number, mut dot) = (0_i64, None);
+    for (at, byte) in text.bytes().enumerate().take(16) {
+        match byte {
+            b'0'..=b'9' => number = number * 10 + i64::from(byte - b'0'),
+            b'.' if dot.is_none() => dot = Some(at),
+            _ => return None,
+        }
+    }
+    let dot = dot.filter(|dot| (1..9).contains(dot))?;
+    Some(number * STEPS.get(text.len() - dot - 1)?)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "bounded by the comparison before")]

@@ -29,7 +29,10 @@ impl Bytes {
     /// Whether a text has no others.
     #[inline]
     pub(crate) fn are_all_of(&self, text: &str) -> bool {
-        text.bytes().all(|byte| self.has(byte))
+        // Eight at a time: one branch for each byte costs more than the look at it.
+        let (eights, rest) = text.as_bytes().as_chunks::<8>();
+        let all = |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & self.has(*byte));
+        eights.iter().all(|eight| all(eight)) && all(rest)
     }
 
     /// Where the first of them stands.
