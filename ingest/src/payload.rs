@@ -17,7 +17,7 @@ mod shapes;
 
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 pub(crate) use checks::points_at;
 pub(crate) use decode::decoded;
@@ -91,8 +91,12 @@ pub(crate) enum Zone {
     Referer = 8,
 }
 
-static AUTOMATON: LazyLock<Option<AhoCorasick>> =
-    LazyLock::new(|| AhoCorasick::new(NEEDLES.iter().map(|needle| needle.text)).ok());
+/// Of the kinds of automata the one that is made soonest: few texts get here.
+static AUTOMATON: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let kind = Some(AhoCorasickKind::NoncontiguousNFA);
+    let needles = NEEDLES.iter().map(|needle| needle.text);
+    AhoCorasick::builder().kind(kind).build(needles).ok()
+});
 
 /// What the target of a request, path and query as sent, shows.
 pub(crate) fn in_target(path: &str, query: Option<&str>) -> Classes {

@@ -5,9 +5,10 @@
 //! Written for what is meant: each shape is something that a program interprets and that neither
 //! prose nor an honest parameter has. Matching is linear in the text.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
-use regex_automata::meta::Regex;
+use regex_automata::hybrid::dfa::{Cache, DFA};
+use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::util::syntax;
 use regex_automata::{Input, PatternSet};
 
@@ -170,18 +171,44 @@ shapes! {
     ];
 }
 
-static SEARCH: LazyLock<Option<Regex>> = LazyLock::new(|| {
+/// All shapes as one automaton, whose states are made when a text first comes to them. A whole
+/// regex engine would make four more automata of them to begin with, and a short replay would spend
+/// more on that than on its lines.
+struct Search {
+    dfa: DFA,
+    /// The states made so far, once for each thread that searches at a time.
+    caches: Mutex<Vec<Cache>>,
+}
+
+static SEARCH: LazyLock<Option<Search>> = LazyLock::new(|| {
     let patterns: Vec<&str> = SHAPES.iter().map(|shape| shape.pattern).collect();
-    let syntax = syntax::Config::new().unicode(false).utf8(false);
-    Regex::builder().syntax(syntax).build_many(&patterns).ok()
+    let dfa = DFA::builder()
+        .syntax(syntax::Config::new().unicode(false).utf8(false))
+        .thompson(thompson::Config::new().which_captures(WhichCaptures::None))
+        .build_many(&patterns);
+    Some(Search { dfa: dfa.ok()?, caches: Mutex::default() })
 });
+
+impl Search {
+    /// The numbers of the shapes that a text has.
+    fn hits(&self, text: &str) -> PatternSet {
+        let lock = || self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lock().pop();
+        let mut cache = kept.unwrap_or_else(|| self.dfa.create_cache());
+        let mut hits = PatternSet::new(self.dfa.pattern_len());
+        // It fails at bytes that it was told to stop at: none.
+        let searched =
+            self.dfa.try_which_overlapping_matches(&mut cache, &Input::new(text), &mut hits);
+        debug_assert!(searched.is_ok(), "{searched:?}");
+        lock().push(cache);
+        hits
+    }
+}
 
 /// Adds the classes whose shapes a plain text has where it stood.
 pub(super) fn find(plain: &str, zone: Zone, found: &mut Classes) {
     let Some(search) = SEARCH.as_ref() else { return };
-    let mut hits = PatternSet::new(search.pattern_len());
-    search.which_overlapping_matches(&Input::new(plain), &mut hits);
-    for hit in hits.iter() {
+    for hit in search.hits(plain).iter() {
         let Some(shape) = SHAPES.get(hit.as_usize()) else { continue };
         if shape.zones & zone as u8 != 0 {
             found.add(shape.class);
