@@ -10,6 +10,7 @@
 
 mod database;
 mod join;
+mod known;
 mod list;
 mod ranges;
 
@@ -43,6 +44,16 @@ pub struct Place {
     pub missing: bool,
 }
 
+/// Where the tables have what they know of an address: addresses with equal ones have one place.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Records {
+    private: bool,
+    /// The number of the list that has it.
+    list: Option<usize>,
+    /// Where each database has its record, in its order.
+    offsets: Box<[Option<usize>]>,
+}
+
 impl Network {
     /// Of these. Where two lists have the same network, the first has it.
     #[must_use]
@@ -54,6 +65,14 @@ impl Network {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.databases.is_empty() && self.ranges.is_empty()
+    }
+
+    fn records(&self, address: IpAddr) -> Records {
+        Records {
+            private: is_private(address),
+            list: self.ranges.list(address),
+            offsets: self.databases.iter().map(|database| database.offset(address)).collect(),
+        }
     }
 
     /// What is known of an address.

@@ -60,6 +60,11 @@ impl Database {
         usize::try_from(self.reader.metadata().node_count).unwrap_or(usize::MAX)
     }
 
+    /// Where the record of an address stands; none where there is none.
+    pub(super) fn offset(&self, address: IpAddr) -> Option<usize> {
+        self.reader.lookup(address).ok()?.offset()
+    }
+
     /// Fills what `place` lacks; whether there is a record at all. A record that cannot be read is
     /// none.
     pub(super) fn fill(&self, address: IpAddr, place: &mut Place) -> bool {

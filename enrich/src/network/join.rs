@@ -1,27 +1,38 @@
 //! Networks joined to a batch.
 //!
-//! Owns: the memory of addresses that were looked up. Never: what is known of them.
+//! Owns: the memory of what was looked up. Never: what is known of an address.
+//!
+//! Callers come again and again, and many of them share one place: an address is remembered with
+//! the number of its place, and a place is read anew only where no other address had the same
+//! records.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arrow::array::{Int64Builder, StringBuilder};
 use arrow::error::ArrowError;
 use schemas::Field;
 
-use super::{Network, PRIVATE, Place, is_private};
+use super::known::Known;
+use super::{Network, PRIVATE, Place, Records, is_private};
 use crate::columns::{Building, Columns, Seen};
 use crate::missing::{Lack, Missing};
 
-/// Addresses remembered. With about 150 bytes each, 10 MiB; past it, all are forgotten.
-const ADDRESSES_MAX: usize = 65_536;
+/// Places remembered. With about 150 bytes each, 10 MiB; past it, all are forgotten.
+const PLACES_MAX: usize = 65_536;
+
+/// Addresses that are read before they are looked up.
+const AHEAD: usize = 32;
 
 /// What the join of networks keeps from batch to batch.
 #[derive(Debug, Default)]
 pub(crate) struct NetworkState {
     /// What the places are of.
     of: Option<Arc<Network>>,
-    places: HashMap<Box<str>, Place>,
+    addresses: Known,
+    places: Vec<Place>,
+    numbers: HashMap<Records, u32>,
 }
 
 #[derive(Debug, Default)]
@@ -48,15 +59,25 @@ impl NetworkState {
             return private_alone(seen, columns);
         }
         if !self.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, network)) {
-            *self = Self { of: Some(Arc::clone(network)), places: HashMap::new() };
+            *self = Self { of: Some(Arc::clone(network)), ..Self::default() };
         }
         let mut built = Built::default();
-        for row in 0..seen.rows {
-            let Some(text) = seen.client_ip.get(row) else { continue };
-            let place = self.place(network, text);
-            built.put(row, place);
-            if place.missing {
-                missing.note(row, Lack::Network);
+        for first in (0..seen.rows).step_by(AHEAD) {
+            self.make_room();
+            // A few addresses first, so that the reaches into memory overlap.
+            let mut addresses: [Option<IpAddr>; AHEAD] = [None; AHEAD];
+            for (address, row) in addresses.iter_mut().zip(first..seen.rows) {
+                // What is no address has no place.
+                *address = seen.client_ip.get(row).and_then(|text| text.parse().ok());
+            }
+            let numbers = addresses.map(|address| self.addresses.get(address?));
+            for ((address, number), row) in addresses.iter().zip(numbers).zip(first..seen.rows) {
+                let Some(address) = *address else { continue };
+                let Some(place) = self.place(network, address, number) else { continue };
+                built.put(row, place);
+                if place.missing {
+                    missing.note(row, Lack::Network);
+                }
             }
         }
         built.asn.fill(Field::ClientAsn, columns)?;
@@ -65,15 +86,31 @@ impl NetworkState {
         built.kind.fill(Field::ClientKind, columns)
     }
 
-    fn place(&mut self, network: &Network, text: &str) -> &Place {
-        if !self.places.contains_key(text) {
-            if self.places.len() >= ADDRESSES_MAX {
-                self.places.clear();
-            }
-            let place = text.parse().map(|address| network.place(address)).unwrap_or_default();
-            self.places.insert(text.into(), place);
+    /// The place of an address, by its number where that was known a moment ago.
+    fn place(&mut self, network: &Network, address: IpAddr, known: Option<u32>) -> Option<&Place> {
+        let number = known.unwrap_or_else(|| self.look_up(network, address));
+        self.places.get(usize::try_from(number).ok()?)
+    }
+
+    /// The number of the place of an address that is not remembered; now it is.
+    fn look_up(&mut self, network: &Network, address: IpAddr) -> u32 {
+        let records = network.records(address);
+        if let Some(number) = self.numbers.get(&records).copied() {
+            self.addresses.put(address, number);
+            return number;
         }
-        self.places.entry(text.into()).or_default()
+        let number = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        self.places.push(network.place(address));
+        self.numbers.insert(records, number);
+        self.addresses.put(address, number);
+        number
+    }
+
+    /// Forgets everything once there are too many places.
+    fn make_room(&mut self) {
+        if self.places.len() > PLACES_MAX {
+            *self = Self { of: self.of.take(), ..Self::default() };
+        }
     }
 }
 

@@ -56,13 +56,18 @@ impl Ranges {
 
     /// The name of the list that has the address.
     pub(super) fn name(&self, address: IpAddr) -> Option<&str> {
+        self.names.get(self.list(address)?).map(AsRef::as_ref)
+    }
+
+    /// The number of that list.
+    pub(super) fn list(&self, address: IpAddr) -> Option<usize> {
         let (table, number) = match address {
             IpAddr::V4(v4) => (&self.v4, u128::from(u32::from(v4))),
             IpAddr::V6(v6) => (&self.v6, u128::from(v6)),
         };
         let after = table.partition_point(|(start, _)| *start <= number);
         let (_, list) = table.get(after.checked_sub(1)?)?;
-        self.names.get((*list)?).map(AsRef::as_ref)
+        *list
     }
 }
 
