@@ -4,7 +4,7 @@
 //! lines of its own making, or of the files given. Beside them stand floors of the same lines in the
 //! same rounds: splitting them, and for JSON reading their twelve fields with sonic-rs. `--figures`
 //! prints JSON for `cargo xtask bench ingest`; `--once` parses each text once and measures nothing,
-//! for profilers that count instructions.
+//! for profilers that count instructions; `--detect` says what each file's format is told as.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's answer is what it prints")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the machine's clock")]
@@ -228,6 +228,12 @@ fn main() {
         }
     }
     let logs: Vec<Log<'_>> = texts.iter().map(|(name, text)| Log::of(name, text)).collect();
+    if flags.iter().any(|flag| flag == "--detect") {
+        for log in &logs {
+            println!("{}", ingest::detect(&log.lines).map_or("none", |guess| guess.format.name()));
+        }
+        return;
+    }
     if flags.iter().any(|flag| flag == "--once") {
         for log in &logs {
             println!("{}: {} events", log.name, log.parse(true));

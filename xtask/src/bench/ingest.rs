@@ -18,7 +18,7 @@ use super::machine;
 use super::workload::{Format, Workload};
 use crate::args::Args;
 use crate::place;
-use crate::process::{output, succeeds};
+use crate::process::output;
 use crate::trouble::Trouble;
 
 use figures::{Figure, Figures, Wanted};
@@ -32,28 +32,24 @@ pub(super) fn run(args: &mut Args) -> Result<(), Trouble> {
     let corpora = args.option("--corpora")?.map(PathBuf::from);
     let write = args.flag("--write");
     args.finish()?;
-    let mut build = place::build();
-    if !succeeds(build.arg("--release"))? {
-        return Err(Trouble::no("the build failed; the errors stand above"));
-    }
     let folder = place::folder(&place::target().join("bench"))?;
     let log = |format| Workload { lines, format, seed: 7 }.file(&folder);
     let (combined, json) = (log(Format::Combined)?, log(Format::Json)?);
-    let tidegate = place::target().join("release/tidegate");
-    let parse = Bench::find("ingest", "parse")?;
-    let join = Bench::find("enrich", "join")?;
+    let parse = Bench::built("ingest", "parse")?;
+    let bulk = Bench::built("ingest", "bulk")?;
+    let join = Bench::built("enrich", "join")?;
 
     let mut page = Figures::default();
     parsing(&parse, &[&combined, &json], &mut page)?;
     joining(&join, &mut page)?;
-    let posted = bulk::measure(&tidegate, &folder, &json)?;
+    let posted = bulk::measure(&bulk.file, &folder, &json)?;
     page.add(Figure {
-        what: "HTTP `_bulk`: taken, durable, answered, judged by no rules".to_owned(),
+        what: "HTTP `_bulk`: taken, durable, answered, read back into events".to_owned(),
         ns: posted.cpu_ns_a_line,
         wanted: Some(Wanted::Rate { per_second: 150_000 }),
     });
     page.note(posted.text);
-    page.note(detection::check(&tidegate, &folder, corpora)?);
+    page.note(detection::check(&parse.file, &folder, corpora)?);
     page.profile = profile::of(&parse.file, &[&combined, &json], &folder)?;
     let text = page.text(lines, &machine::describe());
     println!("{text}");
@@ -107,10 +103,10 @@ struct Bench {
 }
 
 impl Bench {
-    /// Builds it as part of the workspace, so that what it needs is built once.
-    fn find(package: &str, name: &str) -> Result<Self, Trouble> {
+    /// Builds it and what it needs, without what it has nothing to do with: DataFusion, above all.
+    fn built(package: &str, name: &str) -> Result<Self, Trouble> {
         let mut cargo = place::cargo();
-        cargo.args(["bench", "--workspace", "--bench", name, "--no-run"]);
+        cargo.args(["bench", "--package", package, "--bench", name, "--no-run"]);
         cargo.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
         let messages = output(&mut cargo)?;
         let executable = |line: &str| {

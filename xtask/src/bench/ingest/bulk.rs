@@ -1,14 +1,16 @@
-//! Lines posted as Elasticsearch's `_bulk` to a running `tidegate up`.
+//! Lines posted as Elasticsearch's `_bulk` to an input of `ingest`.
 //!
-//! Owns: the process, its configuration, the requests. Never: a shipper.
+//! Owns: the process that takes them, the requests. Never: a shipper.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use super::super::measure;
-use crate::clock::{Stopwatch, wait_until};
+use crate::clock::Stopwatch;
 use crate::http::Request;
 use crate::place;
 use crate::process::Running;
@@ -29,46 +31,38 @@ pub(super) struct Posted {
     pub(super) text: String,
 }
 
-/// Posts every line of a log and waits until all have become events.
-pub(super) fn measure(tidegate: &Path, folder: &Path, log: &Path) -> Result<Posted, Trouble> {
+/// Posts every line of a log to the benchmark `bulk` and waits until all have become events.
+pub(super) fn measure(bench: &Path, folder: &Path, log: &Path) -> Result<Posted, Trouble> {
     let folder = folder.join("bulk");
     place::remove_folder(&folder)?;
-    place::folder(&folder.join("rules"))?;
-    let (input, admin) = (free_address()?, free_address()?);
-    let configuration = folder.join("tidegate.toml");
-    place::write(&configuration, &configured(input, admin))?;
+    place::folder(&folder)?;
     let text = place::read(log)?;
     let lines: Vec<&str> = text.lines().collect();
     let bodies: Vec<String> = lines.chunks(LINES_A_REQUEST).map(body).collect();
 
-    let mut command = Command::new(tidegate);
-    command.arg("up").arg("--config").arg(&configuration).current_dir(&folder);
-    let said = folder.join("said.log");
-    let file = std::fs::File::create(&said).map_err(|e| Trouble::io("write", &said, &e))?;
-    command.stdout(Stdio::null()).stderr(file);
-    let running = Running::start(&mut command)?;
-    if !wait_until(PATIENCE, || is_ready(admin)) {
-        let said = place::read(&said).unwrap_or_default();
-        return Err(Trouble::dependency(format!("`tidegate up` is not ready:\n{said}")));
-    }
+    let mut command = Command::new(bench);
+    command.arg(&folder).arg(lines.len().to_string());
+    let mut running = Running::start(command.stdout(Stdio::piped()))?;
+    let said = said(running.child().stdout.take());
+    let input = wait_for(&said, "listening ")?;
+    let input: SocketAddr = input.parse().map_err(|e| {
+        Trouble::dependency(format!("the benchmark listens at no address: {input}: {e}"))
+    })?;
     let (started_with, watch) = (measure::cpu(running.id()), Stopwatch::start());
     post(&bodies, input)?;
     let answered = watch.elapsed();
-    let wanted = u64::try_from(lines.len()).unwrap_or(u64::MAX);
-    if !wait_until(PATIENCE, || judged(admin) >= wanted) {
-        let judged = judged(admin);
-        return Err(Trouble::dependency(format!("{judged} of {wanted} lines became events")));
-    }
+    wait_for(&said, "events ")?;
     let all = watch.elapsed();
     let cpu = measure::cpu(running.id()).saturating_sub(started_with);
     drop(running);
+    place::remove_folder(&folder)?;
     let count = f64::from(u32::try_from(lines.len()).unwrap_or(u32::MAX));
     let rate = |time: Duration| count / time.as_secs_f64() / 1e3;
     Ok(Posted {
         cpu_ns_a_line: cpu.as_secs_f64() * 1e9 / count,
         text: format!(
             "`_bulk` with {LINES_A_REQUEST} lines a request and {SENDERS} senders on the same \
-             machine: all answered as durable at {:.0} k lines/s, all events judged at {:.0} k \
+             machine: all answered as durable at {:.0} k lines/s, all events made at {:.0} k \
              lines/s by the clock",
             rate(answered),
             rate(all)
@@ -76,12 +70,26 @@ pub(super) fn measure(tidegate: &Path, folder: &Path, log: &Path) -> Result<Post
     })
 }
 
-fn configured(input: SocketAddr, admin: SocketAddr) -> String {
-    format!(
-        "[[input]]\ntype = \"elasticsearch\"\nlisten = \"{input}\"\nservice = \"shop\"\n\
-         live = false\n\n[rules]\nfolder = \"rules\"\n\n[storage]\nfolder = \"data\"\n\n\
-         [admin]\nlisten = \"{admin}\"\n"
-    )
+/// The lines that a process prints, as they come.
+fn said(out: Option<ChildStdout>) -> Receiver<String> {
+    let (tell, said) = channel();
+    std::thread::spawn(move || {
+        let lines = out.into_iter().flat_map(|out| BufReader::new(out).lines());
+        lines.map_while(Result::ok).try_for_each(|line| tell.send(line))
+    });
+    said
+}
+
+/// What follows these words, once the process says them.
+fn wait_for(said: &Receiver<String>, words: &str) -> Result<String, Trouble> {
+    loop {
+        let line = said.recv_timeout(PATIENCE).map_err(|e| {
+            Trouble::dependency(format!("the benchmark did not say `{words}`: {e}"))
+        })?;
+        if let Some(rest) = line.strip_prefix(words) {
+            return Ok(rest.to_owned());
+        }
+    }
 }
 
 fn body(lines: &[&str]) -> String {
@@ -107,26 +115,4 @@ fn post(bodies: &[String], to: SocketAddr) -> Result<(), Trouble> {
             sender.join().unwrap_or_else(|_| Err(Trouble::no("a sender panicked")))
         })
     })
-}
-
-fn get(admin: SocketAddr, path: &str) -> Option<String> {
-    let answer = Request { method: "GET", path, headers: &[], body: "" }.send(admin).ok()?;
-    (answer.status == 200).then_some(answer.body)
-}
-
-fn is_ready(admin: SocketAddr) -> bool {
-    get(admin, "/ready").is_some()
-}
-
-/// Events that have gone through all stages.
-fn judged(admin: SocketAddr) -> u64 {
-    let page = get(admin, "/metrics").unwrap_or_default();
-    let counters = page.lines().filter(|line| line.starts_with("tidegate_pipeline_judged_events"));
-    counters.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
-}
-
-fn free_address() -> Result<SocketAddr, Trouble> {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .map_err(|e| Trouble::dependency(format!("find a free port on 127.0.0.1: {e}")))
 }

@@ -9,6 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::place;
+use crate::process::output;
 use crate::trouble::Trouble;
 
 /// What lines of a source may be told as. Servers write shorter and longer forms of one format.
@@ -25,9 +26,9 @@ const MAY_BE: [(&str, &[&str]); 10] = [
     ("haproxy", &["haproxy"]),
 ];
 
-/// Counts the logs of the corpora whose format is told wrong.
+/// Counts the logs of the corpora whose format the benchmark `parse` tells wrong.
 pub(super) fn check(
-    tidegate: &Path,
+    bench: &Path,
     folder: &Path,
     corpora: Option<PathBuf>,
 ) -> Result<String, Trouble> {
@@ -36,17 +37,26 @@ pub(super) fn check(
     if logs.is_empty() {
         return Ok(format!("auto-detection: not run, no corpora in {}", corpora.display()));
     }
-    let file = folder.join("detect.log");
-    let (mut right, mut none, mut wrong) = (0, 0, Vec::new());
-    for ((source, name), lines) in &logs {
+    let folder = place::folder(&folder.join("detect"))?;
+    let mut files = Vec::new();
+    for (number, lines) in logs.values().enumerate() {
+        let file = folder.join(format!("{number}.log"));
         place::write(&file, lines)?;
-        let told = told(tidegate, &file)?;
+        files.push(file);
+    }
+    let told = output(Command::new(bench).arg("--detect").args(&files))?;
+    place::remove_folder(&folder)?;
+    let (mut right, mut none, mut wrong) = (0, 0, Vec::new());
+    for ((source, name), told) in logs.keys().zip(told.lines()) {
         let may_be = MAY_BE.iter().find(|(of, _)| of == source).map_or(&[][..], |(_, all)| all);
         match told {
-            None => none += 1,
-            Some(told) if may_be.contains(&told.as_str()) => right += 1,
-            Some(told) => wrong.push(format!("{source} {name} as {told}")),
+            "none" => none += 1,
+            told if may_be.contains(&told) => right += 1,
+            told => wrong.push(format!("{source} {name} as {told}")),
         }
+    }
+    if right + none + wrong.len() != logs.len() {
+        return Err(Trouble::dependency("the benchmark did not say what each log is told as"));
     }
     let mut text = format!(
         "auto-detection on the logs of the corpora: {right} right, {} wrong, {none} told as none \
@@ -79,17 +89,4 @@ fn logs(corpora: &Path) -> BTreeMap<(String, String), String> {
         }
     }
     logs
-}
-
-/// The format that a file is told as.
-fn told(tidegate: &Path, file: &Path) -> Result<Option<String>, Trouble> {
-    let mut command = Command::new(tidegate);
-    let out = command.args(["formats", "detect"]).arg(file).output();
-    let out = out.map_err(|e| Trouble::dependency(format!("start `tidegate`: {e}")))?;
-    if !out.status.success() {
-        return Ok(None);
-    }
-    let text = String::from_utf8_lossy(&out.stdout);
-    // A heading, then the guesses, the best first.
-    Ok(text.lines().nth(1).and_then(|row| row.split_whitespace().next()).map(str::to_owned))
 }

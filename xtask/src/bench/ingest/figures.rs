@@ -75,9 +75,8 @@ impl Figures {
              nine rounds; in each round everything is measured once. The floor is sonic-rs \
              reading the twelve fields of the JSON line into a struct, in the same rounds; what \
              is wanted was set on a machine where that takes 240 ns, so it stands here as a \
-             multiple of the floor. The cost of `_bulk` is CPU of the whole process: `tidegate \
-             up` without rules, from the bytes of a request to the event that was enriched and \
-             judged.\n\n\
+             multiple of the floor. The cost of `_bulk` is CPU of the whole process that takes \
+             the requests, from their bytes to events.\n\n\
              | what | ns | floors | a second on one core | wanted floors | |\n\
              | --- | --- | --- | --- | --- | --- |\n"
         );
