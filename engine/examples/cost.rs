@@ -1,5 +1,5 @@
-//! What rules cost an event in memory, and beside it one DataFusion query per rule and batch:
-//! `cargo run -p engine --release --example cost [RULES …]`.
+//! What rules cost in memory: an event, a key, and how long a verdict takes; beside it one
+//! DataFusion query per rule and batch. `cargo xtask bench engine` runs it.
 //!
 //! Made traffic: 2,000 callers, 370 routes, ten minutes of event time. Rule number `n` looks at
 //! one route, so that 1, 100 and 1,000 rules match 0.003, 0.27 and 2.7 times an event.
@@ -8,6 +8,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use engine::plan::{self, CompiledRule, Query};
@@ -23,6 +24,11 @@ const ROUTES: usize = 370;
 const QUERIED: usize = 8;
 /// Medians of so many runs, since others use the machine too.
 const RUNS: usize = 5;
+/// Keys that live at once.
+const KEYS: i64 = 1_000_000;
+/// Rules when times to the verdict are taken, and for how long.
+const TIMED_RULES: usize = 1_000;
+const TIMED_FOR: Duration = Duration::from_secs(4);
 
 /// By turn: window, key and condition of a rule over one route.
 const SHAPES: [(&str, &str, &str, &str); 4] = [
@@ -34,29 +40,115 @@ const SHAPES: [(&str, &str, &str, &str); 4] = [
 
 struct Cost {
     ns_per_event: u128,
-    bytes_held: usize,
-    verdicts: usize,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let asked: Vec<usize> = std::env::args().skip(1).filter_map(|n| n.parse().ok()).collect();
     let batches = traffic()?;
-    println!("{EVENTS} events in {} batches, medians of {RUNS}", batches.len());
-    println!(" rules  ns/event  events/s  query per rule and batch  ratio  MB held  verdicts");
-    for count in if asked.is_empty() { vec![0, 1, 10, 100, 1_000] } else { asked } {
+    println!("Medians of {RUNS} over {EVENTS} events in {} batches.\n", batches.len());
+    println!("| rules | events/s | ns an event | one query per rule and batch, ns | ratio |");
+    println!("| --- | --- | --- | --- | --- |");
+    let mut peak = 0;
+    for count in [0, 1, 10, 100, TIMED_RULES] {
         let rules = rules(count)?;
-        let cost = cost(&batches, &rules)?;
+        let ns = cost(&batches, &rules)?.ns_per_event.max(1);
         let queried = queried(&batches, &rules)?;
-        let ns = cost.ns_per_event.max(1);
-        println!(
-            "{count:>6}  {ns:>8}  {:>8}  {queried:>24}  {:>5}  {:>7}  {:>8}",
-            1_000_000_000 / ns,
-            queried / ns,
-            cost.bytes_held >> 20,
-            cost.verdicts,
-        );
+        peak = 1_000_000_000 / ns;
+        println!("| {count} | {peak} | {ns} | {queried} | {} |", queried / ns);
     }
+    let (counted, held, told) = keys()?;
+    println!("\n| {KEYS} live keys, one rule over five minutes | B a key |");
+    println!("| --- | --- |");
+    println!("| as counted against the budget | {counted} |");
+    println!("| by which the process has grown | {held} |");
+    println!("| by which it grows if each key keeps its first events to show | {told} |");
+    let [median, late] = times(&batches, peak / 2)?;
+    println!("\n| {TIMED_RULES} rules, {} events/s: event in to verdict out | ms |", peak / 2);
+    println!("| --- | --- |");
+    println!("| p50 | {median} |\n| p99 | {late} |");
     Ok(())
+}
+
+/// Bytes a key: as counted, as the process grows within a budget that leaves no room for events to
+/// show, and as it grows without one.
+fn keys() -> Result<(usize, usize, usize), Box<dyn Error>> {
+    let keys = usize::try_from(KEYS)?;
+    let (counted, held) = grown(keys * 145)?;
+    let (_, told) = grown(1 << 40)?;
+    Ok((counted / keys, held / keys, told / keys))
+}
+
+/// Bytes counted, and those by which the process has grown, once every key has an event.
+fn grown(memory: usize) -> Result<(usize, usize), Box<dyn Error>> {
+    let text = format!(
+        "title: keys\nseverity: low\nwindow: 5m\nmemory: {}KiB\nsql: |\n  SELECT client_ip, \
+         count(*) AS n FROM events GROUP BY client_ip HAVING count(*) >= 100\ntests:\n  \
+         - {{name: a, events: [], episodes: [{{}}]}}\n  - {{name: b, events: [], episodes: []}}\n",
+        memory >> 10
+    );
+    let (rules, _) =
+        load(&[SourceFile { path: "cost/keys.yml".into(), text }], &Settings::default());
+    let ruleset = Arc::new(Ruleset::new(compiled(&rules)?)?);
+    let mut runner = Runner::new(ruleset, RunSettings::over(1))?;
+    let mut builder = BatchBuilder::default();
+    let before = resident()?;
+    for n in 0..KEYS {
+        let ip = format!("10.{}.{}.{}", (n >> 16) & 255, (n >> 8) & 255, n & 255);
+        builder.push(&Event {
+            event_id: Some(format!("{n:032x}").into()),
+            line: Some(format!("{ip} - - [x] \"GET / HTTP/1.1\" 200 512").into()),
+            event_time: Some(EventTime(1_767_571_200_000 + n * 240_000 / KEYS)),
+            client_ip: Some(ip.into()),
+            ..Event::default()
+        });
+        if builder.len() == BATCH_ROWS_MAX || n == KEYS - 1 {
+            let fed = runner.feed(0, &builder.finish()?)?;
+            if !fed.verdicts.is_empty() {
+                return Err("a key was given up".into());
+            }
+        }
+    }
+    let held = resident()?.saturating_sub(before);
+    Ok((runner.load().map(|load| load.bytes).sum(), held))
+}
+
+/// Bytes of this process in memory.
+fn resident() -> Result<usize, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmRSS")?;
+    Ok(kib.parse::<usize>()? << 10)
+}
+
+/// From when an event is due to when what it leads to is out, for events that come evenly at this
+/// rate: the middle and the 99th of a hundred, in milliseconds.
+fn times(batches: &[RecordBatch], per_second: u128) -> Result<[String; 2], Box<dyn Error>> {
+    let ruleset = Arc::new(Ruleset::new(compiled(&rules(TIMED_RULES)?)?)?);
+    let mut runner = Runner::new(ruleset, RunSettings::over(1))?;
+    let mut took: Vec<u128> = Vec::new();
+    let (mut fed, mut batch, mut row) = (0_u128, 0, 0);
+    let begun = now();
+    while begun.elapsed() < TIMED_FOR {
+        let due = begun.elapsed().as_nanos() * per_second / 1_000_000_000;
+        let Some(events) = batches.get(batch) else { break };
+        let rows = usize::try_from(due.saturating_sub(fed))?.min(events.num_rows() - row);
+        if rows == 0 {
+            std::hint::spin_loop();
+            continue;
+        }
+        runner.feed(0, &events.slice(row, rows))?;
+        let out = begun.elapsed().as_nanos();
+        for _event in 0..rows {
+            took.push(out.saturating_sub(fed * 1_000_000_000 / per_second));
+            fed += 1;
+        }
+        row += rows;
+        if row == events.num_rows() {
+            (batch, row) = (batch + 1, 0);
+        }
+    }
+    took.sort_unstable();
+    let at = |percent: usize| took.get(took.len() * percent / 100).copied().unwrap_or_default();
+    Ok([at(50), at(99)].map(|ns| format!("{}.{:02}", ns / 1_000_000, ns / 10_000 % 100)))
 }
 
 fn cost(batches: &[RecordBatch], rules: &[Rule]) -> Result<Cost, Box<dyn Error>> {
@@ -70,14 +162,10 @@ fn cost(batches: &[RecordBatch], rules: &[Rule]) -> Result<Cost, Box<dyn Error>>
 fn once(batches: &[RecordBatch], ruleset: &Arc<Ruleset>) -> Result<Cost, Box<dyn Error>> {
     let mut runner = Runner::new(Arc::clone(ruleset), RunSettings::over(1))?;
     let begun = now();
-    let mut verdicts = 0;
     for batch in batches {
-        verdicts += runner.feed(0, batch)?.verdicts.len();
+        runner.feed(0, batch)?;
     }
-    let ns_per_event = begun.elapsed().as_nanos() / u128::try_from(EVENTS)?;
-    let bytes_held = runner.load().map(|load| load.bytes).sum();
-    verdicts += runner.end()?.verdicts.len();
-    Ok(Cost { ns_per_event, bytes_held, verdicts })
+    Ok(Cost { ns_per_event: begun.elapsed().as_nanos() / u128::try_from(EVENTS)? })
 }
 
 /// Nanoseconds an event where each rule runs its query over each batch.

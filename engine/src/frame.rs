@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use schemas::{EventTime, Origin};
 
-use crate::hits::Hits;
+use crate::hits::{Events, Hits, Steps, read_steps};
 use crate::past::Mark;
 use crate::rows::Rows;
 use crate::ruleset::{Prepared, Ruleset, Unit};
 use crate::wire::{self, Kind, Reader, WireError, Writer, wire_struct};
 
-const FRAME: Kind = Kind { name: "frame", tag: b'f', version: 3 };
+const FRAME: Kind = Kind { name: "frame", tag: b'f', version: 4 };
 const OPEN: Kind = Kind { name: "open", tag: b'o', version: 2 };
 
 /// Who maps a source partition. The highest wins, not the latest in the log.
@@ -99,14 +99,17 @@ impl Block {
     /// Number of rows or hits.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.moments().len()
+        match &self.seen {
+            Seen::Rows { rows, .. } => rows.len(),
+            Seen::Hits { hits, .. } => hits.len(),
+        }
     }
 
-    /// The moment of each.
-    pub(crate) fn moments(&self) -> &[i64] {
+    /// No moment in it is before this one.
+    pub(crate) fn earliest(&self) -> Option<i64> {
         match &self.seen {
-            Seen::Rows { rows, .. } => &rows.at,
-            Seen::Hits { hits, .. } => &hits.at,
+            Seen::Rows { rows, .. } => rows.at.iter().copied().min(),
+            Seen::Hits { hits, .. } => (hits.len() > 0).then_some(hits.events.earliest),
         }
     }
 }
@@ -144,6 +147,12 @@ impl Frame {
         out.put(&self.origin);
         out.put(&self.watermark);
         out.put(&self.straggler);
+        let hits = self.blocks.iter().filter_map(|block| match &block.seen {
+            Seen::Hits { hits, .. } => Some(hits),
+            Seen::Rows { .. } => None,
+        });
+        let steps = Steps::of(&hits);
+        steps.write(&mut out);
         out.len(self.blocks.len());
         for block in &self.blocks {
             let mut inner = Writer::default();
@@ -159,7 +168,7 @@ impl Frame {
                     out.put(&true);
                     out.put(unit);
                     out.put(&folds.to_vec());
-                    inner.put(hits);
+                    steps.write_hits(hits, &mut inner);
                 }
             }
             out.len(inner.bytes.len());
@@ -222,10 +231,11 @@ impl Entry {
             straggler: from.get()?,
             blocks: Vec::new(),
         };
+        let steps = read_steps(&mut from)?;
         let count = from.count("the number of blocks")?;
         let mut foreign_blocks = 0;
         for _block in 0..count {
-            match read_block(&mut from, ruleset)? {
+            match read_block(&mut from, &steps, ruleset)? {
                 Some(block) => frame.blocks.push(block),
                 None => foreign_blocks += 1,
             }
@@ -235,9 +245,13 @@ impl Entry {
     }
 }
 
-fn read_block(from: &mut Reader<'_>, ruleset: &Ruleset) -> Result<Option<Block>, WireError> {
+fn read_block(
+    from: &mut Reader<'_>,
+    steps: &[Arc<Events>],
+    ruleset: &Ruleset,
+) -> Result<Option<Block>, WireError> {
     if from.get()? {
-        return read_hits(from, ruleset);
+        return read_hits(from, steps, ruleset);
     }
     let (rule, version): (Arc<str>, Arc<str>) = (from.get()?, from.get()?);
     let length = from.len("a block")?;
@@ -262,7 +276,11 @@ fn read_block(from: &mut Reader<'_>, ruleset: &Ruleset) -> Result<Option<Block>,
     Ok(Some(Block { seen: Seen::Rows { rule, version, rows, marks } }))
 }
 
-fn read_hits(from: &mut Reader<'_>, ruleset: &Ruleset) -> Result<Option<Block>, WireError> {
+fn read_hits(
+    from: &mut Reader<'_>,
+    steps: &[Arc<Events>],
+    ruleset: &Ruleset,
+) -> Result<Option<Block>, WireError> {
     let unit: Arc<str> = from.get()?;
     let names: Vec<Arc<str>> = from.get()?;
     let length = from.len("a block")?;
@@ -270,7 +288,7 @@ fn read_hits(from: &mut Reader<'_>, ruleset: &Ruleset) -> Result<Option<Block>, 
     let Some(known) = ruleset.index().unit(&unit) else { return Ok(None) };
     let same = *known.names == *names;
     let folds = if same { Arc::clone(&known.names) } else { Arc::from(names) };
-    let hits: Hits = bytes.get()?;
+    let hits = Hits::read(&mut bytes, steps, known.pane_ms)?;
     bytes.end("a block")?;
     if hits.folds.len() != folds.len() {
         return Err(WireError::Malformed { what: "the folds of hits" });

@@ -1,57 +1,91 @@
 //! What rules over panes take of events: keys, moments, and values of folds.
 //!
-//! Owns: [`Hits`], made by map for all rules of a unit, and its bytes. Never: state, filters.
+//! Owns: [`Hits`], made by map for all rules of a unit, the [`Events`] that the units of a step
+//! share, and the bytes of both. Never: state, filters.
 //!
-//! An event itself goes no further than map. Its hits stand in runs of one key, so that reduce
-//! looks each key up once a frame; `arrival` tells the order in which they came.
+//! A unit names events by their row in the step. Its hits stand in runs of one key, each in order
+//! of arrival, so that reduce looks a key up once a frame and adds up a run at a time. On a log
+//! stands only what the units of a frame name.
 
+mod bytes;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, StringArray};
-use schemas::Exemplar;
+use schemas::{EventTime, Exemplar};
 
-use crate::rows::circumstances::Circumstances;
-use crate::rows::place;
-use crate::window::is_moment;
-use crate::wire::{Reader, Wire, WireError, Writer, wire_struct};
+use crate::rows::circumstances::{Circumstances, text_at};
+use crate::rows::{EXEMPLARS_MAX, place};
 
-/// Events of one step that pass a unit's filter.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Hits {
-    pub(crate) runs: Vec<Run>,
-    /// By hit: its place in the order of arrival.
-    pub(crate) arrival: Vec<u32>,
-    /// By hit: the moment that windows go by.
+pub(crate) use bytes::{Steps, read_steps};
+
+/// Events of one step, by row.
+#[derive(Debug, Clone)]
+pub(crate) struct Events {
+    /// The moment that windows go by.
     pub(crate) at: Vec<i64>,
-    /// By hit: its place in `table`.
+    /// Place in `table`. Of rows that no unit names it means nothing.
     pub(crate) circumstances: Vec<u32>,
     pub(crate) table: Vec<Arc<Circumstances>>,
-    /// Events to show, by hit, ascending: those among the first few of their key and pane.
-    pub(crate) shown: Vec<(u32, Arc<Exemplar>)>,
-    /// Hits whose own stamp lies in the future, ascending.
-    pub(crate) future: Vec<u32>,
+    /// Rows whose own stamp lies in the future, ascending, and that stamp.
+    pub(crate) stamps: Vec<(u32, i64)>,
+    pub(crate) exemplars: Exemplars,
+    /// The first moment of the rows that units name.
+    pub(crate) earliest: i64,
+}
+
+/// Events to show.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one a step")]
+pub(crate) enum Exemplars {
+    /// Made from columns when one is wanted.
+    Columns { ids: Option<StringArray>, lines: Option<StringArray> },
+    /// By row, ascending: those that may be wanted.
+    Made(Vec<(u32, Arc<Exemplar>)>),
+}
+
+/// A key of a step.
+#[derive(Debug, Clone)]
+pub(crate) struct StepKey {
+    pub(crate) hash: u128,
+    /// Canonical bytes.
+    pub(crate) bytes: Arc<[u8]>,
+}
+
+/// Events of one step that pass a unit's filter.
+#[derive(Debug, Clone)]
+pub(crate) struct Hits {
+    pub(crate) events: Arc<Events>,
+    /// The keys of the step, those of other units with the same key columns among them.
+    pub(crate) keys: Arc<Vec<StepKey>>,
+    pub(crate) pane_ms: i64,
+    pub(crate) runs: Vec<Run>,
+    /// By hit: its row. Within a run ascending, which is their order of arrival.
+    pub(crate) rows: Vec<u32>,
     /// By fold of the unit.
-    pub(crate) folds: Vec<Taken>,
+    pub(crate) folds: Vec<Arc<Taken>>,
 }
 
 /// The hits of a key: those before `end` that no earlier run has.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
-    pub(crate) hash: u128,
-    /// Canonical bytes of the key.
-    pub(crate) key: Arc<[u8]>,
+    /// Place in `keys`.
+    pub(crate) key: u32,
     pub(crate) end: u32,
 }
 
 /// What one fold takes of hits.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Taken {
-    /// By hit: whether the fold takes it; absent where it takes all.
+    /// Whether it is told by row of the step, and not by hit.
+    pub(crate) by_row: bool,
+    /// Whether the fold takes it; absent where it takes all.
     pub(crate) takes: Option<Vec<bool>>,
     pub(crate) values: Values,
 }
 
-/// Values by hit; of hits that are not taken they mean nothing.
+/// Values; where nothing is taken they mean nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Values {
     /// Only the number of hits counts.
@@ -65,70 +99,142 @@ pub(crate) enum Values {
     Texts(StringArray),
 }
 
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            at: Vec::new(),
+            circumstances: Vec::new(),
+            table: Vec::new(),
+            stamps: Vec::new(),
+            exemplars: Exemplars::Made(Vec::new()),
+            earliest: i64::MAX,
+        }
+    }
+}
+
+impl Events {
+    pub(crate) fn at(&self, row: u32) -> i64 {
+        self.at.get(place(row)).copied().unwrap_or(i64::MAX)
+    }
+
+    /// The id of an event that can be shown.
+    pub(crate) fn id(&self, row: u32) -> Option<&str> {
+        match &self.exemplars {
+            Exemplars::Columns { ids, .. } => text_at(ids.as_ref()?, place(row)),
+            Exemplars::Made(made) => {
+                let found = made.binary_search_by_key(&row, |(of, _)| *of).ok()?;
+                made.get(found).map(|(_, exemplar)| exemplar.event_id.as_str())
+            }
+        }
+    }
+
+    pub(crate) fn is_future(&self, row: u32) -> bool {
+        !self.stamps.is_empty() && self.stamps.binary_search_by_key(&row, |(of, _)| *of).is_ok()
+    }
+
+    pub(crate) fn exemplar(&self, row: u32) -> Option<Arc<Exemplar>> {
+        match &self.exemplars {
+            Exemplars::Columns { ids, lines } => {
+                let stamp = match self.stamps.binary_search_by_key(&row, |(of, _)| *of) {
+                    Ok(found) => self.stamps.get(found).map(|(_, stamp)| *stamp),
+                    Err(_own) => self.at.get(place(row)).copied(),
+                };
+                let line = lines.as_ref().and_then(|lines| text_at(lines, place(row)));
+                Some(Arc::new(Exemplar {
+                    event_id: text_at(ids.as_ref()?, place(row))?.to_owned(),
+                    event_time: EventTime(stamp?),
+                    line: line.map(str::to_owned),
+                }))
+            }
+            Exemplars::Made(made) => {
+                let found = made.binary_search_by_key(&row, |(of, _)| *of).ok()?;
+                made.get(found).map(|(_, exemplar)| Arc::clone(exemplar))
+            }
+        }
+    }
+}
+
 impl Taken {
-    pub(crate) fn takes(&self, hit: usize) -> bool {
-        self.takes.as_ref().is_none_or(|takes| takes.get(hit).copied().unwrap_or(false))
+    /// Where `takes` and `values` tell of a hit.
+    pub(crate) fn place(&self, hit: usize, row: u32) -> usize {
+        if self.by_row { place(row) } else { hit }
+    }
+
+    /// By where it tells of a hit: whether the fold takes it.
+    pub(crate) fn takes(&self, at: usize) -> bool {
+        self.takes.as_ref().is_none_or(|takes| takes.get(at).copied().unwrap_or(false))
     }
 }
 
 impl Hits {
     pub(crate) fn len(&self) -> usize {
-        self.at.len()
+        self.rows.len()
+    }
+
+    /// The runs with their keys and where each begins.
+    pub(crate) fn each_run(&self) -> impl Iterator<Item = (&StepKey, u32, u32)> {
+        let mut from = 0;
+        self.runs.iter().filter_map(move |run| {
+            let begin = std::mem::replace(&mut from, run.end);
+            Some((self.keys.get(place(run.key))?, begin, run.end))
+        })
     }
 
     /// The hits of the keys that `wanted` says.
     pub(crate) fn of_keys(&self, wanted: impl Fn(u128) -> bool) -> Self {
-        let mut picked = Self { table: self.table.clone(), ..Self::default() };
+        let mut runs = Vec::new();
         let mut hits: Vec<u32> = Vec::new();
         let mut from = 0;
         for run in &self.runs {
-            if wanted(run.hash) {
+            if self.keys.get(place(run.key)).is_some_and(|key| wanted(key.hash)) {
                 hits.extend(from..run.end);
-                let end = u32::try_from(hits.len()).unwrap_or(u32::MAX);
-                picked.runs.push(Run { end, ..run.clone() });
+                runs.push(Run { end: crate::rows::count(hits.len()), ..*run });
             }
             from = run.end;
         }
-        picked.arrival = pick(&self.arrival, &hits);
-        picked.at = pick(&self.at, &hits);
-        picked.circumstances = pick(&self.circumstances, &hits);
-        for (new, old) in (0_u32..).zip(&hits) {
-            if let Ok(found) = self.shown.binary_search_by_key(old, |(hit, _)| *hit) {
-                picked
-                    .shown
-                    .extend(self.shown.get(found).map(|(_, shown)| (new, Arc::clone(shown))));
-            }
-            if self.future.binary_search(old).is_ok() {
-                picked.future.push(new);
-            }
+        let folds = self.folds.iter().map(|taken| {
+            if taken.by_row { Arc::clone(taken) } else { Arc::new(taken.of_hits(&hits)) }
+        });
+        Self {
+            folds: folds.collect(),
+            rows: pick(&self.rows, &hits),
+            runs,
+            events: Arc::clone(&self.events),
+            keys: Arc::clone(&self.keys),
+            pane_ms: self.pane_ms,
         }
-        picked.folds = self.folds.iter().map(|taken| taken.of_hits(&hits)).collect();
-        picked
     }
 
-    /// Whether lengths and places agree, for hits from elsewhere.
-    fn is_sound(&self) -> bool {
-        let hits = self.at.len();
-        let ends: Vec<u32> = self.runs.iter().map(|run| run.end).collect();
-        let ascending = |places: &[u32]| {
-            places.is_sorted_by(|a, b| a < b)
-                && places.last().is_none_or(|last| place(*last) < hits)
-        };
-        let shown: Vec<u32> = self.shown.iter().map(|(hit, _)| *hit).collect();
-        self.at.iter().all(|at| is_moment(*at))
-            && ends.is_sorted_by(|a, b| a < b)
-            && ends.first().is_none_or(|first| *first > 0)
-            && ends.last().map_or(0, |last| place(*last)) == hits
-            && self.arrival.len() == hits
-            && self.circumstances.len() == hits
-            && self.circumstances.iter().all(|entry| place(*entry) < self.table.len())
-            && ascending(&shown)
-            && ascending(&self.future)
-            && self.folds.iter().all(|taken| taken.is_of(hits))
+    /// Adds every row that was among the first few of its key and pane when it came: by event time
+    /// and id, so that whatever they join, the first few of all are there.
+    fn shown(&self, out: &mut BTreeSet<u32>) {
+        let order = |row: u32| (self.events.at(row), self.events.id(row));
+        for (_, from, to) in self.each_run() {
+            let mut panes: Vec<(i64, Vec<u32>)> = Vec::new();
+            for row in self.rows.get(place(from)..place(to)).unwrap_or_default() {
+                if self.events.id(*row).is_none() {
+                    continue;
+                }
+                let pane = self.events.at(*row).div_euclid(self.pane_ms.max(1));
+                let known = panes.iter().rposition(|(of, _)| *of == pane);
+                let at = known.unwrap_or_else(|| {
+                    panes.push((pane, Vec::new()));
+                    panes.len() - 1
+                });
+                let Some((_, first)) = panes.get_mut(at) else { continue };
+                let later = first.partition_point(|held| order(*held) <= order(*row));
+                if later < EXEMPLARS_MAX {
+                    first.insert(later, *row);
+                    first.truncate(EXEMPLARS_MAX);
+                    out.insert(*row);
+                }
+            }
+        }
     }
 }
 
 impl Taken {
+    /// Of some hits only, told by hit.
     fn of_hits(&self, hits: &[u32]) -> Self {
         let values = match &self.values {
             Values::Nothing => Values::Nothing,
@@ -137,14 +243,12 @@ impl Taken {
             Values::Fractions(values) => Values::Fractions(pick(values, hits)),
             Values::Flags(values) => Values::Flags(pick(values, hits)),
             Values::Texts(texts) => {
-                let text = |hit: &u32| {
-                    let hit = place(*hit);
-                    (hit < texts.len() && texts.is_valid(hit)).then(|| texts.value(hit))
-                };
+                let text = |hit: &u32| text_at(texts, place(*hit));
                 Values::Texts(hits.iter().map(text).collect())
             }
         };
-        Self { takes: self.takes.as_ref().map(|takes| pick(takes, hits)), values }
+        let takes = self.takes.as_ref().map(|takes| pick(takes, hits));
+        Self { by_row: false, takes, values }
     }
 
     fn is_of(&self, hits: usize) -> bool {
@@ -162,86 +266,4 @@ impl Taken {
 
 fn pick<T: Copy>(from: &[T], hits: &[u32]) -> Vec<T> {
     hits.iter().filter_map(|hit| from.get(place(*hit)).copied()).collect()
-}
-
-wire_struct!(Run { hash, key, end });
-wire_struct!(Taken { takes, values });
-
-impl Wire for Arc<[u8]> {
-    fn write(&self, out: &mut Writer) {
-        out.len(self.len());
-        out.raw(self);
-    }
-    fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let length = from.len("a key")?;
-        from.take(length, "a key").map(Self::from)
-    }
-}
-
-impl Wire for Values {
-    fn write(&self, out: &mut Writer) {
-        match self {
-            Self::Nothing => out.put(&0_u8),
-            Self::Hashes(values) => {
-                out.put(&1_u8);
-                out.put(values);
-            }
-            Self::Whole(values) => {
-                out.put(&2_u8);
-                out.put(values);
-            }
-            Self::Fractions(values) => {
-                out.put(&3_u8);
-                out.put(&values.iter().map(|value| value.to_bits()).collect::<Vec<u64>>());
-            }
-            Self::Flags(values) => {
-                out.put(&4_u8);
-                out.put(values);
-            }
-            Self::Texts(texts) => {
-                out.put(&5_u8);
-                out.put(&texts.iter().map(|text| text.map(str::to_owned)).collect::<Vec<_>>());
-            }
-        }
-    }
-    fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        Ok(match from.get::<u8>()? {
-            0 => Self::Nothing,
-            1 => Self::Hashes(from.get()?),
-            2 => Self::Whole(from.get()?),
-            3 => {
-                let bits: Vec<u64> = from.get()?;
-                Self::Fractions(bits.into_iter().map(f64::from_bits).collect())
-            }
-            4 => Self::Flags(from.get()?),
-            5 => Self::Texts(from.get::<Vec<Option<String>>>()?.into_iter().collect()),
-            _ => return Err(WireError::Malformed { what: "values of a fold" }),
-        })
-    }
-}
-
-impl Wire for Hits {
-    fn write(&self, out: &mut Writer) {
-        out.put(&self.runs);
-        out.put(&self.arrival);
-        out.put(&self.at);
-        out.put(&self.circumstances);
-        out.put(&self.table);
-        out.put(&self.shown);
-        out.put(&self.future);
-        out.put(&self.folds);
-    }
-    fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let hits = Self {
-            runs: from.get()?,
-            arrival: from.get()?,
-            at: from.get()?,
-            circumstances: from.get()?,
-            table: from.get()?,
-            shown: from.get()?,
-            future: from.get()?,
-            folds: from.get()?,
-        };
-        if hits.is_sound() { Ok(hits) } else { Err(WireError::Malformed { what: "hits" }) }
-    }
 }

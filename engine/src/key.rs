@@ -3,7 +3,7 @@
 //! Owns: canonical bytes of a key, their keyed hash, the exchange partition they belong to.
 //! Never: an unkeyed hash: callers choose what goes into a key.
 
-use std::hash::Hasher;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use arrow::array::ArrayRef;
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -38,6 +38,29 @@ impl std::fmt::Debug for HashKey {
 pub(crate) fn low(hash: u128) -> u64 {
     u64::try_from(hash & u128::from(u64::MAX)).unwrap_or_default()
 }
+
+/// Takes hashes that are already keyed and mixed.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(8) {
+            let mut whole = [0; 8];
+            whole.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+            self.0 ^= u64::from_le_bytes(whole);
+        }
+    }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 ^= hash;
+    }
+}
+
+/// For maps by keyed hashes, which need no other.
+pub(crate) type ByHash = BuildHasherDefault<Mixed>;
 
 /// The exchange partition of a key: the upper half of its hash, modulo their number.
 #[must_use]

@@ -18,6 +18,7 @@ mod episode;
 pub mod frame;
 mod hits;
 pub mod key;
+mod keyed;
 pub mod map;
 pub mod oracle;
 mod panes;

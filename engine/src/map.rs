@@ -9,7 +9,6 @@
 mod asked;
 mod drops;
 mod judge;
-mod keyed;
 mod place;
 mod taking;
 

@@ -1,123 +1,159 @@
-//! Folds by key and pane: what a rule over aggregates keeps instead of rows.
+//! Folds by key and pane: what the rules of a unit keep instead of rows.
 //!
-//! Owns: the groups of one rule, which windows they fill, what is given up when the rule's budget
-//! of bytes is used up. Never: episodes, verdicts, SQL.
+//! Owns: the groups of one unit, what is given up when its budget of bytes is used up. Never:
+//! episodes, verdicts, SQL.
 //!
-//! A row goes to the pane of its key and is gone. A window is its panes joined. A group whose rows
-//! cannot yet be enough is not asked (`Group::patience`), so that most rows cost a look-up and an
-//! addition.
+//! A hit goes to the cell of its key and pane and is gone; a window is the cells of its panes
+//! joined. Rules of a unit read the same groups, each with windows and HAVING of its own
+//! ([`Watch`]). A group whose rows cannot yet be enough for any of them is not asked
+//! (`Group::patience`), so that most runs of hits cost a look-up and an addition.
+//!
+//! State lies in columns: a key is forty bytes and its text, a cell forty bytes and its folds, and
+//! a pane that is over goes as a whole.
 
-mod group;
-mod slot;
+mod answers;
+mod column;
+mod given_up;
+mod index;
+mod pane;
+mod register;
+mod sketch;
 mod snapshot;
 mod steps;
+mod watch;
+mod witnesses;
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use schemas::EventTime;
+use schemas::{EventTime, Exemplar};
 
-pub(crate) use group::Seen;
-
-use crate::cell;
-use crate::episode::Evidence;
-use crate::hits::{Hits, Run, Taken};
-use crate::key::HashKey;
-use crate::plan::{Panes, Passes, RunError};
-use crate::rows::circumstances::Circumstances;
-use crate::rows::firing::{self, Firing};
-use crate::rows::store::Shed;
+use crate::hits::{Events, StepKey, Taken};
+use crate::key::low;
+use crate::plan::Fold;
 use crate::rows::{count, place};
-use crate::ruleset::Prepared;
-use crate::window::Windows;
-use group::{GiveUp, Group, Pane, signed};
-pub(crate) use slot::ByHash;
+use crate::ruleset::Unit;
+use column::Span;
+use index::Index;
+use pane::{NONE, Pane};
+use sketch::Sketch;
 
-/// Groups whose answer is asked for at once.
-const ASKED_MAX: usize = 4_096;
-/// Circumstances are sorted out once there are more than this, and twice as many as then.
-const CIRCUMSTANCES_MIN: usize = 1_024;
-/// Of a full budget so much is left when groups have been given up: three quarters.
-const LEFT: (usize, usize) = (3, 4);
+pub(crate) use answers::View;
+pub(crate) use register::Register;
+pub(crate) use watch::{Crossing, Watch};
 
-/// The groups of one rule.
+/// What an allocation costs beside its bytes, on average over sizes.
+const ALLOCATION_BYTES: usize = 16;
+/// Places of groups that are gone are taken out once there are as many as groups, and so many.
+const FREE_MAX: usize = 1_024;
+
+/// A cell: the place of its pane and its place there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Link {
+    pane: u32,
+    cell: u32,
+}
+
+impl Link {
+    const NONE: Self = Self { pane: NONE, cell: NONE };
+}
+
+/// A key with cells.
+#[derive(Debug, Clone, Copy)]
+struct Group {
+    hash: [u64; 2],
+    /// Where its canonical bytes stand in `Groups::texts`.
+    text: (u32, u32),
+    /// No window that has not fired can fire before so many more rows have come, in any rule.
+    patience: u32,
+    last: Link,
+    /// Whether rows of it were given up before it came, as far as can be told.
+    owed: bool,
+}
+
+/// The groups of one unit.
 #[derive(Debug)]
 pub(crate) struct Groups {
-    windows: Windows,
+    slide_ms: i64,
+    /// Panes in the longest window.
+    panes_max: i64,
     bytes_max: usize,
-    bytes: usize,
-    groups: HashMap<u128, Group, ByHash>,
-    /// By pane: the groups that have rows in it.
-    panes: BTreeMap<i64, Vec<u128>>,
-    table: Vec<Arc<Circumstances>>,
-    known: HashMap<Arc<Circumstances>, u32>,
-    /// When to sort out `table`.
-    table_max: usize,
-    /// First window that has not closed.
-    next: i64,
-    /// Groups that had rows in the pane that went last.
-    left: Vec<u128>,
-    /// Every group is to be asked at the next close.
-    all: bool,
-    /// Groups that have fired at an event in some window that has not closed.
-    hot: BTreeSet<u128>,
-    /// Up to this window it is not known who fired.
-    unsure_until: i64,
+    index: Index,
+    groups: Vec<Group>,
+    /// Places of groups that are gone.
+    free: Vec<u32>,
+    texts: Vec<u8>,
+    /// Bytes of `texts` that no group names any more.
+    unnamed: usize,
+    /// In no order; those of which `at` is `i64::MAX` are gone.
+    panes: Vec<Pane>,
+    /// Ascending: where each pane stands.
+    order: Vec<(i64, u32)>,
+    /// Of keys that were given up.
+    sketch: Sketch,
     /// Windows that begin before this have lost rows.
     shed_until: i64,
     latest: i64,
 }
 
-/// Hits with what the rule's folds take of them.
+/// Hits with what the unit's folds take of them.
 #[derive(Debug)]
 pub(crate) struct Reading<'a> {
-    hits: &'a Hits,
-    folds: Vec<&'a Taken>,
-    /// By place in the hits' table of circumstances: the place in ours.
-    entries: Vec<u32>,
+    pub(crate) events: &'a Events,
+    pub(crate) rows: &'a [u32],
+    pub(crate) folds: &'a [Fold],
+    /// By fold of the unit; absent where whoever made the hits did not know it.
+    pub(crate) taken: Vec<Option<&'a Taken>>,
+    /// By place in the events' table of circumstances: the place in the register.
+    pub(crate) entries: &'a [u32],
+    /// By row: its exemplar, once made.
+    pub(crate) made: &'a mut Vec<Option<Arc<Exemplar>>>,
 }
 
 /// Where hits went.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Touched {
     pub(crate) key: u128,
+    pub(crate) group: u32,
     pub(crate) pane: i64,
     /// The first hit that was not taken.
     pub(crate) end: u32,
+    /// Whether the key has no rows in a later pane.
+    pub(crate) nested: bool,
     /// Whether a window may fire that had not fired before.
     pub(crate) ripe: bool,
 }
 
+impl Reading<'_> {
+    fn exemplar(&mut self, row: u32) -> Option<Arc<Exemplar>> {
+        if self.made.is_empty() {
+            self.made.resize(self.events.at.len(), None);
+        }
+        let slot = self.made.get_mut(place(row))?;
+        if slot.is_none() {
+            *slot = self.events.exemplar(row);
+        }
+        slot.clone()
+    }
+}
+
 impl Groups {
-    pub(crate) fn new(windows: Windows, bytes_max: usize) -> Self {
+    pub(crate) fn new(unit: &Unit) -> Self {
         Self {
-            windows,
-            bytes_max,
-            bytes: 0,
-            groups: HashMap::default(),
-            panes: BTreeMap::new(),
-            table: Vec::new(),
-            known: HashMap::new(),
-            table_max: CIRCUMSTANCES_MIN,
-            next: i64::MIN,
-            left: Vec::new(),
-            all: false,
-            hot: BTreeSet::new(),
-            unsure_until: i64::MIN,
+            slide_ms: unit.pane_ms,
+            panes_max: unit.panes_max,
+            bytes_max: unit.memory_bytes_max,
+            sketch: Sketch::new(unit.panes_max, unit.memory_bytes_max),
+            index: Index::default(),
+            groups: Vec::new(),
+            free: Vec::new(),
+            texts: Vec::new(),
+            unnamed: 0,
+            panes: Vec::new(),
+            order: Vec::new(),
             shed_until: i64::MIN,
             latest: i64::MIN,
         }
-    }
-
-    pub(crate) fn windows(&self) -> Windows {
-        self.windows
-    }
-
-    /// Bytes held.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// The latest row so far.
@@ -125,368 +161,324 @@ impl Groups {
         self.latest
     }
 
-    /// Begins to take hits; `folds` are the places of the rule's folds among those of the hits.
-    pub(crate) fn begin<'a>(&mut self, hits: &'a Hits, folds: &[usize]) -> Option<Reading<'a>> {
-        let folds: Option<Vec<&Taken>> = folds.iter().map(|fold| hits.folds.get(*fold)).collect();
-        let entries = hits.table.iter().map(|entry| self.entry(entry)).collect();
-        Some(Reading { hits, folds: folds?, entries })
+    /// The last pane that has rows.
+    pub(crate) fn last(&self) -> Option<i64> {
+        self.order.last().map(|(at, _)| *at)
     }
 
-    fn entry(&mut self, circumstances: &Arc<Circumstances>) -> u32 {
-        if let Some(known) = self.known.get(circumstances) {
-            return *known;
+    /// The first pane from `from` on that has rows.
+    pub(crate) fn first_from(&self, from: i64) -> Option<i64> {
+        let place = self.order.partition_point(|(at, _)| *at < from);
+        self.order.get(place).map(|(at, _)| *at)
+    }
+
+    /// The place of a key.
+    pub(crate) fn find(&self, key: u128) -> Option<u32> {
+        let [low, high] = halves(key);
+        self.index.find(tag(low), |at| {
+            self.groups.get(place(at)).is_some_and(|group| group.hash == [low, high])
+        })
+    }
+
+    /// The place of a key, which is made if it has none. Nobody asks about a new one before
+    /// `patience` rows have come.
+    pub(crate) fn enter(&mut self, key: &StepKey, patience: u64) -> u32 {
+        if let Some(known) = self.find(key.hash) {
+            return known;
         }
-        let next = count(self.table.len());
-        self.table.push(Arc::clone(circumstances));
-        self.known.insert(Arc::clone(circumstances), next);
-        next
+        let text = (count(self.texts.len()), count(key.bytes.len()));
+        grow_by(&mut self.texts, key.bytes.len());
+        self.texts.extend_from_slice(&key.bytes);
+        let hash = halves(key.hash);
+        let owed =
+            if self.sketch.is_empty() { 0 } else { self.sketch.estimate(key.hash, i64::MIN) };
+        let patience = u32::try_from(patience.saturating_sub(owed)).unwrap_or(u32::MAX);
+        let group = Group { hash, text, patience, last: Link::NONE, owed: owed > 0 };
+        let at = match self.free.pop() {
+            Some(free) => {
+                if let Some(slot) = self.groups.get_mut(place(free)) {
+                    *slot = group;
+                }
+                free
+            }
+            None => {
+                grow(&mut self.groups);
+                self.groups.push(group);
+                count(self.groups.len() - 1)
+            }
+        };
+        let [low, _] = hash;
+        self.index.insert(tag(low), at);
+        at
+    }
+
+    /// The canonical bytes of a key.
+    pub(crate) fn key_bytes(&self, group: u32) -> &[u8] {
+        let Some(group) = self.groups.get(place(group)) else { return &[] };
+        let (from, length) = (place(group.text.0), place(group.text.1));
+        self.texts.get(from..from.saturating_add(length)).unwrap_or_default()
     }
 
     /// Takes hits of one key from the front of `span`: all of one pane as long as none of them can
-    /// make a window fire, so that it need not be asked in between.
+    /// make a window fire, so that it need not be asked in between. `least` is how many rows a
+    /// window has at least that fires at an event, if any does.
     pub(crate) fn take(
         &mut self,
-        rule: &Prepared,
-        reading: &Reading<'_>,
-        run: &Run,
-        span: &Range<u32>,
+        group: u32,
+        reading: &mut Reading<'_>,
+        span: Range<u32>,
+        least: Option<u64>,
     ) -> Option<Touched> {
-        let panes = rule.folded()?;
-        let at = |hit: u32| reading.hits.at.get(place(hit)).copied();
-        let pane = self.windows.pane_of(at(span.start)?);
+        let rows = reading.rows;
+        let at = |hit: u32| rows.get(place(hit)).map(|row| reading.events.at(*row));
+        let pane = at(span.start)?.div_euclid(self.slide_ms.max(1));
+        let start = pane.saturating_mul(self.slide_ms);
+        let inside = start..start.saturating_add(self.slide_ms);
         let mut end = span.start + 1;
-        while end < span.end && at(end).is_some_and(|at| self.windows.pane_of(at) == pane) {
+        while end < span.end && at(end).is_some_and(|at| inside.contains(&at)) {
             end += 1;
         }
-        let mut more = 0;
-        let group = match self.groups.entry(run.hash) {
-            Entry::Occupied(found) => found.into_mut(),
-            Entry::Vacant(free) => {
-                let group = Group::new(&run.key, panes.bar.rows_min(&panes.folds));
-                more += signed(group.own_bytes());
-                free.insert(group)
+        let last = self.groups.get(place(group))?.last;
+        let nested = self.pane_at(last).is_none_or(|last| last <= pane);
+        let mut ripe = false;
+        if let Some(least) = least {
+            let all = u64::from(end - span.start);
+            let patience = self.groups.get(place(group))?.patience;
+            if nested {
+                end = end.min(span.start.saturating_add(patience.max(1)));
+            } else if self.owed(group, i64::MIN) + self.rows_of(group) + all >= least {
+                (end, ripe) = (span.start + 1, true);
             }
-        };
-        let nested = group.panes.last().is_none_or(|last| last.at <= pane);
-        if rule.monotone {
-            let most = if nested { u32::try_from(group.patience).unwrap_or(u32::MAX) } else { 1 };
-            end = end.min(span.start.saturating_add(most.max(1)));
+            let group = self.groups.get_mut(place(group))?;
+            group.patience = patience.saturating_sub(end - span.start);
+            ripe |= nested && group.patience == 0;
         }
-        let took = span.start..end;
-        let count = u64::from(end - span.start);
-        group.patience = group.patience.saturating_sub(count);
-        let ripe = rule.monotone && (!nested || group.patience == 0);
-        let (held, is_new) = group.pane(pane, &panes.folds)?;
-        if is_new {
-            more += signed(Pane::empty_bytes(&panes.folds));
-            self.panes.entry(pane).or_default().push(run.hash);
+        let link = self.cell(group, pane, reading.folds)?;
+        let hits = span.start..end;
+        let rows = rows.get(place(span.start)..place(end))?;
+        let held = self.panes.get_mut(place(link.pane))?;
+        held.take(link.cell, start, reading, &Span { hits, rows });
+        for row in rows {
+            self.latest = self.latest.max(reading.events.at(*row));
         }
-        more += held.take(&panes.folds, reading, &took);
-        for at in reading.hits.at.get(place(took.start)..place(end)).unwrap_or_default() {
-            self.latest = self.latest.max(*at);
-        }
-        self.bytes = self.bytes.saturating_add_signed(more);
-        Some(Touched { key: run.hash, pane, end, ripe })
+        let key = key_of(self.groups.get(place(group))?.hash);
+        Some(Touched { key, group, pane, end, nested, ripe })
     }
 
-    /// The first window around a row just taken that fires now and had not fired before.
-    ///
-    /// Only for rules whose HAVING stays true once it is. Of a group without rows after the pane
-    /// each window holds all that the next one holds, so the first that does not fire ends the
-    /// search, and until as many rows have come as it lacks nothing has to be asked again.
-    pub(crate) fn crossed(
-        &mut self,
-        rule: &Prepared,
-        touched: Touched,
-    ) -> Result<Option<i64>, RunError> {
-        let Some(panes) = rule.folded() else { return Ok(None) };
-        let Some(group) = self.groups.get_mut(&touched.key) else { return Ok(None) };
-        let nested = group.panes.last().is_none_or(|last| last.at <= touched.pane);
-        if nested && group.patience > 0 {
-            return Ok(None);
+    /// No rule can fire for a key before so many more rows have come.
+    pub(crate) fn wait(&mut self, group: u32, rows: u64) {
+        if let Some(group) = self.groups.get_mut(place(group)) {
+            group.patience = u32::try_from(rows).unwrap_or(u32::MAX);
         }
-        let was_cold = group.fired.is_empty();
-        let n = self.windows.panes();
-        for k in touched.pane.saturating_sub(n - 1)..=touched.pane {
-            if group.fired.contains(k) {
-                continue;
+    }
+
+    /// What is known of windows is of another HAVING.
+    pub(crate) fn ask_again(&mut self) {
+        self.groups.iter_mut().for_each(|group| group.patience = 0);
+    }
+
+    fn rows_of(&self, group: u32) -> u64 {
+        let rows = |link: Link| self.cell_at(link).map_or(0, |cell| u64::from(cell.rows));
+        self.chain(group).map(|(_, link)| rows(link)).sum()
+    }
+
+    /// Rows at most of a key in window `k` that were given up.
+    fn owed(&self, group: u32, k: i64) -> u64 {
+        match self.groups.get(place(group)) {
+            Some(group) if group.owed => self.sketch.estimate(key_of(group.hash), k),
+            _ => 0,
+        }
+    }
+
+    fn pane_at(&self, link: Link) -> Option<i64> {
+        self.panes.get(place(link.pane)).map(|pane| pane.at)
+    }
+
+    fn cell_at(&self, link: Link) -> Option<&pane::Cell> {
+        self.panes.get(place(link.pane))?.cells.get(place(link.cell))
+    }
+
+    /// The cell before another of the same key. A link to a pane that is gone may point anywhere.
+    fn before(&self, link: Link) -> Option<(i64, Link)> {
+        let cell = self.cell_at(link)?;
+        let (before, group) = (cell.before, cell.group);
+        let at = self.pane_at(before).filter(|at| Some(*at) < self.pane_at(link))?;
+        (self.cell_at(before)?.group == group).then_some((at, before))
+    }
+
+    /// The cells of a key and their panes, the latest first.
+    fn chain(&self, group: u32) -> impl Iterator<Item = (i64, Link)> {
+        let last = self.groups.get(place(group)).map(|group| group.last);
+        let first = last.and_then(|link| Some((self.pane_at(link)?, link)));
+        std::iter::successors(first, |(_, link)| self.before(*link))
+    }
+
+    /// The cell of a key in a pane, which is made if it has none.
+    fn cell(&mut self, group: u32, at: i64, folds: &[Fold]) -> Option<Link> {
+        let last = self.groups.get(place(group))?.last;
+        let mut later = None;
+        let mut found = self.pane_at(last).map(|at| (at, last));
+        while let Some((held, link)) = found
+            && held > at
+        {
+            (later, found) = (Some(link), self.before(link));
+        }
+        if let Some((held, link)) = found
+            && held == at
+        {
+            return Some(link);
+        }
+        let pane = self.pane(at, folds);
+        let before = found.map_or(Link::NONE, |(_, link)| link);
+        let cell = self.panes.get_mut(place(pane))?.push(group, before);
+        let link = Link { pane, cell };
+        match later {
+            None => self.groups.get_mut(place(group))?.last = link,
+            Some(later) => {
+                let cells = &mut self.panes.get_mut(place(later.pane))?.cells;
+                cells.get_mut(place(later.cell))?.before = link;
             }
-            let held = group.between(k, k.saturating_add(n));
-            let fires = match passes(panes, held) {
-                Passes::Yes => Ok(()),
-                Passes::After(rows) => Err(rows),
-                Passes::Ask => {
-                    let answer = ask(panes, &[(&*group.key, held)])?;
-                    if answer.num_rows() > 0 { Ok(()) } else { Err(1) }
+        }
+        Some(link)
+    }
+
+    /// The place of a pane, which is made if it has none.
+    fn pane(&mut self, at: i64, folds: &[Fold]) -> u32 {
+        if let Some((last, pane)) = self.order.last()
+            && *last == at
+        {
+            return *pane;
+        }
+        let order = match self.order.binary_search_by_key(&at, |(at, _)| *at) {
+            Ok(found) => return self.order.get(found).map_or(NONE, |(_, pane)| *pane),
+            Err(order) => order,
+        };
+        let new = Pane::new(at, folds);
+        let pane = match self.panes.iter_mut().position(|pane| pane.at == i64::MAX) {
+            Some(free) => {
+                if let Some(slot) = self.panes.get_mut(free) {
+                    *slot = new;
                 }
-            };
-            match fires {
-                Ok(()) => {
-                    group.fired.insert(k);
-                    if was_cold {
-                        self.hot.insert(touched.key);
-                    }
-                    return Ok(Some(k));
-                }
-                Err(rows) if nested => {
-                    group.patience = rows;
-                    return Ok(None);
-                }
-                Err(_rows) => {}
+                count(free)
             }
-        }
-        if nested {
-            group.patience = panes.bar.rows_min(&panes.folds);
-        }
-        Ok(None)
-    }
-
-    /// The canonical bytes of a group's key.
-    pub(crate) fn key(&self, key: u128) -> Option<&[u8]> {
-        self.groups.get(&key).map(|group| &*group.key)
-    }
-
-    /// The answer for one group in window `k`, as far as it is filled.
-    pub(crate) fn answer(
-        &self,
-        rule: &Prepared,
-        key: u128,
-        k: i64,
-        hash_key: HashKey,
-    ) -> Result<Option<Firing>, RunError> {
-        let Some((panes, group)) = rule.folded().zip(self.groups.get(&key)) else {
-            return Ok(None);
-        };
-        let held = group.between(k, k.saturating_add(self.windows.panes()));
-        let answer = ask(panes, &[(&*group.key, held)])?;
-        Ok(firing::firings(rule, &[answer], hash_key).pop())
-    }
-
-    /// What the rows of a group in window `k` from a moment on say beside their values, and
-    /// whether some are missing.
-    pub(crate) fn evidence(&self, key: u128, k: i64, from: i64) -> (Evidence, bool) {
-        let mut evidence = Evidence::default();
-        let mut lossy = self.windows.start(k) < self.shed_until;
-        let Some(group) = self.groups.get(&key) else { return (evidence, lossy) };
-        for pane in group.between(k, k.saturating_add(self.windows.panes())) {
-            lossy |= pane.lossy;
-            if self.windows.start(pane.at) >= from {
-                evidence.see_pane(pane.rows, &pane.seen, &self.table);
+            None => {
+                self.panes.push(new);
+                count(self.panes.len() - 1)
             }
-        }
-        (evidence, lossy)
-    }
-
-    /// The next window that has rows and that the watermark has passed.
-    pub(crate) fn due(&self, watermark: EventTime) -> Option<i64> {
-        let (first, _) = self.panes.first_key_value()?;
-        let k = self.next.max(first.saturating_sub(self.windows.panes() - 1));
-        (self.windows.end(k) <= watermark.millis()).then_some(k)
-    }
-
-    /// The next window is to be asked of every group.
-    pub(crate) fn touch(&mut self) {
-        self.all = true;
-        self.unsure_until = self.panes.last_key_value().map_or(i64::MIN, |(last, _)| *last);
-        self.hot.clear();
-        self.groups.values_mut().for_each(Group::ask_again);
-    }
-
-    /// Whether nothing is left of the window that closed before window `k`.
-    pub(crate) fn is_fresh(&self, k: i64) -> bool {
-        self.all || k != self.next
-    }
-
-    /// The groups that fired in window `k` at an event, ascending, each with whether its rows are
-    /// others than in the window before. Only of rules whose HAVING stays true once it is; nothing
-    /// where not all of them are known, since HAVING was another.
-    pub(crate) fn announced(&self, k: i64) -> Option<Vec<(u128, bool)>> {
-        if k <= self.unsure_until {
-            return None;
-        }
-        let entering = k.saturating_add(self.windows.panes() - 1);
-        let of = |key: &u128| {
-            let group = self.groups.get(key).filter(|group| group.fired.contains(k))?;
-            let entered = group.panes.binary_search_by_key(&entering, |pane| pane.at).is_ok();
-            Some((*key, self.is_fresh(k) || entered || group.left == k - 1))
         };
-        Some(self.hot.iter().filter_map(of).collect())
+        self.order.insert(order, (at, pane));
+        pane
     }
 
-    /// The groups whose rows in window `k` are others than in the window before, sorted.
-    pub(crate) fn changed(&self, k: i64) -> Vec<u128> {
-        let entering = k.saturating_add(self.windows.panes() - 1);
-        let mut changed: Vec<u128> = if self.is_fresh(k) {
-            self.panes.range(k..=entering).flat_map(|(_, keys)| keys.iter().copied()).collect()
-        } else {
-            let entered = self.panes.get(&entering).into_iter().flatten();
-            entered.chain(&self.left).copied().collect()
-        };
-        changed.sort_unstable();
-        changed.dedup();
-        changed
+    /// The cells of a key in panes from `from` to before `to`, ascending.
+    pub(crate) fn links(&self, group: u32, (from, to): (i64, i64), out: &mut Vec<Link>) {
+        out.clear();
+        let inside = self.chain(group).skip_while(|(at, _)| *at >= to);
+        out.extend(inside.take_while(|(at, _)| *at >= from).map(|(_, link)| link));
+        out.reverse();
     }
 
-    /// Who fires in window `k`, of some groups.
-    pub(crate) fn fire(
-        &self,
-        rule: &Prepared,
-        keys: &[u128],
-        k: i64,
-        hash_key: HashKey,
-    ) -> Result<Vec<Firing>, RunError> {
-        let Some(panes) = rule.folded() else { return Ok(Vec::new()) };
-        let end = k.saturating_add(self.windows.panes());
-        let mut asked: Vec<(&[u8], &[Pane])> = Vec::new();
-        for group in keys.iter().filter_map(|key| self.groups.get(key)) {
-            let held = group.between(k, end);
-            if !held.is_empty() && !matches!(passes(panes, held), Passes::After(_)) {
-                asked.push((&*group.key, held));
-            }
-        }
-        let mut fired = Vec::new();
-        for part in asked.chunks(ASKED_MAX) {
-            fired.extend(firing::firings(rule, &[ask(panes, part)?], hash_key));
-        }
-        Ok(fired)
+    /// Whether a key has rows in a pane.
+    fn has(&self, group: u32, at: i64) -> bool {
+        self.chain(group).any(|(held, _)| held == at)
     }
 
-    /// Window `k` is done, and all before it: panes that no later window holds go.
-    pub(crate) fn close(&mut self, panes: &Panes, k: i64) {
-        self.next = k.saturating_add(1);
-        self.all = false;
-        self.left = Vec::new();
-        while let Some((at, keys)) = self.panes.pop_first() {
-            if at >= self.next {
-                self.panes.insert(at, keys);
+    fn keys_in(&self, panes: RangeInclusive<i64>, out: &mut Vec<u128>) {
+        let from = self.order.partition_point(|(at, _)| at < panes.start());
+        for (at, pane) in self.order.iter().skip(from) {
+            if !panes.contains(at) {
                 break;
             }
-            for key in &keys {
-                self.drop_pane(panes, *key, at);
-            }
-            if at == k {
-                self.left = keys;
-            }
-        }
-        if self.table.len() > self.table_max {
-            self.sort_out();
+            let cells = self.panes.get(place(*pane)).map_or(&[] as &[_], |pane| &pane.cells);
+            let groups = cells.iter().filter_map(|cell| self.groups.get(place(cell.group)));
+            out.extend(groups.map(|group| key_of(group.hash)));
         }
     }
 
-    fn drop_pane(&mut self, panes: &Panes, key: u128, at: i64) {
-        let Some(group) = self.groups.get_mut(&key) else { return };
-        let Ok(gone) = group.panes.binary_search_by_key(&at, |pane| pane.at) else { return };
-        let gone = group.panes.remove(gone);
-        self.bytes = self.bytes.saturating_sub(gone.bytes(&panes.folds));
-        group.fired.forget(at.saturating_add(1));
-        group.left = at;
-        if group.fired.is_empty() || group.panes.is_empty() {
-            self.hot.remove(&key);
+    /// Panes that no window from `next` on holds go, but for the one before: who had rows in it
+    /// has others now. Whether nothing is left.
+    pub(crate) fn close(&mut self, next: i64, watermark: EventTime) -> bool {
+        let over = match self.first_from(next) {
+            Some(_) => next.saturating_sub(1),
+            None => i64::MAX,
+        };
+        let complete = watermark.millis().div_euclid(self.slide_ms.max(1));
+        self.sketch.forget(complete.saturating_sub(self.panes_max - 1));
+        let gone = self.order.partition_point(|(at, _)| *at < over);
+        for (_, pane) in self.order.drain(..gone).collect::<Vec<_>>() {
+            self.drop_pane(pane);
         }
-        if group.panes.is_empty() {
-            self.bytes = self.bytes.saturating_sub(group.own_bytes());
-            self.groups.remove(&key);
+        if gone > 0 && self.order.is_empty() {
+            self.panes = Vec::new();
+            self.tidy();
+        } else if self.free.len() > FREE_MAX && self.free.len() * 2 > self.groups.len() {
+            self.tidy();
+        }
+        self.order.is_empty()
+    }
+
+    fn drop_pane(&mut self, pane: u32) {
+        let Some(slot) = self.panes.get_mut(place(pane)) else { return };
+        let gone = std::mem::replace(slot, Pane::new(i64::MAX, &[]));
+        for (cell, held) in (0_u32..).zip(&gone.cells) {
+            let Some(group) = self.groups.get(place(held.group)) else { continue };
+            if group.last == (Link { pane, cell }) {
+                self.remove(held.group);
+            }
         }
     }
 
-    /// Keeps only circumstances that a pane still names.
-    fn sort_out(&mut self) {
-        let mut renamed = vec![u32::MAX; self.table.len()];
-        let old = std::mem::take(&mut self.table);
-        self.known.clear();
-        let mut keys: Vec<u128> = self.groups.keys().copied().collect();
-        keys.sort_unstable();
-        for key in keys {
-            let Some(mut group) = self.groups.remove(&key) else { continue };
-            for (entry, _) in group.panes.iter_mut().flat_map(|pane| &mut pane.seen.circumstances) {
-                let Some(new) = renamed.get_mut(place(*entry)) else { continue };
-                if *new == u32::MAX
-                    && let Some(named) = old.get(place(*entry))
-                {
-                    *new = self.entry(named);
-                }
-                *entry = *new;
-            }
-            self.groups.insert(key, group);
-        }
-        self.table_max = (self.table.len() * 2).max(CIRCUMSTANCES_MIN);
+    /// A key that has no cells any more.
+    fn remove(&mut self, at: u32) {
+        let Some(group) = self.groups.get_mut(place(at)) else { return };
+        let [low, _] = group.hash;
+        self.unnamed += place(group.text.1);
+        (group.hash, group.text, group.last) = ([0, 0], (0, 0), Link::NONE);
+        self.index.remove(tag(low), at);
+        self.free.push(at);
     }
 
-    /// Keeps to the budget: lines go first, then all exemplars, since no answer depends on them;
-    /// then the groups with the fewest rows, which are the furthest from any threshold.
-    pub(crate) fn shed(&mut self, panes: &Panes) -> Shed {
-        let mut shed = Shed::default();
-        for what in [GiveUp::Lines, GiveUp::Exemplars] {
-            if self.bytes <= self.bytes_max {
-                return shed;
+    /// Circumstances have other numbers now.
+    fn rename_entries(&mut self, rename: &mut dyn FnMut(&mut u32)) {
+        for pane in self.order.iter().map(|(_, pane)| place(*pane)) {
+            let Some(pane) = self.panes.get_mut(pane) else { continue };
+            for cell in pane.cells.iter_mut().filter(|cell| cell.entry != NONE) {
+                rename(&mut cell.entry);
             }
-            self.give_up(what);
-        }
-        if self.bytes <= self.bytes_max {
-            return shed;
-        }
-        let mut order: Vec<(u64, Option<i64>, u128)> = Vec::with_capacity(self.groups.len());
-        order.extend(
-            self.groups
-                .iter()
-                .map(|(key, group)| (group.rows(), group.panes.last().map(|pane| pane.at), *key)),
-        );
-        order.sort_unstable();
-        let left = self.bytes_max / LEFT.1 * LEFT.0;
-        for (rows, _, key) in order {
-            if self.bytes <= left {
-                break;
-            }
-            let Some(group) = self.groups.remove(&key) else { continue };
-            let bytes = group.bytes(&panes.folds);
-            self.bytes = self.bytes.saturating_sub(bytes);
-            self.hot.remove(&key);
-            shed.rows += rows;
-            shed.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
-        }
-        let groups = &self.groups;
-        for keys in self.panes.values_mut() {
-            keys.retain(|key| groups.contains_key(key));
-        }
-        self.panes.retain(|_, keys| !keys.is_empty());
-        let after = self.windows.pane_of(self.latest).saturating_add(1);
-        self.shed_until = self.shed_until.max(self.windows.start(after));
-        shed
-    }
-
-    /// Of the oldest panes first.
-    fn give_up(&mut self, what: GiveUp) {
-        for (at, keys) in &self.panes {
-            for key in keys {
-                let Some(group) = self.groups.get_mut(key) else { continue };
-                let pane = group.panes.iter_mut().find(|pane| pane.at == *at);
-                let freed = pane.map_or(0, |pane| pane.seen.give_up(what));
-                self.bytes = self.bytes.saturating_sub(freed);
-            }
-            if self.bytes <= self.bytes_max {
-                return;
-            }
+            pane.more.iter_mut().for_each(|more| rename(&mut more.entry));
         }
     }
 }
 
-fn passes(panes: &Panes, held: &[Pane]) -> Passes {
-    let mut value = |place: usize| {
-        let fold = panes.folds.get(place)?;
-        slot::whole_of(fold.kind, place, held)
-    };
-    panes.bar.passes(&panes.folds, &mut value)
+fn halves(key: u128) -> [u64; 2] {
+    [low(key), low(key >> 64)]
 }
 
-/// The query's answer for groups, each a key and its panes.
-fn ask(panes: &Panes, groups: &[(&[u8], &[Pane])]) -> Result<arrow::array::RecordBatch, RunError> {
-    let keys: Vec<&[u8]> = groups.iter().map(|(key, _)| *key).collect();
-    let held: Vec<&[Pane]> = groups.iter().map(|(_, held)| *held).collect();
-    let columns = cell::key_columns(&keys, &panes.key_types)?;
-    let folds = panes.folds.iter().enumerate();
-    let folded = folds.map(|(place, fold)| slot::folded(fold.kind, place, &held)).collect();
-    panes.answer(&columns, folded, groups.len())
+fn key_of([low, high]: [u64; 2]) -> u128 {
+    (u128::from(high) << 64) | u128::from(low)
 }
 
+fn tag(low: u64) -> u32 {
+    u32::try_from(low >> 32).unwrap_or_default()
+}
+
+/// Makes room for one more, so that at most an eighth stands empty.
+fn grow<T>(column: &mut Vec<T>) {
+    grow_by(column, 1);
+}
+
+fn grow_by<T>(column: &mut Vec<T>, more: usize) {
+    if column.capacity() - column.len() < more {
+        column.reserve_exact(more.max(column.len() / 4).max(4));
+    }
+}
+
+/// Bytes of a column with what stands empty, on average.
+fn grown(bytes: usize) -> usize {
+    bytes + bytes / 8
+}
+
+#[cfg(test)]
+mod flood;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ mod folded;
 mod marker;
 mod past;
 mod state;
+mod step;
 mod switch;
 
 use std::sync::Arc;
@@ -26,12 +27,15 @@ pub use switch::{SwitchError, Switched};
 use crate::accept::{AcceptError, Acceptance, Sources};
 use crate::frame::{Frame, Open, Seen, Straggler};
 use crate::hits::Hits;
+use crate::panes::{Groups, Register};
 use crate::past::Mark;
 use crate::pressure::Pressure;
 use crate::rows::Rows;
 use crate::ruleset::Ruleset;
-use state::RuleState;
+use folded::{Closing, Folding};
 pub(crate) use state::failed;
+use state::{Kept, RuleState};
+use step::Step;
 
 /// Open episodes of one rule at most: at 1 to 2 KiB each about 32 MiB.
 pub const EPISODES_OPEN_MAX: usize = 16 * 1024;
@@ -144,7 +148,7 @@ pub struct Reduced {
 pub struct RuleLoad {
     /// Rule id.
     pub rule: Arc<str>,
-    /// Bytes of its rows or panes.
+    /// Bytes of its rows, or its part of its unit's panes.
     pub bytes: usize,
     /// Open episodes.
     pub episodes: usize,
@@ -158,6 +162,9 @@ pub struct Reducer {
     sources: Sources,
     watermark: EventTime,
     rules: Vec<RuleState>,
+    /// By unit of the ruleset.
+    units: Vec<Groups>,
+    register: Register,
     pressure: Pressure,
 }
 
@@ -170,9 +177,12 @@ impl Reducer {
     pub fn new(ruleset: Arc<Ruleset>, settings: ReduceSettings) -> Self {
         let state = |rule| RuleState::new(rule, &settings, ruleset.hash_key());
         let rules: Vec<RuleState> = ruleset.prepared().iter().map(state).collect();
-        let pressure = Pressure::new(rules.len());
+        let units = ruleset.index().units.iter();
+        let units = units.map(Groups::new).collect();
+        let (pressure, register) = (Pressure::new(rules.len()), Register::default());
         let sources = Sources::new(settings.partitions.iter().copied());
-        Self { ruleset, settings, sources, watermark: EventTime::MIN, rules, pressure }
+        let watermark = EventTime::MIN;
+        Self { ruleset, settings, sources, watermark, rules, units, register, pressure }
     }
 
     /// Takes an owner's first word. False where a higher owner has the partition.
@@ -206,12 +216,15 @@ impl Reducer {
         }
         self.settle(&frame)?;
         reduced.straggler = frame.straggler;
+        let mut steps = Vec::new();
         for block in frame.blocks {
             let known = match block.seen {
                 Seen::Rows { rule, version, rows, marks } => {
                     self.absorb((&rule, &version), (rows, &marks), &mut reduced)?
                 }
-                Seen::Hits { unit, folds, hits } => self.fold(&unit, &folds, &hits, &mut reduced),
+                Seen::Hits { unit, folds, hits } => {
+                    self.fold((&unit, &folds), &hits, &mut steps, &mut reduced)
+                }
             };
             reduced.foreign_blocks += usize::from(!known);
         }
@@ -239,28 +252,29 @@ impl Reducer {
         Ok(true)
     }
 
-    /// Whether all rules of the unit run here and find their folds.
+    /// Whether the unit runs here, and whoever made the hits knew all of its folds.
     fn fold(
         &mut self,
-        unit: &str,
-        folds: &Arc<[Arc<str>]>,
+        (unit, names): (&str, &[Arc<str>]),
         hits: &Hits,
+        steps: &mut Vec<Step>,
         reduced: &mut Reduced,
     ) -> bool {
         let ruleset = Arc::clone(&self.ruleset);
-        let Some(unit) = ruleset.index().unit(unit) else { return false };
-        let mut all = true;
-        for (at, rule) in unit.rules.iter().enumerate() {
-            match (unit.places(at, folds), self.rules.get_mut(*rule)) {
-                (Some(places), Some(state)) => {
-                    let said =
-                        state.fold((hits, &places), &mut self.pressure, &mut reduced.failures);
-                    reduced.verdicts.extend(said);
-                }
-                _ => all = false,
-            }
-        }
-        all
+        let Some(place) = ruleset.index().place_of_unit(unit) else { return false };
+        let unit = ruleset.index().units.get(place).zip(self.units.get_mut(place));
+        let Some((unit, groups)) = unit else { return false };
+        let Some(step) = Step::of(steps, &hits.events, &mut self.register) else { return false };
+        let mut folding = Folding {
+            unit,
+            groups,
+            rules: &mut self.rules,
+            register: &self.register,
+            pressure: &mut self.pressure,
+            failures: &mut reduced.failures,
+        };
+        reduced.verdicts.extend(folding.fold(hits, names, step));
+        unit.names.iter().all(|name| names.contains(name))
     }
 
     /// Judges a frame without changing anything.
@@ -270,7 +284,7 @@ impl Reducer {
         let acceptance = self.sources.judge(frame).map_err(refused)?;
         if acceptance == Acceptance::Apply {
             for block in &frame.blocks {
-                let earliest = block.moments().iter().copied().min().map(EventTime);
+                let earliest = block.earliest().map(EventTime);
                 if let Some(at) = earliest.filter(|at| *at < self.watermark) {
                     let (rule, watermark) = (block.name().to_owned(), self.watermark);
                     return Err(ReduceError::Behind { rule, at, watermark });
@@ -296,14 +310,42 @@ impl Reducer {
         }
         self.watermark = watermark;
         let mut said: Vec<Said> = Vec::new();
-        for rule in &mut self.rules {
-            said.extend(rule.settle(watermark, &mut self.pressure, &mut reduced.failures));
-            said.extend(rule.advance(watermark, &mut self.pressure, &mut reduced.failures));
+        let ruleset = Arc::clone(&self.ruleset);
+        for (place, rule) in self.rules.iter_mut().enumerate() {
+            let closing = ruleset.index().unit_of_rule(place).and_then(|(unit, places)| {
+                let groups = self.units.get(unit)?;
+                Some(Closing { groups, register: &self.register, places })
+            });
+            let (pressure, failures) = (&mut self.pressure, &mut reduced.failures);
+            said.extend(rule.settle(watermark, pressure, failures));
+            said.extend(rule.advance(watermark, closing, pressure, failures));
         }
+        self.forget();
         said.extend(self.pressure.close(watermark));
         // Stable: at one moment rules keep their order, and a rule's windows come before its ends.
         said.sort_by_key(|(moment, _)| *moment);
         reduced.verdicts.extend(said.into_iter().map(|(_, verdict)| verdict));
+    }
+
+    /// Panes that no rule of a unit is to judge again go.
+    fn forget(&mut self) {
+        for (unit, groups) in self.ruleset.index().units.iter().zip(&mut self.units) {
+            let next = unit.rules.iter().filter_map(|rule| match &self.rules.get(*rule)?.kept {
+                Kept::Panes(watch) => Some(watch.next()),
+                Kept::Nothing | Kept::Rows(_) => None,
+            });
+            if !groups.close(next.min().unwrap_or(i64::MIN), self.watermark) {
+                continue;
+            }
+            for rule in &unit.rules {
+                if let Some(Kept::Panes(watch)) =
+                    self.rules.get_mut(*rule).map(|rule| &mut rule.kept)
+                {
+                    watch.start_over();
+                }
+            }
+        }
+        self.register.sort_out(self.units.iter_mut());
     }
 
     /// The minimum watermark over all source partitions.
@@ -318,9 +360,30 @@ impl Reducer {
         &self.sources
     }
 
-    /// What each rule holds.
+    /// What each rule holds: of groups that several rules share, each an equal part.
     pub fn load(&self) -> impl Iterator<Item = RuleLoad> {
-        self.rules.iter().map(RuleState::load)
+        let index = self.ruleset.index();
+        let shares: Vec<usize> = index
+            .units
+            .iter()
+            .zip(&self.units)
+            .map(|(unit, groups)| groups.bytes().div_ceil(unit.rules.len().max(1)))
+            .collect();
+        self.rules.iter().enumerate().map(move |(place, rule)| {
+            let mut load = rule.load();
+            let share = index.unit_of_rule(place).and_then(|(unit, _)| shares.get(unit));
+            load.bytes += share.copied().unwrap_or(0);
+            load
+        })
+    }
+}
+
+#[cfg(test)]
+impl Reducer {
+    /// Bytes of groups as they are counted, and as they stand in memory.
+    pub(crate) fn counted_and_held(&self) -> (usize, usize) {
+        let counted = self.units.iter().map(Groups::bytes).sum();
+        (counted, self.units.iter().map(Groups::heap_bytes).sum())
     }
 }
 

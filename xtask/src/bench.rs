@@ -3,6 +3,7 @@
 //! Owns: what is run and how often, `docs/benchmarks.md`. Never: a workload's content.
 
 mod duckdb;
+mod engine;
 mod ingest;
 mod machine;
 mod measure;
@@ -53,6 +54,9 @@ struct Bench {
 pub(crate) fn run(args: &mut Args) -> Result<(), Trouble> {
     if args.flag("ingest") {
         return ingest::run(args);
+    }
+    if args.flag("engine") {
+        return engine::run(args);
     }
     let wish = Wish {
         lines: args.parsed("--lines")?.unwrap_or(1_000_000),

@@ -47,6 +47,7 @@ cargo xtask COMMAND
   bench [--lines 1000000] [--runs 3] [--rules 0 1 10 100] [--limit-seconds 300]
         [--without-duckdb] [--write]
                               what a line costs, beside the floor and DuckDB
+  bench engine [--write]      what detection costs in memory: events, keys, time to the verdict
   bench ingest [--lines 200000] [--corpora DIR] [--write]
                               what a line costs on its way to an enriched event
   fuzz [TARGET…] [--seconds 10] [--keep]

@@ -7,11 +7,9 @@
 //! fixed order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use schemas::{EventTime, Exemplar};
 
-use crate::panes::Seen;
 use crate::rows::circumstances::{Circumstances, Deploy};
 use crate::rows::{EXEMPLARS_MAX, Rows, place};
 use crate::wire::wire_struct;
@@ -88,27 +86,26 @@ impl Evidence {
         self.add_exemplar(rows, row, at);
     }
 
-    /// Adds the rows of a pane of a key; `table` has their circumstances.
-    pub(crate) fn see_pane(&mut self, rows: u64, seen: &Seen, table: &[Arc<Circumstances>]) {
+    /// Adds rows of which other calls tell the rest.
+    pub(crate) fn see_rows(&mut self, rows: u64, first: i64, last: i64) {
         self.count += rows;
-        self.first = self.first.min(seen.first);
-        self.last = self.last.max(seen.last);
-        for (entry, events) in &seen.circumstances {
-            if let Some(entry) = table.get(place(*entry)) {
-                self.add_circumstances(*events, entry);
-            }
-        }
-        if seen.future {
-            add_name(&mut self.missing, Some(FUTURE));
-        }
-        for shown in &seen.shown {
-            let place = (shown.at, shown.exemplar.event_id.clone());
-            self.exemplars.insert(place, shown.exemplar.as_ref().clone());
-        }
+        self.first = self.first.min(first);
+        self.last = self.last.max(last);
+    }
+
+    /// A row carried a stamp from the future.
+    pub(crate) fn see_future(&mut self) {
+        add_name(&mut self.missing, Some(FUTURE));
+    }
+
+    /// Shows an event, if it is among the first few.
+    pub(crate) fn show(&mut self, at: i64, exemplar: &Exemplar) {
+        self.exemplars.insert((at, exemplar.event_id.clone()), exemplar.clone());
         self.keep_first_exemplars();
     }
 
-    fn add_circumstances(&mut self, events: u64, seen: &Circumstances) {
+    /// Adds the circumstances of so many events.
+    pub(crate) fn add_circumstances(&mut self, events: u64, seen: &Circumstances) {
         add_name(&mut self.services, seen.service.as_deref());
         add_name(&mut self.routes, seen.route.as_deref());
         seen.missing.iter().for_each(|part| add_name(&mut self.missing, Some(part)));

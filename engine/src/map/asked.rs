@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::buffer::{BooleanBuffer, Buffer};
 
-use super::keyed::ByText;
+use crate::keyed::ByText;
 use crate::plan::{Atom, OfTexts, RunError};
 use crate::rows::{count, place};
 use crate::ruleset::Atoms;

@@ -12,7 +12,7 @@ use schemas::Field;
 
 use super::asked::Asked;
 use super::drops::{self, DropRow};
-use super::taking::Common;
+use super::taking::{Common, Draft};
 use crate::frame::Block;
 use crate::hits::Hits;
 use crate::key::{HashKey, exchange_partition, write_key};
@@ -49,6 +49,14 @@ pub(super) struct Shared<'a> {
     pub(super) census: Census<'a>,
     pub(super) ids: Option<&'a StringArray>,
     pub(super) lines: Option<&'a StringArray>,
+}
+
+/// What a rule or a unit is to see.
+#[expect(clippy::large_enum_variant, reason = "one a rule and batch, moved once")]
+enum Found<'r> {
+    /// Marks one a row where the rule asks of the past.
+    Rows(&'r Prepared, Rows, Vec<Mark>),
+    Hits(&'r Unit, Draft),
 }
 
 impl Seen {
@@ -105,7 +113,8 @@ impl Seen {
         }
         let (index, hash_key) = (ruleset.index(), ruleset.hash_key());
         let mut asked = Asked::new(index.atoms(table), rows.batch, rows.on_time);
-        let mut common = Common::new(rows.batch.num_rows(), hash_key);
+        let mut common = Common::new(rows.batch, hash_key);
+        let mut found: Vec<Found<'_>> = Vec::new();
         for (place, rule) in ruleset.prepared().iter().enumerate() {
             if rule.rule.table != table {
                 continue;
@@ -121,14 +130,21 @@ impl Seen {
                 continue;
             }
             if let Some(unit) = unit {
-                let hits = self.take((ruleset, unit), rows, passing, (&mut common, &mut shared));
-                self.hand_out_hits(unit, hits);
+                let draft = self.take((ruleset, unit), rows, passing, &mut common);
+                found.extend(draft.map(|draft| Found::Hits(unit, draft)));
                 continue;
             }
-            let found = select(rule, (rows, hash_key), passing, &mut self.failures);
-            let Some(Selected { places, batch, marks }) = found else { continue };
+            let selected = select(rule, (rows, hash_key), passing, &mut self.failures);
+            let Some(Selected { places, batch, marks }) = selected else { continue };
             let built = build(rule, rows, (&places, batch), (&mut shared, hash_key))?;
-            self.hand_out(rule, (built, marks), hash_key)?;
+            found.push(Found::Rows(rule, built, marks));
+        }
+        let complete = common.complete(rows, &mut shared);
+        for found in found {
+            match found {
+                Found::Rows(rule, rows, marks) => self.hand_out(rule, (rows, marks), hash_key)?,
+                Found::Hits(unit, draft) => self.hand_out_hits(unit, complete.hits(draft)),
+            }
         }
         Ok(())
     }
@@ -139,8 +155,8 @@ impl Seen {
         (ruleset, unit): (&Ruleset, &Unit),
         rows: &Rowset<'_>,
         passing: Option<Vec<u32>>,
-        (common, shared): (&mut Common, &mut Shared<'_>),
-    ) -> Hits {
+        common: &mut Common<'_>,
+    ) -> Option<Draft> {
         let rules: Vec<&Prepared> = unit
             .rules
             .iter()
@@ -163,31 +179,32 @@ impl Seen {
             })
             .collect()
         });
-        if let Ok(hits) = common.hits(unit, rows, &places, shared) {
-            return hits;
-        }
-        // A value that a fold cannot take: all but that row count.
-        places.retain(|row| {
-            let one = UInt32Array::from(vec![*row]);
-            let read = unit.folds.iter().find_map(|fold| fold.read(rows.batch, &one).err());
-            read.as_ref().is_none_or(|error| {
-                could_not(error);
-                false
-            })
+        let draft = common.hits(unit, &places).or_else(|_of_some_row| {
+            // A value that a fold cannot take: all but that row count.
+            places.retain(|row| {
+                let one = UInt32Array::from(vec![*row]);
+                let read = unit.folds.iter().find_map(|fold| fold.read(rows.batch, &one).err());
+                read.as_ref().is_none_or(|error| {
+                    could_not(error);
+                    false
+                })
+            });
+            common.hits(unit, &places)
         });
-        common.hits(unit, rows, &places, shared).unwrap_or_else(|error| {
-            could_not(&error);
-            Hits::default()
-        })
+        match draft {
+            Ok(draft) => Some(draft).filter(|draft| !draft.is_empty()),
+            Err(error) => {
+                could_not(&error);
+                None
+            }
+        }
     }
 
     /// Hits of a key go to the key's exchange partition.
     fn hand_out_hits(&mut self, unit: &Unit, hits: Hits) {
         let partitions = count(self.blocks.len());
         if let [blocks] = self.blocks.as_mut_slice() {
-            if hits.len() > 0 {
-                blocks.push(Block::of_unit(unit, hits));
-            }
+            blocks.push(Block::of_unit(unit, hits));
             return;
         }
         for (partition, blocks) in (0_u32..).zip(&mut self.blocks) {

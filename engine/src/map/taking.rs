@@ -1,239 +1,156 @@
 //! From rows that pass a unit's filter to hits.
 //!
-//! Owns: runs of one key, which events to show, what the folds take. Never: filters, time.
+//! Owns: runs of one key, what the folds take. Never: filters, time.
 //!
-//! What several units want of a row (its key, a keyed hash, its form as an exemplar) is worked out
-//! once a step.
+//! What several units want of a row (its key, its circumstances, the value of a fold) is worked
+//! out once a step, and only for rows that a unit takes.
 
-use std::collections::HashMap;
+mod keys;
+
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{Float64Type, Int64Type};
-use schemas::{EventTime, Exemplar};
 
 use super::judge::{Rowset, Shared};
-use super::keyed::ByText;
 use crate::cell;
-use crate::hits::{Hits, Run, Taken, Values};
-use crate::key::{HashKey, write_key};
+use crate::hits::{Events, Exemplars, Hits, Run, StepKey, Taken, Values};
+use crate::key::HashKey;
 use crate::plan::{Argument, Fold, Held, Kind, RunError};
-use crate::rows::circumstances::text_at;
-use crate::rows::{EXEMPLARS_MAX, count, place};
+use crate::rows::place;
 use crate::ruleset::Unit;
+use keys::Keys;
 
-/// Not worked out yet.
-const UNKNOWN: u32 = u32::MAX;
+/// A fold is read of a whole step where at least one row in so many passes the unit's filter.
+const WHOLE_STEP: usize = 4;
 
 /// What units share of the rows of a step.
 #[derive(Debug)]
-pub(super) struct Common {
+pub(super) struct Common<'a> {
     hash_key: HashKey,
-    rows: usize,
+    batch: &'a RecordBatch,
     /// By columns of a key.
-    keys: Vec<(Vec<usize>, Keys)>,
+    keys: Vec<(Vec<usize>, Keys<'a>)>,
     /// By column: keyed hashes of its values, by row; zero where not worked out yet.
     hashes: Vec<(usize, Vec<u64>)>,
-    /// By row.
-    exemplars: Vec<Option<Arc<Exemplar>>>,
+    /// By name of a fold: what it takes, by row.
+    folds: Vec<(Arc<str>, Arc<Taken>)>,
+    all: Arc<Taken>,
+    /// By row: whether a unit takes it.
+    taken: Vec<bool>,
     scratch: Vec<u8>,
 }
 
-/// The keys of a step.
+/// Hits whose events and keys are not complete yet.
 #[derive(Debug)]
-struct Keys {
-    /// By row.
-    of: Vec<u32>,
-    known: HashMap<Arc<[u8]>, u32, ByText>,
-    keys: Vec<(u128, Arc<[u8]>)>,
-}
-
-/// Rows in runs of one key.
-struct InRuns {
+pub(super) struct Draft {
+    /// Place in `Common::keys`.
+    keys: usize,
+    pane_ms: i64,
     runs: Vec<Run>,
-    /// Places among the rows given.
-    order: Vec<u32>,
+    rows: Vec<u32>,
+    folds: Vec<Arc<Taken>>,
 }
 
-impl Common {
-    pub(super) fn new(rows: usize, hash_key: HashKey) -> Self {
-        let (keys, hashes, exemplars) = (Vec::new(), Vec::new(), Vec::new());
-        Self { hash_key, rows, keys, hashes, exemplars, scratch: Vec::new() }
+/// Events and keys of a step, for all its drafts.
+#[derive(Debug)]
+pub(super) struct Complete {
+    events: Arc<Events>,
+    keys: Vec<Arc<Vec<StepKey>>>,
+}
+
+impl<'a> Common<'a> {
+    pub(super) fn new(batch: &'a RecordBatch, hash_key: HashKey) -> Self {
+        Self {
+            hash_key,
+            batch,
+            keys: Vec::new(),
+            hashes: Vec::new(),
+            folds: Vec::new(),
+            all: Arc::new(Taken::default()),
+            taken: vec![false; batch.num_rows()],
+            scratch: Vec::new(),
+        }
     }
 
-    /// The hits of `places`, which have passed the unit's filter.
-    pub(super) fn hits(
-        &mut self,
-        unit: &Unit,
-        rows: &Rowset<'_>,
-        places: &[u32],
-        shared: &mut Shared<'_>,
-    ) -> Result<Hits, RunError> {
-        let InRuns { runs, order: arrival } = self.in_runs(&unit.key, rows.batch, places);
-        let sorted: Vec<u32> =
-            arrival.iter().filter_map(|at| places.get(place(*at)).copied()).collect();
-        let at: Vec<i64> =
-            sorted.iter().filter_map(|row| rows.at.get(place(*row)).copied()).collect();
-        let folds: Result<Vec<Taken>, RunError> =
-            unit.folds.iter().map(|fold| self.taken(fold, rows.batch, &sorted)).collect();
-        let (circumstances, table) = shared.census.of(&sorted);
-        let future = |(hit, row): (u32, &u32)| {
-            rows.stamps.binary_search_by_key(row, |(of, _)| *of).is_ok().then_some(hit)
-        };
-        let future = match rows.stamps {
-            [] => Vec::new(),
-            _ => (0_u32..).zip(&sorted).filter_map(future).collect(),
-        };
-        let mut hits = Hits {
-            runs,
-            arrival,
-            at,
-            circumstances,
-            table,
-            shown: Vec::new(),
-            future,
-            folds: folds?,
-        };
-        hits.shown = self.shown(&hits, (unit.pane_ms, &sorted), rows, shared);
-        Ok(hits)
-    }
-
-    /// Rows without a complete key are nobody's.
-    fn in_runs(&mut self, key: &[usize], batch: &RecordBatch, places: &[u32]) -> InRuns {
-        let at = self.keys.iter().position(|(columns, _)| columns == key).unwrap_or_else(|| {
-            self.keys.push((key.to_vec(), Keys::new(self.rows)));
+    /// The hits of `places`, which have passed the unit's filter. Rows without a complete key are
+    /// nobody's.
+    pub(super) fn hits(&mut self, unit: &Unit, places: &[u32]) -> Result<Draft, RunError> {
+        let known = self.keys.iter().position(|(columns, _)| *columns == unit.key);
+        let at = known.unwrap_or_else(|| {
+            self.keys.push((unit.key.clone(), Keys::new(self.batch, &unit.key, self.hash_key)));
             self.keys.len() - 1
         });
-        let columns: Vec<&ArrayRef> =
-            key.iter().filter_map(|column| batch.columns().get(*column)).collect();
-        let mut in_runs = InRuns { runs: Vec::new(), order: Vec::new() };
-        let Some((_, keys)) = self.keys.get_mut(at) else { return in_runs };
-        let of: Vec<u32> = places
-            .iter()
-            .map(|row| keys.of(&columns, *row, (self.hash_key, &mut self.scratch)))
-            .collect();
-        // By key: its run.
-        let mut runs_of = vec![UNKNOWN; keys.keys.len()];
-        let mut run_of: Vec<u32> = Vec::with_capacity(of.len());
-        for key in &of {
-            let known = keys.keys.get(place(*key)).zip(runs_of.get_mut(place(*key)));
-            let Some(((hash, bytes), run)) = known else {
-                run_of.push(UNKNOWN);
-                continue;
-            };
-            if *run == UNKNOWN {
-                *run = count(in_runs.runs.len());
-                in_runs.runs.push(Run { hash: *hash, key: Arc::clone(bytes), end: 0 });
+        let (runs, rows) =
+            self.keys.get_mut(at).map_or_else(Default::default, |(_, keys)| keys.in_runs(places));
+        let folds: Result<Vec<Arc<Taken>>, RunError> =
+            unit.folds.iter().map(|fold| self.taken(fold, unit.never_fails, &rows)).collect();
+        let folds = folds?;
+        for row in &rows {
+            if let Some(taken) = self.taken.get_mut(place(*row)) {
+                *taken = true;
             }
-            if let Some(run) = in_runs.runs.get_mut(place(*run)) {
-                run.end += 1;
-            }
-            run_of.push(*run);
         }
-        let mut next: Vec<u32> = Vec::with_capacity(in_runs.runs.len());
-        let mut before = 0;
-        for run in &mut in_runs.runs {
-            next.push(before);
-            before += run.end;
-            run.end = before;
-        }
-        in_runs.order = vec![0; place(before)];
-        for (at, run) in (0_u32..).zip(run_of) {
-            let Some(next) = next.get_mut(place(run)) else { continue };
-            if let Some(slot) = in_runs.order.get_mut(place(*next)) {
-                *slot = at;
-            }
-            *next += 1;
-        }
-        in_runs
+        Ok(Draft { keys: at, pane_ms: unit.pane_ms, runs, rows, folds })
     }
 
-    /// Every hit that was among the first few of its key and pane when it came: by event time and
-    /// id, so that whatever they join, the first few of all are there.
-    fn shown(
-        &mut self,
-        hits: &Hits,
-        (pane_ms, sorted): (i64, &[u32]),
-        rows: &Rowset<'_>,
-        shared: &Shared<'_>,
-    ) -> Vec<(u32, Arc<Exemplar>)> {
-        let Some(ids) = shared.ids else { return Vec::new() };
-        let id = |hit: u32| sorted.get(place(hit)).and_then(|row| text_at(ids, place(*row)));
-        let order = |hit: u32| (hits.at.get(place(hit)).copied(), id(hit));
-        let mut shown = Vec::new();
-        let mut from = 0;
-        for run in &hits.runs {
-            let mut panes: Vec<(i64, Vec<u32>)> = Vec::new();
-            for hit in from..run.end {
-                let Some(at) = hits.at.get(place(hit)).copied() else { break };
-                let pane = at.div_euclid(pane_ms);
-                let first = match panes.iter_mut().rfind(|(of, _)| *of == pane) {
-                    Some((_, first)) => first,
-                    None => {
-                        panes.push((pane, Vec::new()));
-                        let Some((_, first)) = panes.last_mut() else { break };
-                        first
-                    }
-                };
-                if first.len() >= EXEMPLARS_MAX {
-                    let last = first.last().and_then(|last| hits.at.get(place(*last)));
-                    if last.is_some_and(|last| *last < at) {
-                        continue;
-                    }
-                }
-                let later = first.partition_point(|held| order(*held) <= order(hit));
-                if later < EXEMPLARS_MAX
-                    && let Some(exemplar) = self.exemplar(hit, sorted, rows, shared)
-                {
-                    first.insert(later, hit);
-                    first.truncate(EXEMPLARS_MAX);
-                    shown.push((hit, exemplar));
-                }
+    /// What all drafts share, once there are no more.
+    pub(super) fn complete(self, rows: &Rowset<'_>, shared: &mut Shared<'_>) -> Complete {
+        let mut earliest = i64::MAX;
+        let mut circumstances = vec![0; rows.at.len()];
+        let each = rows.at.iter().zip(&mut circumstances).zip(&self.taken);
+        for (row, ((at, entry), taken)) in (0_u32..).zip(each) {
+            if *taken {
+                earliest = earliest.min(*at);
+                *entry = shared.census.at(row);
             }
-            from = run.end;
         }
-        shown
-    }
-
-    fn exemplar(
-        &mut self,
-        hit: u32,
-        sorted: &[u32],
-        rows: &Rowset<'_>,
-        shared: &Shared<'_>,
-    ) -> Option<Arc<Exemplar>> {
-        let row = *sorted.get(place(hit))?;
-        if self.exemplars.is_empty() {
-            self.exemplars = vec![None; self.rows];
-        }
-        let slot = self.exemplars.get_mut(place(row))?;
-        if slot.is_none() {
-            let stamp = match rows.stamps.binary_search_by_key(&row, |(of, _)| *of) {
-                Ok(found) => rows.stamps.get(found).map(|(_, stamp)| *stamp),
-                Err(_own) => rows.at.get(place(row)).copied(),
-            };
-            *slot = Some(Arc::new(Exemplar {
-                event_id: text_at(shared.ids?, place(row))?.to_owned(),
-                event_time: EventTime(stamp?),
-                line: shared.lines.and_then(|lines| text_at(lines, place(row))).map(str::to_owned),
-            }));
-        }
-        slot.clone()
+        let (ids, lines) = (shared.ids.cloned(), shared.lines.cloned());
+        let events = Events {
+            at: rows.at.to_vec(),
+            circumstances,
+            table: shared.census.table().to_vec(),
+            stamps: rows.stamps.to_vec(),
+            exemplars: Exemplars::Columns { ids, lines },
+            earliest,
+        };
+        let keys = self.keys.into_iter().map(|(_, keys)| Arc::new(keys.keys)).collect();
+        Complete { events: Arc::new(events), keys }
     }
 
     /// What a fold takes of rows.
-    fn taken(&mut self, fold: &Fold, batch: &RecordBatch, rows: &[u32]) -> Result<Taken, RunError> {
-        if let (Kind::Distinct, Some(column)) = (fold.kind, fold.column) {
-            return Ok(self.hashed(column, batch, rows));
-        }
+    fn taken(
+        &mut self,
+        fold: &Fold,
+        never_fails: bool,
+        rows: &[u32],
+    ) -> Result<Arc<Taken>, RunError> {
         if fold.takes_all() {
-            return Ok(Taken::default());
+            return Ok(Arc::clone(&self.all));
         }
-        let Argument { takes, values } =
-            fold.read(batch, &UInt32Array::from_iter_values(rows.iter().copied()))?;
+        if let Some((_, known)) = self.folds.iter().find(|(name, _)| *name == fold.name) {
+            return Ok(Arc::clone(known));
+        }
+        if let (Kind::Distinct, Some(column)) = (fold.kind, fold.column) {
+            return Ok(Arc::new(self.hashed(column, rows)));
+        }
+        if never_fails && rows.len().saturating_mul(WHOLE_STEP) >= self.batch.num_rows() {
+            let taken = self.converted(fold.kind, fold.read_all(self.batch)?);
+            let taken = Arc::new(Taken { by_row: true, ..taken });
+            self.folds.push((Arc::clone(&fold.name), Arc::clone(&taken)));
+            return Ok(taken);
+        }
+        let index = UInt32Array::from_iter_values(rows.iter().copied());
+        Ok(Arc::new(self.converted(fold.kind, fold.read(self.batch, &index)?)))
+    }
+
+    fn converted(&mut self, kind: Kind, read: Argument) -> Taken {
+        let Argument { takes, values } = read;
         let takes: Option<Vec<bool>> = takes.map(|takes| takes.iter().collect());
-        let Some(values) = values else { return Ok(Taken { takes, values: Values::Nothing }) };
-        let values = match fold.kind {
+        let Some(values) = values else {
+            return Taken { by_row: false, takes, values: Values::Nothing };
+        };
+        let values = match kind {
             Kind::Distinct => {
                 let mut hash = |hit: usize| {
                     self.scratch.clear();
@@ -253,14 +170,14 @@ impl Common {
                 Held::Text => texts(&values),
             },
         };
-        Ok(Taken { takes, values })
+        Taken { by_row: false, takes, values }
     }
 
     /// Keyed hashes of a column's values.
-    fn hashed(&mut self, column: usize, batch: &RecordBatch, rows: &[u32]) -> Taken {
-        let Some(values) = batch.columns().get(column) else { return Taken::default() };
+    fn hashed(&mut self, column: usize, rows: &[u32]) -> Taken {
+        let Some(values) = self.batch.columns().get(column) else { return Taken::default() };
         let at = self.hashes.iter().position(|(of, _)| *of == column).unwrap_or_else(|| {
-            self.hashes.push((column, vec![0; self.rows]));
+            self.hashes.push((column, vec![0; self.batch.num_rows()]));
             self.hashes.len() - 1
         });
         let Some((_, known)) = self.hashes.get_mut(at) else { return Taken::default() };
@@ -276,7 +193,21 @@ impl Common {
         let hashes = rows.iter().map(&mut hash).collect();
         let takes = (values.null_count() > 0)
             .then(|| rows.iter().map(|row| values.is_valid(place(*row))).collect());
-        Taken { takes, values: Values::Hashes(hashes) }
+        Taken { by_row: false, takes, values: Values::Hashes(hashes) }
+    }
+}
+
+impl Complete {
+    pub(super) fn hits(&self, draft: Draft) -> Hits {
+        let Draft { keys, pane_ms, runs, rows, folds } = draft;
+        let keys = self.keys.get(keys).map_or_else(Arc::default, Arc::clone);
+        Hits { events: Arc::clone(&self.events), keys, pane_ms, runs, rows, folds }
+    }
+}
+
+impl Draft {
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 }
 
@@ -297,37 +228,4 @@ fn flags(values: &ArrayRef) -> Values {
 
 fn texts(values: &ArrayRef) -> Values {
     values.as_string_opt::<i32>().cloned().map_or(Values::Nothing, Values::Texts)
-}
-
-impl Keys {
-    fn new(rows: usize) -> Self {
-        Self { of: vec![UNKNOWN; rows], known: HashMap::default(), keys: Vec::new() }
-    }
-
-    /// The number of a row's key; none where a part of it is absent.
-    fn of(
-        &mut self,
-        columns: &[&ArrayRef],
-        row: u32,
-        (hash_key, scratch): (HashKey, &mut Vec<u8>),
-    ) -> u32 {
-        let known = self.of.get(place(row)).copied().unwrap_or(UNKNOWN);
-        if known != UNKNOWN || !write_key(columns, place(row), scratch) {
-            return known;
-        }
-        let found = match self.known.get(scratch.as_slice()) {
-            Some(found) => *found,
-            None => {
-                let next = count(self.keys.len());
-                let bytes: Arc<[u8]> = Arc::from(scratch.as_slice());
-                self.keys.push((hash_key.hash(scratch), Arc::clone(&bytes)));
-                self.known.insert(bytes, next);
-                next
-            }
-        };
-        if let Some(slot) = self.of.get_mut(place(row)) {
-            *slot = found;
-        }
-        found
-    }
 }

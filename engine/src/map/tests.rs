@@ -3,7 +3,8 @@ use std::sync::Arc;
 use schemas::{EventTime, Reason};
 
 use super::{Input, MapError, MapSettings, Mapped, Mapper, Start};
-use crate::frame::Seen;
+use crate::frame::{Entry, Seen};
+use crate::hits::Exemplars;
 use crate::ruleset::Ruleset;
 use crate::trial::{self, COUNT, NONE, SHARE, Text, batch, failure, letter, numbered, ruleset};
 use crate::watermark::Guard;
@@ -24,7 +25,13 @@ fn give(mapper: &mut Mapper, at: &[i64], append_times: Option<&[i64]>, next: i64
 
 /// The moments at which the rows of the only frame count.
 fn moments(mapped: &Mapped) -> Vec<i64> {
-    mapped.frames[0].blocks.iter().flat_map(|block| block.moments().to_vec()).collect()
+    let of = |block: &crate::frame::Block| -> Vec<i64> {
+        match &block.seen {
+            Seen::Rows { rows, .. } => rows.at.clone(),
+            Seen::Hits { hits, .. } => hits.rows.iter().map(|row| hits.events.at(*row)).collect(),
+        }
+    };
+    mapped.frames[0].blocks.iter().flat_map(of).collect()
 }
 
 #[test]
@@ -151,7 +158,7 @@ fn rows_of_a_key_go_to_one_exchange_partition_and_an_indivisible_rule_to_its_own
             .flatten()
             .map(|block| match &block.seen {
                 Seen::Rows { rows, .. } => rows.keys.iter().copied().collect(),
-                Seen::Hits { hits, .. } => hits.runs.iter().map(|run| run.hash).collect(),
+                Seen::Hits { hits, .. } => hits.each_run().map(|(key, ..)| key.hash).collect(),
             })
             .collect();
         assert!(keys.len() > 1, "{rule} is spread");
@@ -164,8 +171,11 @@ fn each_key_brings_five_lines_of_a_pane_at_most() {
     let rules = ruleset(&[COUNT]);
     let mut mapper = mapper(&rules, Guard::Off, 1);
     let mapped = give(&mut mapper, &(0..20).map(|n| n * 1_000).collect::<Vec<_>>(), None, 20);
-    let Seen::Hits { hits, .. } = &mapped.frames[0].blocks[0].seen else { panic!("panes") };
-    let shown: Vec<u32> = hits.shown.iter().map(|(hit, _)| *hit).collect();
+    let read = Entry::decode(&mapped.frames[0].encode(), &rules).unwrap();
+    let Entry::Frame(frame) = read.entry else { panic!("a frame went in") };
+    let Seen::Hits { hits, .. } = &frame.blocks[0].seen else { panic!("panes") };
+    let Exemplars::Made(made) = &hits.events.exemplars else { panic!("from a log") };
+    let shown: Vec<u32> = made.iter().map(|(row, _)| *row).collect();
     assert_eq!(shown, [0, 1, 2, 3, 4, 10, 11, 12, 13, 14]);
-    assert!(hits.shown.iter().all(|(_, exemplar)| exemplar.line.is_some()));
+    assert!(made.iter().all(|(_, exemplar)| exemplar.line.is_some()));
 }

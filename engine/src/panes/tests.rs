@@ -6,7 +6,7 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert_eq, pro
 use schemas::{BatchBuilder, Event, EventTime, Field, Verdict, VerdictKind};
 use serde_json::{Value, json};
 
-use super::group::Spans;
+use super::watch::Spans;
 use crate::plan::{CompiledRule, State, compile};
 use crate::rule::{Lists, Settings, SourceFile, load};
 use crate::ruleset::Ruleset;
@@ -55,7 +55,28 @@ const ALL: Text = (
      CASE WHEN status > 400 THEN path ELSE 'fine' END AS kind, bytes FROM (SELECT client_ip, status, \
      path, response_bytes + 1 AS bytes FROM events) WHERE bytes > 20) WHERE kind <> '/p3' GROUP BY who",
 );
-const PANES: [Text; 8] = [COUNT, DISTINCT, SUM, RATIO, FOLDS, FEW, EITHER, ALL];
+/// Three in the unit of [`COUNT`]: a longer window, a shorter one over another fold, and one that
+/// only fires at the close.
+const LONGER: Text = (
+    "longer",
+    "window: 120s\nslide: 10s\nrearm: 0s",
+    "SELECT client_ip, count(*) AS n, max(account) AS last FROM events WHERE status >= 400 \
+     GROUP BY client_ip HAVING count(*) >= 5",
+);
+const SHORTER: Text = (
+    "shorter",
+    "window: 20s\nslide: 10s\nrearm: 30s",
+    "SELECT client_ip, count(DISTINCT account) AS accounts FROM events WHERE status >= 400 \
+     GROUP BY client_ip HAVING count(DISTINCT account) >= 2",
+);
+const CLOSING: Text = (
+    "closing",
+    "window: 40s\nslide: 10s\nrearm: 10s",
+    "SELECT client_ip, count(*) AS n, min(status) AS least FROM events WHERE status >= 400 \
+     GROUP BY client_ip HAVING count(*) < 4",
+);
+const PANES: [Text; 11] =
+    [COUNT, DISTINCT, SUM, RATIO, FOLDS, FEW, EITHER, ALL, LONGER, SHORTER, CLOSING];
 
 fn settings(partitions: u32) -> RunSettings {
     let mut settings = RunSettings::over(partitions);
@@ -142,6 +163,23 @@ fn these_rules_are_kept_in_panes() {
         assert_eq!(state, State::Panes, "{id}: {panes:?}");
     }
     assert!(ruleset_of_rows(&PANES).rules().all(|rule| rule.state == State::Rows));
+}
+
+#[test]
+fn rules_of_one_unit_keep_one_state() {
+    let all = ruleset(&[COUNT, LONGER, SHORTER, CLOSING]);
+    let [unit] = all.index().units.as_slice() else { panic!("one unit") };
+    assert_eq!((unit.rules.len(), unit.panes_max, unit.folds.len()), (4, 12, 4));
+    assert_eq!(unit.memory_bytes_max, 4 * (64 << 20));
+    let events = numbered((0..40).map(|n| failure(n * 900, 1)).collect());
+    let held = |rules: &Arc<Ruleset>| {
+        let mut runner = Runner::new(Arc::clone(rules), settings(1)).unwrap();
+        runner.feed(0, &batch(&events)).unwrap();
+        runner.load().map(|load| load.bytes).collect::<Vec<_>>()
+    };
+    let (alone, shared) = (held(&ruleset(&[COUNT])), held(&all));
+    assert!(shared.iter().all(|bytes| *bytes == shared[0]), "equal parts: {shared:?}");
+    assert!(shared.iter().sum::<usize>() < 2 * alone[0], "{shared:?} {alone:?}");
 }
 
 #[test]

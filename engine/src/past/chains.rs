@@ -8,8 +8,7 @@ use arrow::array::{AsArray, RecordBatch, StringArray};
 use schemas::Field;
 
 use super::Mark;
-use crate::key::HashKey;
-use crate::panes::ByHash;
+use crate::key::{ByHash, HashKey};
 use crate::plan::{FirstSeen, RunError, minute};
 use crate::rows::circumstances::{column, text_at};
 use crate::rows::place;

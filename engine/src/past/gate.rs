@@ -14,7 +14,7 @@ use schemas::EventTime;
 
 use super::Mark;
 use super::prints::{ENTRY_BYTES, Prints};
-use crate::panes::ByHash;
+use crate::key::ByHash;
 use crate::plan::{FirstSeen, minute};
 use crate::rows::circumstances::text_at;
 use crate::rows::store::Shed;

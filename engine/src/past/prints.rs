@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use crate::panes::ByHash;
+use crate::key::ByHash;
 use crate::wire::{Reader, WireError, Writer};
 
 /// What came since sorting may be this many, or an eighth of what is sorted.

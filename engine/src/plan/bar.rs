@@ -82,15 +82,17 @@ impl Bar {
         }
     }
 
-    /// Asks about a group; `value` gives what a fold comes to, or nothing where it saw no value.
+    /// Asks about a group; `value` gives what a fold comes to, or nothing where it saw no value. It
+    /// is told how much would be enough: of a number that is not, it may say too much, as long as
+    /// that is not enough either.
     pub(crate) fn passes(
         &self,
         folds: &[Fold],
-        value: &mut dyn FnMut(usize) -> Option<i64>,
+        value: &mut dyn FnMut(usize, i64) -> Option<i64>,
     ) -> Passes {
         match self {
             Self::Always => Passes::Yes,
-            Self::AtLeast(fold, least) => match value(*fold) {
+            Self::AtLeast(fold, least) => match value(*fold, *least) {
                 Some(found) if found >= *least => Passes::Yes,
                 Some(found) => match folds.get(*fold).map(|fold| fold.kind) {
                     // Each row adds one at most.
@@ -99,7 +101,7 @@ impl Bar {
                 },
                 None => Passes::After(1),
             },
-            Self::AtMost(fold, most) => match value(*fold) {
+            Self::AtMost(fold, most) => match value(*fold, i64::MIN) {
                 Some(found) if found <= *most => Passes::Yes,
                 _ => Passes::After(1),
             },

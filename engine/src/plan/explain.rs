@@ -7,6 +7,9 @@ use std::fmt::{self, Display, Formatter};
 use super::{CompiledRule, FirstSeen, Possible, State, Table};
 use crate::rule::duration;
 
+/// What a key that comes once takes, about (`cargo xtask bench engine`).
+const KEY_BYTES: usize = 150;
+
 /// What `rules explain` says about a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
@@ -85,10 +88,22 @@ fn state(rule: &CompiledRule) -> String {
         }
         State::None => "none: each event is judged alone".to_owned(),
         State::Panes => {
-            format!("panes: aggregates by key and pane are kept, up to {}", budget(rule))
+            format!(
+                "panes: aggregates by key and pane are kept, up to {}: some {} keys in a window; \
+                 beyond that, how many events those with the fewest had",
+                budget(rule),
+                keys(rule.rule.memory_bytes_max)
+            )
         }
         State::Rows => format!("rows: the rows of the window are kept, up to {}", budget(rule)),
     }
+}
+
+/// How many keys a budget holds that come once, to two digits.
+fn keys(bytes: usize) -> usize {
+    let keys = bytes / KEY_BYTES;
+    let power = 10_usize.pow(keys.checked_ilog10().unwrap_or(0).saturating_sub(1));
+    keys / power * power
 }
 
 fn budget(rule: &CompiledRule) -> String {

@@ -498,9 +498,26 @@ impl Fold {
         let columns = self.columns.iter().filter_map(|column| batch.columns().get(*column));
         let columns: std::result::Result<Vec<ArrayRef>, _> =
             columns.map(|column| take(column, rows, None)).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        self.read_of(columns?, rows.len())
+    }
+
+    /// As [`Fold::read`], in all rows, also in those that have not passed the filter.
+    ///
+    /// # Errors
+    /// Where an expression fails on a value.
+    pub(crate) fn read_all(&self, batch: &RecordBatch) -> std::result::Result<Argument, RunError> {
+        let columns = self.columns.iter().filter_map(|column| batch.columns().get(*column));
+        self.read_of(columns.map(Arc::clone).collect(), batch.num_rows())
+    }
+
+    fn read_of(
+        &self,
+        columns: Vec<ArrayRef>,
+        rows: usize,
+    ) -> std::result::Result<Argument, RunError> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let schema = Arc::clone(&self.schema);
-        let rows = &RecordBatch::try_new_with_options(schema, columns?, &options)?;
+        let rows = &RecordBatch::try_new_with_options(schema, columns, &options)?;
         let mut takes = match &self.filter {
             Some(filter) => Some(true_for(filter, rows)?),
             None => None,

@@ -109,7 +109,7 @@ fn a_threshold_rule_keeps_panes_and_fires_at_the_event() {
         "window: 5m",
         STUFFING,
         &expect![[r#"
-            state    panes: aggregates by key and pane are kept, up to 64 MiB
+            state    panes: aggregates by key and pane are kept, up to 64 MiB: some 440000 keys in a window; beyond that, how many events those with the fewest had
             fires    at the event that crosses: HAVING stays true once it is
             panes    used
             window   5m, moved by 10s (30 panes)
@@ -149,7 +149,7 @@ fn ratios_and_upper_bounds_fire_at_close() {
         "SELECT principal, count(*) AS n FROM events GROUP BY principal
          HAVING count(*) FILTER (WHERE status >= 400) * 1.0 / count(*) >= 0.5 AND count(*) > 10",
         &expect![[r#"
-            state    panes: aggregates by key and pane are kept, up to 64 MiB
+            state    panes: aggregates by key and pane are kept, up to 64 MiB: some 440000 keys in a window; beyond that, how many events those with the fewest had
             fires    when a window closes, every 20s; not earlier because of `count(1) FILTER (WHERE (status >= 400)) * 1.0 / count(1) >= 0.5`: a calculation on aggregates can rise and fall
             panes    used
             window   10m, moved by 20s (30 panes)
@@ -571,7 +571,7 @@ fn steps_in_their_order_are_an_aggregate_and_what_is_none_is_said() {
         "window: 5m",
         &steps("status = 401, status = 200"),
         &expect![[r#"
-            state    panes: aggregates by key and pane are kept, up to 64 MiB
+            state    panes: aggregates by key and pane are kept, up to 64 MiB: some 440000 keys in a window; beyond that, how many events those with the fewest had
             fires    at the event that crosses: HAVING stays true once it is
             panes    used
             window   5m, moved by 10s (30 panes)

@@ -1,6 +1,6 @@
-//! A rule whose state is in panes: firing at the event, and at the close of a window.
+//! Rules whose state is in panes: firing at the event, and at the close of a window.
 //!
-//! Owns: how rows and closed windows become firing points. Never: the folds themselves.
+//! Owns: how hits and closed windows become firing points. Never: the folds themselves.
 //!
 //! The close of a window is what counts: it gives each firing its final values and evidence. The
 //! event that crosses says the same earlier, for rules whose HAVING stays true once it is; such a
@@ -12,89 +12,208 @@ use std::sync::Arc;
 use schemas::{EventTime, Verdict};
 
 use super::state::{Kept, RuleState};
+use super::step::Step;
 use super::{Failure, failed};
 use crate::episode::{Opening, Point};
 use crate::hits::Hits;
-use crate::panes::Touched;
+use crate::panes::{Crossing, Groups, Link, Reading, Register, Touched, View};
 use crate::plan::RunError;
 use crate::pressure::Pressure;
 use crate::rows::firing::Firing;
 use crate::rows::place;
+use crate::ruleset::Unit;
 
-impl RuleState {
-    /// Folds hits; `places` are those of the rule's folds. What it says is in order of arrival.
+/// What a unit's rules say of hits: which of its rules, at which row.
+type Told = (usize, u32, Verdict);
+
+/// A unit while it takes hits.
+pub(super) struct Folding<'a> {
+    pub(super) unit: &'a Unit,
+    pub(super) groups: &'a mut Groups,
+    pub(super) rules: &'a mut [RuleState],
+    pub(super) register: &'a Register,
+    pub(super) pressure: &'a mut Pressure,
+    pub(super) failures: &'a mut Vec<Failure>,
+}
+
+impl Folding<'_> {
+    /// Folds hits. What is said is in order of the unit's rules, and for each in order of arrival.
     pub(super) fn fold(
         &mut self,
-        (hits, places): (&Hits, &[usize]),
-        pressure: &mut Pressure,
-        failures: &mut Vec<Failure>,
+        hits: &Hits,
+        names: &[Arc<str>],
+        step: &mut Step,
     ) -> Vec<Verdict> {
-        let rule = Arc::clone(&self.rule);
-        let mut said: Vec<(u32, Verdict)> = Vec::new();
-        let Kept::Panes(groups) = &mut self.kept else { return Vec::new() };
-        let Some(reading) = groups.begin(hits, places) else { return Vec::new() };
-        let mut next = 0;
-        for run in &hits.runs {
-            while next < run.end {
-                let Kept::Panes(groups) = &mut self.kept else { break };
-                let Some(touched) = groups.take(&rule, &reading, run, &(next..run.end)) else {
-                    break;
-                };
+        let taken = self.unit.folds.iter().map(|fold| {
+            let at = names.iter().position(|name| *name == fold.name)?;
+            hits.folds.get(at).map(AsRef::as_ref)
+        });
+        let mut reading = Reading {
+            events: &hits.events,
+            rows: &hits.rows,
+            folds: &self.unit.folds,
+            taken: taken.collect(),
+            entries: &step.entries,
+            made: &mut step.made,
+        };
+        let least = self.rows_min();
+        let mut told: Vec<Told> = Vec::new();
+        let mut links = Vec::new();
+        for (key, from, to) in hits.each_run() {
+            let group = self.groups.enter(key, least.unwrap_or(0));
+            let mut next = from;
+            while next < to {
+                let touched = self.groups.take(group, &mut reading, next..to, least);
+                let Some(touched) = touched else { break };
                 next = touched.end;
-                if !touched.ripe {
-                    continue;
-                }
-                let last = place(next.saturating_sub(1));
-                let arrival = hits.arrival.get(last).copied().unwrap_or_default();
-                let at = hits.at.get(last).copied().unwrap_or_default();
-                match self.cross(touched, at) {
-                    Ok(verdicts) if verdicts.is_empty() => {}
-                    Ok(mut verdicts) => {
-                        verdicts.extend(self.keep_to_bound(at, pressure));
-                        said.extend(verdicts.into_iter().map(|verdict| (arrival, verdict)));
-                    }
-                    Err(error) => failures.push(failed(&rule.id, None, &error)),
+                if touched.ripe {
+                    let last = hits.rows.get(place(next.saturating_sub(1))).copied();
+                    let row = last.unwrap_or_default();
+                    self.ask((touched, row, hits.events.at(row)), &mut links, &mut told);
                 }
             }
-            next = run.end;
         }
-        said.sort_by_key(|(arrival, _)| *arrival);
-        let mut said: Vec<Verdict> = said.into_iter().map(|(_, verdict)| verdict).collect();
-        if let (Kept::Panes(groups), Some(folds)) = (&mut self.kept, rule.folded()) {
-            let (shed, at) = (groups.shed(folds), groups.latest());
-            said.extend(self.note(shed, at, pressure));
+        told.sort_by_key(|(rule, row, _)| (*rule, *row));
+        let (shed, gone) = self.groups.shed();
+        let mut said = Vec::with_capacity(told.len());
+        let mut told = told.into_iter().peekable();
+        for (at, rule) in self.unit.rules.iter().enumerate() {
+            while let Some((_, _, verdict)) = told.next_if(|(of, ..)| *of == at) {
+                said.push(verdict);
+            }
+            if let Some(state) = self.rules.get_mut(*rule) {
+                if let Kept::Panes(watch) = &mut state.kept {
+                    gone.iter().for_each(|key| watch.forget(*key));
+                }
+                said.extend(state.note(shed, self.groups.latest(), self.pressure));
+            }
         }
         said
     }
 
-    /// The windows that a row made fire, in ascending order.
-    fn cross(&mut self, touched: Touched, at: i64) -> Result<Vec<Verdict>, RunError> {
-        let rule = Arc::clone(&self.rule);
-        let mut said = Vec::new();
-        let Kept::Panes(groups) = &mut self.kept else { return Ok(said) };
-        while let Some(k) = groups.crossed(&rule, touched)? {
-            let Some(bytes) = groups.key(touched.key) else { break };
-            let open = self.episodes.within_reach_of(bytes, k);
-            let (key, opening) = match open {
-                // It goes on: what it comes to is said at the close.
-                Some(episode) => (Arc::clone(&episode.key), Opening::default()),
-                None => {
-                    let answer = groups.answer(&rule, touched.key, k, self.hash_key)?;
-                    let Some(Firing { key, values }) = answer else { continue };
-                    let (evidence, _lossy) = groups.evidence(touched.key, k, i64::MIN);
-                    (key, Opening { values, evidence, fired_at: at })
-                }
-            };
-            let changes = self.episodes.fire(&key, Point::announced(k, opening));
-            said.extend(changes.into_iter().map(|change| self.profile.verdict(change)));
-        }
-        Ok(said)
+    /// Rows that a window has at least in which one of the rules fires at an event.
+    fn rows_min(&self) -> Option<u64> {
+        let rules = self.unit.rules.iter().enumerate();
+        let views = rules.filter_map(|(at, rule)| {
+            let state = self.rules.get(*rule)?;
+            let panes = state.rule.folded().filter(|_panes| state.rule.monotone)?;
+            let places = self.unit.folds_of.get(at)?;
+            Some(View { rule: &state.rule, panes, places }.rows_min())
+        });
+        views.min()
     }
 
+    /// Asks each rule that fires at events about a row just taken.
+    fn ask(
+        &mut self,
+        (touched, row, at): (Touched, u32, i64),
+        links: &mut Vec<Link>,
+        told: &mut Vec<Told>,
+    ) {
+        let longest = self.unit.panes_max;
+        let span = (touched.pane.saturating_sub(longest - 1), touched.pane.saturating_add(longest));
+        self.groups.links(touched.group, span, links);
+        let mut patience = u64::MAX;
+        for (place, rule) in self.unit.rules.iter().enumerate() {
+            let (Some(state), Some(places)) =
+                (self.rules.get_mut(*rule), self.unit.folds_of.get(place))
+            else {
+                continue;
+            };
+            let mut crossing = Crossed {
+                state,
+                groups: self.groups,
+                register: self.register,
+                places,
+                said: Vec::new(),
+            };
+            let found = crossing.cross(&touched, links, at);
+            let mut said = crossing.said;
+            match found {
+                Ok(Crossing::After(rows)) => patience = patience.min(rows),
+                Ok(Crossing::Fires(_) | Crossing::None) => {}
+                Err(error) => {
+                    patience = 1;
+                    self.failures.push(failed(&state.rule.id, None, &error));
+                }
+            }
+            if !said.is_empty() {
+                said.extend(state.keep_to_bound(at, self.pressure));
+            }
+            told.extend(said.into_iter().map(|verdict| (place, row, verdict)));
+        }
+        if touched.nested {
+            self.groups.wait(touched.group, patience);
+        }
+    }
+}
+
+/// One rule that is asked about a row.
+struct Crossed<'a> {
+    state: &'a mut RuleState,
+    groups: &'a Groups,
+    register: &'a Register,
+    places: &'a [usize],
+    said: Vec<Verdict>,
+}
+
+impl Crossed<'_> {
+    /// The windows that a row made fire, in ascending order; then why there are no more.
+    fn cross(&mut self, touched: &Touched, links: &[Link], at: i64) -> Result<Crossing, RunError> {
+        let rule = Arc::clone(&self.state.rule);
+        let (Some(panes), true) = (rule.folded(), rule.monotone) else {
+            return Ok(Crossing::None);
+        };
+        let view = View { rule: &rule, panes, places: self.places };
+        loop {
+            let Kept::Panes(watch) = &mut self.state.kept else { return Ok(Crossing::None) };
+            let found = watch.crossed(view, self.groups, touched, links)?;
+            let Crossing::Fires(k) = found else { return Ok(found) };
+            let open = self.state.episodes.within_reach_of(self.groups.key_bytes(touched.group), k);
+            let (key, opening, degraded) = match open {
+                // It goes on: what it comes to is said at the close.
+                Some(episode) => (Arc::clone(&episode.key), Opening::default(), false),
+                None => {
+                    let hash_key = self.state.hash_key;
+                    let answer = self.groups.answer(view, touched.group, k, hash_key)?;
+                    let Some(Firing { key, values }) = answer else { continue };
+                    let of = (touched.key, k, i64::MIN);
+                    let (evidence, degraded) = self.groups.evidence(view, of, self.register);
+                    (key, Opening { values, evidence, fired_at: at }, degraded)
+                }
+            };
+            let point = Point { degraded, ..Point::announced(k, opening) };
+            let changes = self.state.episodes.fire(&key, point);
+            let profile = &self.state.profile;
+            self.said.extend(changes.into_iter().map(|change| profile.verdict(change)));
+        }
+    }
+}
+
+/// What a rule's windows are judged by when they close.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Closing<'a> {
+    pub(super) groups: &'a Groups,
+    pub(super) register: &'a Register,
+    /// By fold of the rule: its place in the unit.
+    pub(super) places: &'a [usize],
+}
+
+impl RuleState {
     /// Window `k` is complete: who fires, and what that means.
-    pub(super) fn judge_folded(&mut self, k: i64, failures: &mut Vec<Failure>) -> Vec<Verdict> {
-        let Kept::Panes(groups) = &self.kept else { return Vec::new() };
-        let announced = if self.rule.monotone { groups.announced(k) } else { None };
+    pub(super) fn judge_folded(
+        &mut self,
+        closing: Closing<'_>,
+        k: i64,
+        failures: &mut Vec<Failure>,
+    ) -> Vec<Verdict> {
+        let rule = Arc::clone(&self.rule);
+        let (Kept::Panes(watch), Some(panes)) = (&self.kept, rule.folded()) else {
+            return Vec::new();
+        };
+        let (groups, windows) = (closing.groups, watch.windows());
+        let view = View { rule: &rule, panes, places: closing.places };
+        let announced = if rule.monotone { watch.announced(groups, k) } else { None };
         let changed = match announced {
             Some(announced) => {
                 let same: HashSet<u128> =
@@ -103,8 +222,8 @@ impl RuleState {
                 announced.into_iter().filter(|(_, new)| *new).map(|(key, _)| key).collect()
             }
             None => {
-                let changed = groups.changed(k);
-                if groups.is_fresh(k) {
+                let changed = watch.changed(groups, k);
+                if watch.is_fresh(k) {
                     self.fired.clear();
                 } else if !changed.is_empty() && !self.fired.is_empty() {
                     let gone: HashSet<u128> = changed.iter().copied().collect();
@@ -116,13 +235,13 @@ impl RuleState {
         if changed.is_empty() && self.fired.is_empty() {
             return Vec::new();
         }
-        let start = EventTime(groups.windows().start(k));
-        match groups.fire(&self.rule, &changed, k, self.hash_key) {
+        let start = EventTime(windows.start(k));
+        match groups.fire(view, &changed, k, self.hash_key) {
             Ok(fired) => self.fired.extend(fired),
             // A value that HAVING or SELECT cannot take: all but that group are judged.
             Err(_of_some_group) => {
                 for key in changed {
-                    match groups.fire(&self.rule, &[key], k, self.hash_key) {
+                    match groups.fire(view, &[key], k, self.hash_key) {
                         Ok(fired) => self.fired.extend(fired),
                         Err(error) => failures.push(failed(&self.rule.id, Some(start), &error)),
                     }
@@ -132,7 +251,7 @@ impl RuleState {
         self.fired.sort_by(|a, b| a.key.bytes.cmp(&b.key.bytes));
         let mut said = Vec::new();
         for firing in &self.fired {
-            let point = self.closing(firing, k);
+            let point = self.closing(view, closing, (firing, k));
             let changes = self.episodes.fire(&firing.key, point);
             said.extend(changes.into_iter().map(|change| self.profile.verdict(change)));
         }
@@ -140,15 +259,13 @@ impl RuleState {
     }
 
     /// The point of a key that fires in window `k`, which is complete.
-    fn closing(&self, firing: &Firing, k: i64) -> Point {
-        let Kept::Panes(groups) = &self.kept else {
-            return Point::announced(k, Opening::default());
-        };
-        let windows = groups.windows();
-        let (start, end) = (windows.start(k), windows.end(k));
+    fn closing(&self, view: View<'_>, closing: Closing<'_>, (firing, k): (&Firing, i64)) -> Point {
+        let bounds = self.rule.windows.map(|windows| (windows.start(k), windows.end(k)));
+        let (start, end) = bounds.unwrap_or_default();
         let open = self.episodes.within_reach(&firing.key, k);
-        let from = open.map_or(start, |episode| episode.counted_until.max(start));
-        let (evidence, degraded) = groups.evidence(firing.key.hash, k, from);
+        let from = open.map_or(start, |open| open.counted_until.max(start));
+        let (evidence, degraded) =
+            closing.groups.evidence(view, (firing.key.hash, k, from), closing.register);
         Point {
             at: k,
             values: firing.values.clone(),

@@ -11,13 +11,17 @@ use std::sync::Arc;
 
 use arrow::error::ArrowError;
 
-use super::state::Kept;
+use super::state::{Kept, RuleState};
 use super::{ReduceSettings, Reducer};
 use crate::accept::Sources;
+use crate::panes::{Groups, Register};
 use crate::ruleset::{Prepared, Ruleset};
 use crate::wire::{self, Kind, Reader, WireError, Writer};
 
-const MARKER: Kind = Kind { name: "marker", tag: b'm', version: 5 };
+const MARKER: Kind = Kind { name: "marker", tag: b'm', version: 6 };
+
+/// Names of folds.
+type Names = Vec<Arc<str>>;
 
 /// A marker that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +70,15 @@ impl Reducer {
         out.put(&self.sources);
         out.put(&self.watermark);
         self.pressure.write(&mut out);
+        self.register.write(&mut out);
+        out.len(self.units.len());
+        for (unit, groups) in self.ruleset.index().units.iter().zip(&self.units) {
+            let mut inner = Writer::default();
+            groups.write(unit, &mut inner);
+            out.put(&unit.name);
+            out.len(inner.bytes.len());
+            out.raw(&inner.bytes);
+        }
         out.len(self.rules.len());
         for state in &self.rules {
             let mut inner = Writer::default();
@@ -74,7 +87,7 @@ impl Reducer {
             match &state.kept {
                 Kept::Nothing => {}
                 Kept::Rows(store) => store.write(&mut inner)?,
-                Kept::Panes(groups) => groups.write(&mut inner),
+                Kept::Panes(watch) => watch.write(&mut inner),
             }
             if let Some(past) = &state.past {
                 past.write(&mut inner);
@@ -111,12 +124,14 @@ impl Reducer {
         reducer.sources = sources;
         reducer.watermark = from.get()?;
         reducer.pressure.read(&mut from)?;
+        reducer.register = Register::read(&mut from)?;
+        let known = reducer.read_units(&mut from)?;
         let mut forgotten = Vec::new();
         let mut fresh: BTreeSet<String> =
             reducer.rules.iter().map(|state| state.rule.id.to_string()).collect();
         let rules = from.count("rules")?;
         for _rule in 0..rules {
-            let (id, known) = reducer.read_rule(&mut from)?;
+            let (id, known) = reducer.read_rule(&mut from, &known)?;
             if known {
                 fresh.remove(&id);
             } else {
@@ -124,26 +139,54 @@ impl Reducer {
             }
         }
         from.end("a marker")?;
+        for rule in reducer.rules.iter_mut().filter(|state| fresh.contains(&*state.rule.id)) {
+            begin(rule, &reducer.ruleset, (&mut reducer.units, &known));
+        }
         Ok(Restored { reducer, forgotten, fresh: fresh.into_iter().collect() })
     }
 
+    /// Reads the groups of units. By unit that runs here: the folds that it had, if it was there.
+    fn read_units(&mut self, from: &mut Reader<'_>) -> Result<Vec<Option<Names>>, WireError> {
+        let mut known = vec![None; self.units.len()];
+        let entries = self.register.table().len();
+        for _unit in 0..from.count("units")? {
+            let name: Arc<str> = from.get()?;
+            let length = from.len("the groups of a unit")?;
+            let mut inner = Reader::new(from.take(length, "the groups of a unit")?);
+            let index = self.ruleset.index();
+            let Some(at) = index.place_of_unit(&name) else { continue };
+            let of = index.units.get(at).zip(self.units.get_mut(at)).zip(known.get_mut(at));
+            let Some(((unit, groups), known)) = of else { continue };
+            *known = Some(groups.read(&mut inner, unit, entries)?);
+            inner.end("the groups of a unit")?;
+        }
+        Ok(known)
+    }
+
     /// The rule's id, and whether its state could be taken.
-    fn read_rule(&mut self, from: &mut Reader<'_>) -> Result<(String, bool), WireError> {
+    fn read_rule(
+        &mut self,
+        from: &mut Reader<'_>,
+        known: &[Option<Names>],
+    ) -> Result<(String, bool), WireError> {
         let (id, version): (Arc<str>, Arc<str>) = (from.get()?, from.get()?);
         let (rule_version, their_shape): (String, String) = (from.get()?, from.get()?);
         let length = from.len("the state of a rule")?;
         let mut inner = Reader::new(from.take(length, "the state of a rule")?);
         let place = self.ruleset.find(&id, &version);
         let state = place.and_then(|place| self.rules.get_mut(place));
-        let Some(state) = state.filter(|state| shape(&state.rule) == their_shape) else {
+        let unit = place.and_then(|place| self.ruleset.index().unit_of_rule(place));
+        let has_groups = unit.is_none_or(|(unit, _)| known.get(unit).is_some_and(Option::is_some));
+        let same = |state: &&mut RuleState| has_groups && shape(&state.rule) == their_shape;
+        let Some(state) = state.filter(same) else {
             return Ok((id.to_string(), false));
         };
         state.episodes.read(&mut inner)?;
         state.fired = inner.get()?;
-        match (&mut state.kept, state.rule.folded()) {
-            (Kept::Rows(store), _) => store.read(&mut inner, &state.rule.rule.input)?,
-            (Kept::Panes(groups), Some(panes)) => groups.read(&mut inner, panes)?,
-            (Kept::Nothing | Kept::Panes(_), _) => {}
+        match &mut state.kept {
+            Kept::Rows(store) => store.read(&mut inner, &state.rule.rule.input)?,
+            Kept::Panes(watch) => watch.read(&mut inner)?,
+            Kept::Nothing => {}
         }
         let rows = match state.kept {
             Kept::Nothing => &state.rule.rule.output,
@@ -159,10 +202,36 @@ impl Reducer {
             match &mut state.kept {
                 Kept::Nothing => {}
                 Kept::Rows(store) => store.touch(),
-                Kept::Panes(groups) => groups.touch(),
+                Kept::Panes(watch) => {
+                    if let Some(groups) = unit.and_then(|(unit, _)| self.units.get_mut(unit)) {
+                        watch.touch(groups);
+                        groups.ask_again();
+                    }
+                }
             }
         }
         Ok((id.to_string(), true))
+    }
+}
+
+/// A rule that is new in a unit that is not: where the unit kept all that it reads, it reads the
+/// past too; otherwise it begins with the panes that are still to come.
+fn begin(
+    state: &mut RuleState,
+    ruleset: &Ruleset,
+    (units, known): (&mut [Groups], &[Option<Names>]),
+) {
+    let (Kept::Panes(watch), Some(panes)) = (&mut state.kept, state.rule.folded()) else { return };
+    let place = ruleset.find(&state.rule.id, &state.rule.version);
+    let unit = place.and_then(|place| ruleset.index().unit_of_rule(place));
+    let Some((unit, _)) = unit else { return };
+    let (Some(Some(names)), Some(groups)) = (known.get(unit), units.get_mut(unit)) else { return };
+    groups.ask_again();
+    let kept = panes.folds.iter().all(|fold| names.contains(&fold.name));
+    match groups.last() {
+        Some(_) if kept => watch.touch(groups),
+        Some(last) => watch.begin(last.saturating_add(1)),
+        None => {}
     }
 }
 

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use arrow::error::ArrowError;
 use schemas::{EventTime, Verdict};
 
+use super::folded::Closing;
 use super::{Failure, ReduceSettings, RuleLoad, Said, past};
 use crate::episode::{Episodes, Evidence, Opening, Point};
 use crate::key::HashKey;
-use crate::panes::Groups;
+use crate::panes::{Groups, Watch};
 use crate::past::gate::Gate;
 use crate::plan::RunError;
 use crate::pressure::{Loss, Pressure};
@@ -26,7 +27,8 @@ use crate::verdict::Profile;
 pub(super) enum Kept {
     Nothing,
     Rows(Store),
-    Panes(Groups),
+    /// Where it stands in the groups of its unit.
+    Panes(Watch),
 }
 
 impl Kept {
@@ -37,24 +39,24 @@ impl Kept {
         match (rule.windows, rule.folded()) {
             (None, _) => Self::Nothing,
             (Some(windows), None) => Self::Rows(Store::new(windows, budget)),
-            (Some(windows), Some(_)) => Self::Panes(Groups::new(windows, budget)),
+            (Some(windows), Some(_)) => Self::Panes(Watch::new(windows)),
         }
     }
 
+    /// Bytes of its own; those of groups are its unit's.
     fn bytes(&self) -> usize {
         match self {
-            Self::Nothing => 0,
+            Self::Nothing | Self::Panes(_) => 0,
             Self::Rows(store) => store.bytes(),
-            Self::Panes(groups) => groups.bytes(),
         }
     }
 
     /// The next window to close, with its end and start.
-    fn due(&self, watermark: EventTime) -> Option<(i64, i64, i64)> {
+    fn due(&self, groups: Option<&Groups>, watermark: EventTime) -> Option<(i64, i64, i64)> {
         let (k, windows) = match self {
             Self::Nothing => return None,
             Self::Rows(store) => (store.due(watermark)?, store.windows()),
-            Self::Panes(groups) => (groups.due(watermark)?, groups.windows()),
+            Self::Panes(watch) => (watch.due(groups?, watermark)?, watch.windows()),
         };
         Some((k, windows.end(k), windows.start(k)))
     }
@@ -153,18 +155,21 @@ impl RuleState {
         said
     }
 
-    /// Closes the windows and episodes that the watermark has passed.
+    /// Closes the windows and episodes that the watermark has passed. A rule over panes is given
+    /// the groups of its unit.
     pub(super) fn advance(
         &mut self,
         watermark: EventTime,
+        closing: Option<Closing<'_>>,
         pressure: &mut Pressure,
         failures: &mut Vec<Failure>,
     ) -> Vec<Said> {
         let mut said = Vec::new();
-        while let Some((k, end, start)) = self.kept.due(watermark) {
-            let judged = match &self.kept {
-                Kept::Panes(_) => Ok(self.judge_folded(k, failures)),
-                Kept::Nothing | Kept::Rows(_) => self.judge(k),
+        let groups = closing.map(|closing| closing.groups);
+        while let Some((k, end, start)) = self.kept.due(groups, watermark) {
+            let judged = match closing {
+                Some(closing) => Ok(self.judge_folded(closing, k, failures)),
+                None => self.judge(k),
             };
             match judged {
                 Ok(verdicts) => said.extend(verdicts.into_iter().map(|verdict| (end, verdict))),
@@ -175,10 +180,10 @@ impl RuleState {
             }
             let shed = self.keep_to_bound(end, pressure);
             said.extend(shed.into_iter().map(|verdict| (end, verdict)));
-            match (&mut self.kept, self.rule.folded()) {
-                (Kept::Rows(store), _) => store.close(k),
-                (Kept::Panes(groups), Some(panes)) => groups.close(panes, k),
-                (Kept::Nothing | Kept::Panes(_), _) => break,
+            match &mut self.kept {
+                Kept::Rows(store) => store.close(k),
+                Kept::Panes(watch) => watch.close(k),
+                Kept::Nothing => break,
             }
         }
         let closed = self.episodes.close(watermark).into_iter();

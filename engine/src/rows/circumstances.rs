@@ -12,6 +12,7 @@ use arrow::array::{
 use schemas::Field;
 
 use super::{count, place};
+use crate::keyed::ByText;
 use crate::wire::wire_struct;
 
 /// Circumstances of an event. Few distinct ones in a pane, however many events it holds.
@@ -43,7 +44,7 @@ wire_struct!(Deploy { id, commit, change, owner, since });
 pub(crate) struct Census<'a> {
     columns: Columns<'a>,
     /// By the bytes of the columns, so that a known one costs no allocation.
-    known: HashMap<Vec<u8>, u32>,
+    known: HashMap<Vec<u8>, u32, ByText>,
     scratch: Vec<u8>,
     table: Vec<Arc<Circumstances>>,
     /// By row: its place in the table, or not read yet.
@@ -54,7 +55,7 @@ impl<'a> Census<'a> {
     pub(crate) fn new(batch: &'a RecordBatch) -> Self {
         Self {
             columns: Columns::new(batch),
-            known: HashMap::new(),
+            known: HashMap::default(),
             scratch: Vec::new(),
             table: Vec::new(),
             rows: vec![u32::MAX; batch.num_rows()],
@@ -81,7 +82,13 @@ impl<'a> Census<'a> {
         (places, table)
     }
 
-    fn at(&mut self, row: u32) -> u32 {
+    /// All that have been read so far.
+    pub(crate) fn table(&self) -> &[Arc<Circumstances>] {
+        &self.table
+    }
+
+    /// The circumstances of a row: their place in the table.
+    pub(crate) fn at(&mut self, row: u32) -> u32 {
         let known = self.rows.get(place(row)).copied().unwrap_or(u32::MAX);
         if known != u32::MAX {
             return known;
@@ -127,9 +134,13 @@ impl<'a> Columns<'a> {
         let filled = |column: &&ArrayRef| column.null_count() < column.len();
         let since = column(batch, Field::DeployedAt).filter(filled);
         let missing = column(batch, Field::ContextMissing).filter(filled);
+        let has_routes = column(batch, Field::Route).filter(filled).is_some();
         Self {
             texts: TEXTS.map(|field| {
-                column(batch, field).filter(filled).and_then(|column| column.as_string_opt())
+                // A method is told with the route only.
+                let told = field != Field::Method || has_routes;
+                let column = column(batch, field).filter(filled).filter(|_column| told);
+                column.and_then(|column| column.as_string_opt())
             }),
             since: since.and_then(|column| column.as_primitive_opt()),
             missing: missing.and_then(|column| column.as_list_opt()),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Prepared;
 use crate::plan::{Atom, Fold, Table};
+use crate::window::Windows;
 
 /// A column of texts that so many atoms read is looked up value by value.
 const CODED_MIN: usize = 3;
@@ -47,6 +48,12 @@ pub(crate) struct Unit {
     /// Places of the key in the table.
     pub(crate) key: Vec<usize>,
     pub(crate) pane_ms: i64,
+    /// Panes in the longest window of its rules.
+    pub(crate) panes_max: i64,
+    /// Budgets of its rules, added up.
+    pub(crate) memory_bytes_max: usize,
+    /// Whether its folds can be read of any event.
+    pub(crate) never_fails: bool,
     /// The folds of all its rules, each once.
     pub(crate) folds: Vec<Fold>,
     /// Their names.
@@ -80,7 +87,20 @@ impl Index {
 
     /// The unit of this name.
     pub(crate) fn unit(&self, name: &str) -> Option<&Unit> {
-        self.by_name.get(name).and_then(|place| self.units.get(*place))
+        self.units.get(self.place_of_unit(name)?)
+    }
+
+    /// The place of the unit of this name.
+    pub(crate) fn place_of_unit(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The unit of a rule, and for each of the rule's folds its place in the unit.
+    pub(crate) fn unit_of_rule(&self, rule: usize) -> Option<(usize, &[usize])> {
+        let at = self.unit_of.get(rule).copied().flatten()?;
+        let unit = self.units.get(at)?;
+        let place = unit.rules.iter().position(|of| *of == rule)?;
+        Some((at, unit.folds_of.get(place)?))
     }
 
     fn filter(&mut self, table: Table, atoms: &[Atom]) -> Arc<[usize]> {
@@ -110,6 +130,9 @@ impl Index {
                 folds_of: Vec::new(),
                 key: fields.iter().map(|field| field.index()).collect(),
                 pane_ms: rule.link.pane_ms(),
+                panes_max: 1,
+                memory_bytes_max: 0,
+                never_fails: panes.never_fails,
                 folds: Vec::new(),
                 names: Arc::from([]),
             });
@@ -123,6 +146,9 @@ impl Index {
             })
         });
         unit.folds_of.push(folds.collect());
+        unit.panes_max = unit.panes_max.max(rule.windows.map_or(1, Windows::panes));
+        let memory = rule.rule.rule.memory_bytes_max;
+        unit.memory_bytes_max = unit.memory_bytes_max.saturating_add(memory);
         unit.rules.push(place);
         Some(at)
     }
@@ -144,21 +170,5 @@ impl Atoms {
         readers.sort_unstable();
         let runs = readers.chunk_by(|a, b| a == b).filter(|run| run.len() >= CODED_MIN);
         self.coded = runs.filter_map(|run| run.first().copied()).collect();
-    }
-}
-
-impl Unit {
-    /// Where each fold of the rule that is the `at`th of the unit stands among folds with these
-    /// names; nothing where one is missing.
-    pub(crate) fn places(&self, at: usize, names: &Arc<[Arc<str>]>) -> Option<Vec<usize>> {
-        let mine = self.folds_of.get(at)?;
-        if Arc::ptr_eq(names, &self.names) {
-            return Some(mine.clone());
-        }
-        let place = |fold: &usize| {
-            let name = self.names.get(*fold)?;
-            names.iter().position(|other| other == name)
-        };
-        mine.iter().map(place).collect()
     }
 }

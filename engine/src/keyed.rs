@@ -12,7 +12,7 @@ static KEY: LazyLock<(u64, u64)> =
 
 /// Makes [`Keyed`] hashers.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ByText(u64, u64);
+pub(crate) struct ByText(u64, u64);
 
 impl Default for ByText {
     fn default() -> Self {
@@ -30,7 +30,7 @@ impl BuildHasher for ByText {
 
 /// Multiplies and folds, eight bytes at a time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Keyed {
+pub(crate) struct Keyed {
     state: u64,
     key: u64,
 }

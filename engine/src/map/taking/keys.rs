@@ -1,0 +1,153 @@
+//! The keys of a step's rows.
+//!
+//! Owns: numbering them, each looked up at most once a row, and sorting hits into runs.
+//! Never: filters, folds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+
+use crate::hits::{Run, StepKey};
+use crate::key::{HashKey, write_key};
+use crate::keyed::ByText;
+use crate::rows::circumstances::text_at;
+use crate::rows::{count, place};
+
+/// Not looked up yet, or not seen yet.
+const UNKNOWN: u32 = u32::MAX;
+/// Without a complete key.
+const NOBODY: u32 = u32::MAX - 1;
+
+/// The keys of a step, by the columns of one unit.
+#[derive(Debug)]
+pub(super) struct Keys<'a> {
+    hash_key: HashKey,
+    columns: Vec<&'a ArrayRef>,
+    /// The only column, where that is one of texts.
+    texts: Option<&'a StringArray>,
+    /// By row: its key.
+    of: Vec<u32>,
+    by_text: HashMap<&'a str, u32, ByText>,
+    by_bytes: HashMap<Arc<[u8]>, u32, ByText>,
+    pub(super) keys: Vec<StepKey>,
+    scratch: Vec<u8>,
+    /// By key: its run among those being made.
+    runs_of: Vec<u32>,
+    /// By row given: its run.
+    run_of: Vec<u32>,
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn new(batch: &'a RecordBatch, key: &[usize], hash_key: HashKey) -> Self {
+        let columns: Vec<&ArrayRef> =
+            key.iter().filter_map(|column| batch.columns().get(*column)).collect();
+        let texts = match columns.as_slice() {
+            [only] => only.as_string_opt::<i32>(),
+            _ => None,
+        };
+        Self {
+            hash_key,
+            columns,
+            texts,
+            of: vec![UNKNOWN; batch.num_rows()],
+            by_text: HashMap::default(),
+            by_bytes: HashMap::default(),
+            keys: Vec::new(),
+            scratch: Vec::new(),
+            runs_of: Vec::new(),
+            run_of: Vec::new(),
+        }
+    }
+
+    /// Rows in runs of one key, in order of its first row. Those without a key are left out.
+    pub(super) fn in_runs(&mut self, rows: &[u32]) -> (Vec<Run>, Vec<u32>) {
+        let mut runs: Vec<Run> = Vec::new();
+        self.run_of.clear();
+        self.runs_of.clear();
+        self.runs_of.resize(self.keys.len(), UNKNOWN);
+        for row in rows {
+            let key = self.of(*row);
+            if self.runs_of.len() < self.keys.len() {
+                self.runs_of.resize(self.keys.len(), UNKNOWN);
+            }
+            let run = match self.runs_of.get_mut(place(key)) {
+                None => UNKNOWN,
+                Some(run) => {
+                    if *run == UNKNOWN {
+                        *run = count(runs.len());
+                        runs.push(Run { key, end: 0 });
+                    }
+                    *run
+                }
+            };
+            if let Some(run) = runs.get_mut(place(run)) {
+                run.end += 1;
+            }
+            self.run_of.push(run);
+        }
+        let mut next: Vec<u32> = Vec::with_capacity(runs.len());
+        let mut before = 0;
+        for run in &mut runs {
+            next.push(before);
+            before += run.end;
+            run.end = before;
+        }
+        let mut sorted = vec![0; place(before)];
+        for (row, run) in rows.iter().zip(&self.run_of) {
+            let Some(next) = next.get_mut(place(*run)) else { continue };
+            if let Some(slot) = sorted.get_mut(place(*next)) {
+                *slot = *row;
+            }
+            *next += 1;
+        }
+        (runs, sorted)
+    }
+
+    /// The number of a row's key.
+    fn of(&mut self, row: u32) -> u32 {
+        let known = self.of.get(place(row)).copied().unwrap_or(NOBODY);
+        if known != UNKNOWN {
+            return known;
+        }
+        let found = match self.texts {
+            Some(texts) => text_at(texts, place(row)).map(|text| self.by_text(text, row)),
+            None => {
+                write_key(&self.columns, place(row), &mut self.scratch).then(|| self.by_bytes())
+            }
+        };
+        let found = found.unwrap_or(NOBODY);
+        if let Some(slot) = self.of.get_mut(place(row)) {
+            *slot = found;
+        }
+        found
+    }
+
+    fn by_text(&mut self, text: &'a str, row: u32) -> u32 {
+        if let Some(known) = self.by_text.get(text) {
+            return *known;
+        }
+        write_key(&self.columns, place(row), &mut self.scratch);
+        let (next, _) = self.push();
+        self.by_text.insert(text, next);
+        next
+    }
+
+    fn by_bytes(&mut self) -> u32 {
+        if let Some(known) = self.by_bytes.get(self.scratch.as_slice()) {
+            return *known;
+        }
+        let (next, bytes) = self.push();
+        self.by_bytes.insert(bytes, next);
+        next
+    }
+
+    /// A new key of the bytes written.
+    fn push(&mut self) -> (u32, Arc<[u8]>) {
+        let next = count(self.keys.len());
+        let bytes: Arc<[u8]> = Arc::from(self.scratch.as_slice());
+        let hash = self.hash_key.hash(&self.scratch);
+        self.keys.push(StepKey { hash, bytes: Arc::clone(&bytes) });
+        (next, bytes)
+    }
+}

@@ -1,0 +1,163 @@
+//! What a unit holds, and what it gives up when that is too much.
+//!
+//! Owns: counting bytes, taking out keys and cells. Never: says so to anybody.
+
+use super::index::{Index, PLACE_BYTES};
+use super::pane::{Cell, GivenUp, NONE, Pane};
+use super::{Group, Groups, Link, grown, key_of, tag};
+use crate::rows::store::Shed;
+use crate::rows::{count, place};
+
+/// Of a full budget so much is left when groups have been given up: three quarters.
+const LEFT: (usize, usize) = (3, 4);
+
+impl Groups {
+    /// Bytes held. They depend on what is held and not on how it came, so that a reducer that was
+    /// restored gives up the same.
+    pub(crate) fn bytes(&self) -> usize {
+        let groups = self.groups.len() - self.free.len();
+        let texts = self.texts.len() - self.unnamed;
+        let panes = self.order.iter().filter_map(|(_, pane)| self.panes.get(place(*pane)));
+        groups * (grown(size_of::<Group>()) + PLACE_BYTES)
+            + grown(texts)
+            + panes.map(Pane::bytes).sum::<usize>()
+            + self.sketch.bytes()
+    }
+
+    /// Keeps to the budget: lines go first, then all exemplars, since no answer depends on them;
+    /// then the groups with the fewest rows, which are the furthest from any threshold; their rows
+    /// are counted in a sketch, so that who comes back misses no threshold. Says what went, and
+    /// whose.
+    pub(crate) fn shed(&mut self) -> (Shed, Vec<u128>) {
+        let mut shed = Shed::default();
+        let mut bytes = self.bytes();
+        for what in [GivenUp::Lines, GivenUp::Exemplars] {
+            if bytes <= self.bytes_max {
+                return (shed, Vec::new());
+            }
+            // Of the oldest panes first.
+            for (_, pane) in &self.order {
+                let Some(pane) = self.panes.get_mut(place(*pane)) else { continue };
+                let before = pane.bytes();
+                pane.give_up(what);
+                bytes = bytes + pane.bytes() - before;
+                if bytes <= self.bytes_max {
+                    return (shed, Vec::new());
+                }
+            }
+        }
+        if bytes <= self.bytes_max {
+            return (shed, Vec::new());
+        }
+        let mut order: Vec<(u64, i64, u128, u32)> = Vec::with_capacity(self.groups.len());
+        for (at, group) in (0_u32..).zip(&self.groups) {
+            if let Some(last) = self.pane_at(group.last) {
+                order.push((self.rows_of(at), last, key_of(group.hash), at));
+            }
+        }
+        order.sort_unstable();
+        let now = self.latest.div_euclid(self.slide_ms.max(1));
+        let left = self.bytes_max / LEFT.1 * LEFT.0;
+        let mut gone = Vec::new();
+        for (rows, _, key, at) in order {
+            if bytes <= left {
+                break;
+            }
+            let freed = self.bytes_of(at);
+            bytes = bytes.saturating_sub(freed);
+            shed.rows += rows;
+            shed.bytes += u64::try_from(freed).unwrap_or(u64::MAX);
+            gone.push(key);
+            self.sketch.add(key, rows, now);
+            self.remove(at);
+        }
+        self.drop_cells();
+        self.tidy();
+        let after = now.saturating_add(1);
+        self.shed_until = self.shed_until.max(after.saturating_mul(self.slide_ms));
+        (shed, gone)
+    }
+
+    /// About so many bytes a key takes.
+    fn bytes_of(&self, group: u32) -> usize {
+        let cells = self.chain(group).map(|(_, link)| {
+            let Some(pane) = self.panes.get(place(link.pane)) else { return 0 };
+            pane.bytes() / pane.cells.len().max(1)
+        });
+        let own = grown(size_of::<Group>()) + PLACE_BYTES + grown(self.key_bytes(group).len());
+        own + cells.sum::<usize>()
+    }
+
+    /// Takes out the cells of keys that are gone.
+    fn drop_cells(&mut self) {
+        let mut renamed: Vec<Vec<u32>> = Vec::with_capacity(self.panes.len());
+        for pane in &mut self.panes {
+            let groups = &self.groups;
+            let stays = |cell: &Cell| {
+                groups.get(place(cell.group)).is_some_and(|group| group.last != Link::NONE)
+            };
+            let mut new = vec![NONE; pane.cells.len()];
+            let mut kept: Vec<u32> = Vec::new();
+            for ((old, cell), new) in (0_u32..).zip(&pane.cells).zip(&mut new) {
+                if stays(cell) {
+                    *new = count(kept.len());
+                    kept.push(old);
+                }
+            }
+            if kept.len() < pane.cells.len() {
+                pane.keep(&kept);
+            }
+            renamed.push(new);
+        }
+        let new = |link: Link| {
+            let cell = renamed.get(place(link.pane)).and_then(|of| of.get(place(link.cell)));
+            Link { pane: link.pane, cell: cell.copied().unwrap_or(NONE) }
+        };
+        for group in self.groups.iter_mut().filter(|group| group.last != Link::NONE) {
+            group.last = new(group.last);
+        }
+        for cell in self.panes.iter_mut().flat_map(|pane| &mut pane.cells) {
+            cell.before = new(cell.before);
+        }
+        for pane in self.panes.iter_mut().filter(|pane| pane.cells.is_empty()) {
+            pane.at = i64::MAX;
+        }
+        let panes = &self.panes;
+        self.order.retain(|(_, pane)| panes.get(place(*pane)).is_some_and(|at| at.at < i64::MAX));
+    }
+
+    /// Takes out places and texts of keys that are gone.
+    pub(super) fn tidy(&mut self) {
+        let kept = self.groups.len() - self.free.len();
+        let mut renamed = vec![NONE; self.groups.len()];
+        let mut groups = Vec::with_capacity(kept);
+        let mut texts = Vec::with_capacity(self.texts.len() - self.unnamed);
+        let mut index = Index::for_places(kept);
+        for (old, new) in self.groups.iter().zip(&mut renamed) {
+            if old.last == Link::NONE {
+                continue;
+            }
+            *new = count(groups.len());
+            let (from, length) = (place(old.text.0), place(old.text.1));
+            let text = (count(texts.len()), old.text.1);
+            texts.extend_from_slice(self.texts.get(from..from + length).unwrap_or_default());
+            groups.push(Group { text, ..*old });
+            let [low, _] = old.hash;
+            index.insert(tag(low), *new);
+        }
+        for cell in self.panes.iter_mut().flat_map(|pane| &mut pane.cells) {
+            cell.group = renamed.get(place(cell.group)).copied().unwrap_or(NONE);
+        }
+        (self.groups, self.texts, self.index) = (groups, texts, index);
+        (self.free, self.unnamed) = (Vec::new(), 0);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.groups.capacity() * size_of::<Group>()
+            + self.free.capacity() * 4
+            + self.texts.capacity()
+            + self.index.heap_bytes()
+            + self.panes.iter().map(Pane::heap_bytes).sum::<usize>()
+    }
+}

@@ -1,0 +1,37 @@
+//! What the units of a frame share while they take its hits.
+//!
+//! Owns: the numbers of a step's circumstances, and its exemplars, each made once. Never: state.
+
+use std::sync::Arc;
+
+use schemas::Exemplar;
+
+use crate::hits::Events;
+use crate::panes::Register;
+
+/// A step of map, as reduce reads it.
+#[derive(Debug)]
+pub(super) struct Step {
+    events: Arc<Events>,
+    /// By place in the step's table of circumstances: the number in the register.
+    pub(super) entries: Vec<u32>,
+    /// By row, once one was wanted.
+    pub(super) made: Vec<Option<Arc<Exemplar>>>,
+}
+
+impl Step {
+    /// That of some events: the same for all who name the same.
+    pub(super) fn of<'s>(
+        steps: &'s mut Vec<Self>,
+        events: &Arc<Events>,
+        register: &mut Register,
+    ) -> Option<&'s mut Self> {
+        let known = steps.iter().position(|step| Arc::ptr_eq(&step.events, events));
+        let at = known.unwrap_or_else(|| {
+            let entries = register.entries(&events.table);
+            steps.push(Self { events: Arc::clone(events), entries, made: Vec::new() });
+            steps.len() - 1
+        });
+        steps.get_mut(at)
+    }
+}
