@@ -25,6 +25,8 @@ pub(crate) use bytes::{Steps, read_steps};
 pub(crate) struct Events {
     /// The moment that windows go by.
     pub(crate) at: Vec<i64>,
+    /// Whether no row is earlier than one before it, so that the ends of a run tell all.
+    pub(crate) in_order: bool,
     /// Place in `table`. Of rows that no unit names it means nothing.
     pub(crate) circumstances: Vec<u32>,
     pub(crate) table: Vec<Arc<Circumstances>>,
@@ -103,6 +105,7 @@ impl Default for Events {
     fn default() -> Self {
         Self {
             at: Vec::new(),
+            in_order: true,
             circumstances: Vec::new(),
             table: Vec::new(),
             stamps: Vec::new(),
@@ -113,6 +116,20 @@ impl Default for Events {
 }
 
 impl Events {
+    /// The first and the last moment of rows, which ascend and are at least one.
+    pub(crate) fn between(&self, rows: &[u32]) -> (i64, i64) {
+        if let (true, [first, .., last]) = (self.in_order, rows) {
+            return (self.at(*first), self.at(*last));
+        }
+        let (mut first, mut last) = (i64::MAX, i64::MIN);
+        for row in rows {
+            let at = self.at(*row);
+            first = first.min(at);
+            last = last.max(at);
+        }
+        (first, last)
+    }
+
     pub(crate) fn at(&self, row: u32) -> i64 {
         self.at.get(place(row)).copied().unwrap_or(i64::MAX)
     }

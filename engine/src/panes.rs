@@ -234,7 +234,9 @@ impl Groups {
         let pane = at(span.start)?.div_euclid(self.slide_ms.max(1));
         let start = pane.saturating_mul(self.slide_ms);
         let inside = start..start.saturating_add(self.slide_ms);
-        let mut end = span.start + 1;
+        let whole =
+            reading.events.in_order && at(span.end - 1).is_some_and(|at| inside.contains(&at));
+        let mut end = if whole { span.end } else { span.start + 1 };
         while end < span.end && at(end).is_some_and(|at| inside.contains(&at)) {
             end += 1;
         }
@@ -258,9 +260,7 @@ impl Groups {
         let rows = rows.get(place(span.start)..place(end))?;
         let held = self.panes.get_mut(place(link.pane))?;
         held.take(link.cell, start, reading, &Span { hits, rows });
-        for row in rows {
-            self.latest = self.latest.max(reading.events.at(*row));
-        }
+        self.latest = self.latest.max(reading.events.between(rows).1);
         let key = key_of(self.groups.get(place(group))?.hash);
         Some(Touched { key, group, pane, end, nested, ripe })
     }

@@ -90,8 +90,10 @@ impl Events {
         let new = |row: &u32| rows.binary_search(row).ok().map(count);
         let made = shown.iter().filter_map(|row| Some((new(row)?, self.exemplar(*row)?)));
         let stamps = self.stamps.iter().filter_map(|(row, stamp)| Some((new(row)?, *stamp)));
+        let at = pick(&self.at, rows);
         Self {
-            at: pick(&self.at, rows),
+            in_order: at.is_sorted(),
+            at,
             circumstances,
             table,
             stamps: stamps.collect(),
@@ -137,7 +139,8 @@ impl Wire for Events {
         let made: Vec<(u32, Arc<Exemplar>)> = from.get()?;
         let earliest = at.iter().copied().min().unwrap_or(i64::MAX);
         let exemplars = Exemplars::Made(made);
-        let events = Self { at, circumstances, table, stamps, exemplars, earliest };
+        let in_order = at.is_sorted();
+        let events = Self { at, in_order, circumstances, table, stamps, exemplars, earliest };
         if events.is_sound() { Ok(events) } else { Err(WireError::Malformed { what: "events" }) }
     }
 }

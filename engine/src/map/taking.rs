@@ -108,6 +108,7 @@ impl<'a> Common<'a> {
         let (ids, lines) = (shared.ids.cloned(), shared.lines.cloned());
         let events = Events {
             at: rows.at.to_vec(),
+            in_order: rows.at.is_sorted(),
             circumstances,
             table: shared.census.table().to_vec(),
             stamps: rows.stamps.to_vec(),

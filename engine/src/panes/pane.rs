@@ -128,12 +128,7 @@ impl Pane {
     ) {
         let Some(cell) = self.cells.get_mut(place(cell_at)) else { return };
         let events = reading.events;
-        let (mut first, mut last) = (i64::MAX, i64::MIN);
-        for row in span.rows {
-            let at = events.at(*row);
-            first = first.min(at);
-            last = last.max(at);
-        }
+        let (first, last) = events.between(span.rows);
         cell.rows = cell.rows.saturating_add(count(span.rows.len()));
         cell.first = cell.first.min(since(start, first));
         cell.last = cell.last.max(since(start, last));
