@@ -37,7 +37,7 @@ fn opened(up: &Up) -> Vec<Value> {
 }
 
 #[test]
-fn a_lower_threshold_keeps_what_was_counted_and_another_window_begins_anew() {
+fn a_lower_threshold_keeps_what_was_counted_and_another_slide_begins_anew() {
     let mut up = Up::prepare(FOLLOWED, STUFFING);
     up.start();
     up.write("access.log", &failures(0..12));
@@ -54,9 +54,9 @@ fn a_lower_threshold_keeps_what_was_counted_and_another_window_begins_anew() {
     up.write("access.log", TWO_MINUTES_LATER);
     let update = up.verdict("updated");
     assert_eq!((&update["id"], &update["severity"]), (&first["id"], &Value::from("critical")));
-    // Another window is another rule as far as state goes: the old episode ends, the new one counts
+    // Another slide is another rule as far as state goes: the old episode ends, the new one counts
     // from here on.
-    save(&up, &STUFFING.replace("window: 10m", "window: 20m"));
+    save(&up, &STUFFING.replace("slide: 1m", "slide: 2m"));
     let closed = up.verdict("closed");
     assert_eq!(closed["id"], first["id"], "{closed}");
     up.write("access.log", &failures(150..169));
@@ -66,6 +66,26 @@ fn a_lower_threshold_keeps_what_was_counted_and_another_window_begins_anew() {
     until("the second", || (opened(&up).len() == 2).then_some(()));
     let second = &opened(&up)[1];
     assert_eq!(second["values"]["failures"], 20, "{second}");
+    assert_ne!(second["id"], first["id"]);
+    nothing_twice(&up);
+}
+
+#[test]
+fn another_window_over_the_same_panes_ends_the_episode_and_goes_on_with_what_is_there() {
+    let mut up = Up::prepare(FOLLOWED, STUFFING);
+    up.start();
+    up.write("access.log", &failures(0..30));
+    let first = up.verdict("opened");
+    until_read(&up, 30);
+    save(&up, &STUFFING.replace("window: 10m", "window: 20m").replace(">= 20", ">= 40"));
+    assert_eq!(up.verdict("closed")["id"], first["id"]);
+    up.write("access.log", &failures(30..39));
+    until_read(&up, 39);
+    assert_eq!(opened(&up).len(), 1, "thirty-nine");
+    up.write("access.log", &failures(39..40));
+    until("the second", || (opened(&up).len() == 2).then_some(()));
+    let second = &opened(&up)[1];
+    assert_eq!(second["values"]["failures"], 40, "{second}");
     assert_ne!(second["id"], first["id"]);
     nothing_twice(&up);
 }
