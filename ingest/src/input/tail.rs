@@ -7,9 +7,12 @@
 //! is found byte for byte like one that is followed is a copy: once the other one is truncated, or
 //! gone, it goes on where that one was read to. A file that no longer matches (renamed away,
 //! deleted) is kept open until it gave nothing for [`GONE_POLLS`] polls: its writer may hold it
-//! still. Files change while they are looked at: what a file held counts as it was read, not as it is
-//! by then, and what cannot be decided waits for the next poll. A line is given once its end is there. Files are read in the order in which they were last
+//! still. A line is given once its end is there. Files are read in the order in which they were last
 //! written, each to its end before those that were written after it.
+//!
+//! Files change while they are looked at. What a file held counts as it was read, not as it is by
+//! then; of each is read what it held when their order was told; no new file is read before a look
+//! at the folder that finds no other; and what cannot be decided waits for the next poll.
 
 mod followed;
 mod mark;
@@ -39,6 +42,8 @@ const GONE_POLLS: u32 = 40;
 /// Marks of contents that are in no file that is open: by them a file that comes back, or a copy, is
 /// known.
 const LEFT_MAX: usize = 64;
+/// Looks at the folder in one poll, of which each found a file that the one before it had not.
+const LOOKS_MAX: usize = 4;
 
 /// What to follow.
 #[derive(Debug, Clone)]
@@ -134,11 +139,18 @@ impl Tail {
         }
         self.place_fresh(&mut polled.adopted);
         self.compare_copies(&mut polled.at_end);
+        let turns = self.oldest_first(&seen);
+        self.read(turns, &seen, &mut polled);
+        polled
+    }
+
+    /// Reads the files in their order, and closes those that are gone.
+    fn read(&mut self, turns: Vec<Turn>, seen: &BTreeSet<String>, polled: &mut Polled) {
         let mut gone = Vec::new();
-        for (id, rests) in self.oldest_first(&seen) {
+        for Turn { id, len, rests } in turns {
             let Some(followed) = self.open.get_mut(&id) else { continue };
             let more = match followed.standing {
-                Standing::Own => followed.read(),
+                Standing::Own => followed.read(len),
                 Standing::Fresh | Standing::Copy { .. } => Ok(false),
             };
             let more = match more {
@@ -167,7 +179,6 @@ impl Tail {
                 self.leave(&id, followed.mark(), followed.head(), &mut polled.adopted);
             }
         }
-        polled
     }
 
     /// Looks for files whose content is another one than was read, and begins them anew.
@@ -226,6 +237,11 @@ impl Tail {
         let fresh: Vec<String> = fresh.map(|(id, _)| id.clone()).collect();
         for id in fresh {
             let placed = self.place(&id);
+            if let Ok(Place::CopyOf { of, begin }) = &placed
+                && let Some(other) = self.open.get_mut(of)
+            {
+                other.see(begin);
+            }
             let Some(followed) = self.open.get_mut(&id) else { continue };
             let begun = placed.and_then(|placed| match placed {
                 Place::Unknown => Ok(()),
@@ -234,7 +250,7 @@ impl Tail {
                     let at = self.left.iter().position(|(_, other)| resumed && *other == mark);
                     at.map(|at| self.left.remove(at));
                 }),
-                Place::CopyOf(of) => {
+                Place::CopyOf { of, .. } => {
                     followed.standing = Standing::Copy { of, same: 0 };
                     Ok(())
                 }
@@ -262,24 +278,22 @@ impl Tail {
                 return Ok(Place::Left(*mark));
             }
         }
-        let begin = first_bytes(&followed.file, len)?;
-        let mut alike = None;
+        let ours = first_bytes(&followed.file, len)?;
         for (other, followed) in &self.open {
             if other == id || followed.standing != Standing::Own {
                 continue;
             }
             // Of one that was truncated since, what was read is what the copy begins with.
-            let theirs = match followed.head() {
+            let begin = match followed.head() {
                 [] => first_bytes(&followed.file, HEAD_BYTES as u64)?,
                 read => read.to_vec(),
             };
-            let shared = begin.len().min(theirs.len());
-            if shared > 0 && begin.get(..shared) == theirs.get(..shared) {
-                alike = Some(other);
-                break;
+            let shared = ours.len().min(begin.len());
+            if shared > 0 && ours.get(..shared) == begin.get(..shared) {
+                return Ok(Place::CopyOf { of: other.clone(), begin });
             }
         }
-        Ok(alike.map_or(Place::Begin, |other| Place::CopyOf(other.clone())))
+        Ok(Place::Begin)
     }
 
     /// Goes on comparing what may be copies. One that is found to be none is read from its beginning.
@@ -310,14 +324,13 @@ impl Tail {
         }
     }
 
-    /// The files by the time at which they were last written, and whether another one has been written
-    /// since: its lines are before those. Of two written in the same tick of the clock, the one that
-    /// no longer matches is the older.
-    fn oldest_first(&mut self, seen: &BTreeSet<String>) -> Vec<(String, bool)> {
+    /// The files by the time at which they were last written. Of two written in the same tick of the
+    /// clock, the one that no longer matches is the older.
+    fn oldest_first(&mut self, seen: &BTreeSet<String>) -> Vec<Turn> {
         let mut written = Vec::with_capacity(self.open.len());
         for (id, followed) in &self.open {
-            match followed.file.metadata().and_then(|meta| meta.modified()) {
-                Ok(at) => written.push((at, seen.contains(id), id.clone())),
+            match followed.file.metadata().and_then(|meta| Ok((meta.modified()?, meta.len()))) {
+                Ok((at, len)) => written.push((at, seen.contains(id), id.clone(), len)),
                 Err(error) => {
                     self.troubles.insert(followed.path.clone(), error.to_string());
                 }
@@ -325,16 +338,30 @@ impl Tail {
         }
         written.sort();
         let newest = written.last().map(|(at, ..)| *at);
-        written.into_iter().map(|(at, _, id)| (id, newest > Some(at))).collect()
+        let turn = |(at, _, id, len)| Turn { id, len, rests: newest > Some(at) };
+        written.into_iter().map(turn).collect()
     }
 
-    /// Opens what is new, and tells which files match.
+    /// Opens what is new, and tells which files match. Where it finds a new one it looks again: one
+    /// that was renamed during the look was missed, and is older than what has its name by now.
     fn discover(&mut self) -> BTreeSet<String> {
         let mut seen = BTreeSet::new();
-        let paths = matching(&self.pattern).unwrap_or_else(|error| {
-            self.troubles.insert(self.pattern.clone(), error.to_string());
-            Vec::new()
-        });
+        for _ in 0..LOOKS_MAX {
+            let paths = matching(&self.pattern).unwrap_or_else(|error| {
+                self.troubles.insert(self.pattern.clone(), error.to_string());
+                Vec::new()
+            });
+            if !self.open_all(paths, &mut seen) {
+                break;
+            }
+        }
+        self.first = false;
+        seen
+    }
+
+    /// Opens what is found at these paths; true where one was not open before.
+    fn open_all(&mut self, paths: Vec<PathBuf>, seen: &mut BTreeSet<String>) -> bool {
+        let known = self.open.len();
         for path in paths {
             match self.open(&path) {
                 Ok(id) => seen.extend(id),
@@ -344,8 +371,7 @@ impl Tail {
                 }
             }
         }
-        self.first = false;
-        seen
+        self.open.len() > known
     }
 
     /// Opens a file unless it is open; none where it is no file.
@@ -373,6 +399,13 @@ impl Tail {
     }
 }
 
+/// A file that is read now: up to `len`, and before any other one where that was written after it.
+struct Turn {
+    id: String,
+    len: u64,
+    rests: bool,
+}
+
 /// Where a file begins.
 enum Place {
     /// Nothing is in it yet.
@@ -381,8 +414,8 @@ enum Place {
     Begin,
     /// Its content was read to there.
     Left(Mark),
-    /// It begins like this one.
-    CopyOf(String),
+    /// It begins like this one, whose first bytes these are.
+    CopyOf { of: String, begin: Vec<u8> },
 }
 
 fn identity(meta: &Metadata) -> String {

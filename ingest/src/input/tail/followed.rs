@@ -45,7 +45,7 @@ pub(super) struct Followed {
     partial: BytesMut,
     /// A line that was too long is being skipped.
     skipping: bool,
-    /// The first bytes that were read, and the last ones.
+    /// The first bytes that were read, or were seen before any was, and the last ones that were.
     head: Vec<u8>,
     last: Vec<u8>,
     /// Length and time at the last look, and how often they were the same.
@@ -80,9 +80,17 @@ impl Followed {
         self.file.metadata().map(|meta| meta.len())
     }
 
-    /// The first bytes that were read.
+    /// The first bytes that were read, or seen.
     pub(super) fn head(&self) -> &[u8] {
         &self.head
+    }
+
+    /// Takes note of the first bytes of a file of which nothing was read: another one was found to
+    /// begin like them, and goes on for it if they are gone before they are read.
+    pub(super) fn see(&mut self, begin: &[u8]) {
+        if self.position() == 0 {
+            begin.clone_into(&mut self.head);
+        }
     }
 
     fn print(&self) -> Option<Print> {
@@ -126,9 +134,12 @@ impl Followed {
         Ok(false)
     }
 
-    /// Whether the file still has what was read of it.
+    /// Whether the file still has what was read of it, or seen.
     pub(super) fn has_what_was_read(&self) -> io::Result<bool> {
-        self.print().map_or(Ok(true), |print| print.fits(&self.file))
+        match self.print() {
+            Some(print) => print.fits(&self.file),
+            None => first_bytes(&self.file, self.head.len() as u64).map(|now| now == self.head),
+        }
     }
 
     /// Whether the content is no longer the one that was read: the file was truncated, and perhaps
@@ -144,17 +155,21 @@ impl Followed {
         self.has_what_was_read().map(|has| !has)
     }
 
-    /// Reads on. True when there may be more at once.
-    pub(super) fn read(&mut self) -> io::Result<bool> {
+    /// Reads on, up to `len` of its bytes. True when there may be more at once.
+    pub(super) fn read(&mut self, len: u64) -> io::Result<bool> {
         let position = self.position();
-        if self.len()? <= position {
+        let Some(unread) = len.checked_sub(position).filter(|unread| *unread > 0) else {
             return Ok(false);
-        }
-        let bytes = read_at(&self.file, position, READ_BYTES_MAX)?;
+        };
+        let unread = usize::try_from(unread).map_or(READ_BYTES_MAX, |n| n.min(READ_BYTES_MAX));
+        let bytes = read_at(&self.file, position, unread)?;
         // Truncated while it was read, it may have given bytes of another content.
         if !self.has_what_was_read()? {
             self.looks = 0;
             return Ok(true);
+        }
+        if position == 0 {
+            self.head.clear();
         }
         let room = HEAD_BYTES - self.head.len();
         self.head.extend_from_slice(bytes.get(..room).unwrap_or(&bytes));

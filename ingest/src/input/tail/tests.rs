@@ -1,10 +1,10 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Follow, LINE_BYTES_MAX, Mark, Tail};
+use super::{Follow, LINE_BYTES_MAX, Mark, Polled, Tail, pattern};
 
 fn tail(pattern: &Path, places: BTreeMap<String, Mark>) -> Tail {
     Tail::new(Follow { pattern: pattern.to_owned(), places, from_end: false })
@@ -280,4 +280,70 @@ fn a_file_that_is_truncated_while_the_tail_looks_is_not_read_again_from_its_copy
         fs::remove_file(&copy).unwrap();
         fs::remove_file(&log).unwrap();
     }
+}
+
+/// A poll in whose middle something happens: before the order is told, and after it.
+fn poll_around(tail: &mut Tail, before: impl FnOnce(), after: impl FnOnce()) -> Vec<String> {
+    let mut polled = Polled { at_end: true, ..Polled::default() };
+    tail.leave_replaced(&mut polled.adopted);
+    let seen = tail.discover();
+    tail.place_fresh(&mut polled.adopted);
+    tail.compare_copies(&mut polled.at_end);
+    before();
+    let turns = tail.oldest_first(&seen);
+    after();
+    tail.read(turns, &seen, &mut polled);
+    let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
+    polled.chunks.iter().flat_map(|c| c.lines.iter().map(|(l, _)| text(l))).collect()
+}
+
+#[test]
+fn a_copy_of_what_was_truncated_before_any_of_it_was_read_comes_before_what_follows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, copy) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+    let truncate = || OpenOptions::new().write(true).open(&log).unwrap().set_len(0).unwrap();
+    write(&log, "zero\n");
+    let mut tail = tail(&folder.path().join("access.log*"), BTreeMap::new());
+    assert_eq!(poll(&mut tail).0, ["zero"]);
+    truncate();
+    assert!(poll(&mut tail).0.is_empty());
+    write(&log, "one\n");
+    fs::copy(&log, &copy).unwrap();
+    let rotated = || {
+        truncate();
+        // The clock of the file system ticks between what the two hold, as it does in life.
+        std::thread::sleep(Duration::from_millis(20));
+        write(&log, "two\n");
+    };
+    let mut lines = poll_around(&mut tail, rotated, || ());
+    assert!(lines.is_empty(), "undecided: {lines:?}");
+    lines.extend(poll(&mut tail).0);
+    assert_eq!(lines, ["one", "two"]);
+    assert!(poll(&mut tail).0.is_empty());
+}
+
+#[test]
+fn what_is_written_after_the_order_is_told_waits_for_the_next_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    write(&log, "one\n");
+    let mut tail = tail(&log, BTreeMap::new());
+    assert_eq!(poll_around(&mut tail, || (), || write(&log, "two\n")), ["one"]);
+    assert_eq!(poll(&mut tail).0, ["two"]);
+}
+
+#[test]
+fn a_file_that_was_renamed_while_the_folder_was_listed_comes_before_the_one_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, old) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+    write(&log, "one\n");
+    let mut tail = tail(&folder.path().join("access.log*"), BTreeMap::new());
+    let listed = pattern::matching(&folder.path().join("access.log*")).unwrap();
+    assert_eq!(listed, [log.as_path()]);
+    fs::rename(&log, &old).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    write(&log, "two\n");
+    let mut seen = BTreeSet::new();
+    assert!(tail.open_all(listed, &mut seen), "one is new, so it looks again");
+    assert_eq!(poll(&mut tail).0, ["one", "two"]);
 }
