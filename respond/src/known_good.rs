@@ -7,7 +7,7 @@
 //! process by those that follow, and until then the budget and the time limit of blocks are what
 //! holds.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -54,14 +54,15 @@ struct Table {
     hours: VecDeque<(i64, HashMap<u64, u32>)>,
     /// Hash of the address → callers behind it, with the time each was last seen.
     behind: BTreeMap<u64, Vec<(u64, EventTime)>>,
-    /// Hash of a subject → the open episodes that it is the subject of.
-    suspects: BTreeMap<u64, BTreeSet<String>>,
+    /// Hash of a subject → the open episodes that it is the subject of, each with the hour of its
+    /// first event.
+    suspects: BTreeMap<u64, BTreeMap<String, i64>>,
     /// Successes and suspects that found no room.
     overflowed: u64,
 }
 
 impl KnownGood {
-    /// What of the past counts.
+    /// How long something counts, in milliseconds.
     pub const SPAN_MS: i64 = HOURS * HOUR_MS;
 
     /// Nobody is known.
@@ -113,8 +114,9 @@ impl KnownGood {
         let all = [("ip", success.ip), ("principal", success.principal), ("token", success.token)];
         let known = all.iter().filter_map(|(kind, value)| Some((kind, (*value)?)));
         let subjects: Vec<u64> = known.map(|(kind, value)| table.hash(kind, value)).collect();
-        // A stolen account is no better for what the thief does with it.
-        if !subjects.iter().any(|subject| table.suspects.contains_key(subject)) {
+        // A stolen account is no better for what the thief does with it. What is learned later than
+        // the suspicion, and happened before it, counts.
+        if !subjects.iter().any(|subject| table.is_suspect(*subject, hour)) {
             for subject in subjects {
                 table.count(hour, subject);
             }
@@ -211,13 +213,19 @@ impl Table {
             self.overflowed += 1;
             return;
         }
-        let is_new = self.suspects.entry(subject).or_default().insert(verdict.id.clone());
-        if is_new {
-            let since = verdict.first_event.millis().div_euclid(HOUR_MS);
+        let since = verdict.first_event.millis().div_euclid(HOUR_MS);
+        let episodes = self.suspects.entry(subject).or_default();
+        if episodes.insert(verdict.id.clone(), since) != Some(since) {
             for (_, counts) in self.hours.iter_mut().filter(|(hour, _)| *hour >= since) {
                 counts.remove(&subject);
             }
         }
+    }
+
+    /// Whether what a subject did in an hour may have been an attack.
+    fn is_suspect(&self, subject: u64, hour: i64) -> bool {
+        let episodes = self.suspects.get(&subject);
+        episodes.is_some_and(|episodes| episodes.values().any(|since| *since <= hour))
     }
 
     fn clear(&mut self, subject: u64, episode: &str) {
@@ -315,6 +323,18 @@ mod tests {
         known.heard(&verdict);
         saw(&known, 2, "ann", 1);
         assert_eq!((known.successes(&nat), known.successes(&ann)), (4, 44));
+    }
+
+    #[test]
+    fn after_a_restart_what_was_before_an_open_episode_counts_as_it_did() {
+        let known = KnownGood::new();
+        let mut verdict = fixture::verdict("e", 1);
+        verdict.first_event = EventTime(START + 2 * HOUR_MS);
+        // The ledger knows the episode; the events of the last day come after it.
+        known.heard(&verdict);
+        saw(&known, 0, "ann", 3);
+        saw(&known, 2, "ann", 40);
+        assert_eq!(known.successes(&subject("ip", "203.0.113.9")), 3);
     }
 
     #[test]
