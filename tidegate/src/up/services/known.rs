@@ -70,6 +70,12 @@ impl Learning {
     }
 }
 
+/// Whether reading can go on. What the topic forgot before it was read teaches nobody any more, and
+/// is no reason to stop.
+fn is_passing(failure: &LogError) -> bool {
+    failure.class() == Class::Dependency || matches!(failure, LogError::OutOfRange { .. })
+}
+
 /// One partition.
 struct Lesson {
     log: Log,
@@ -90,7 +96,7 @@ impl Lesson {
         while !stop.is_cancelled() {
             let failure = match self.read(&stop).await {
                 Ok(()) => return Ok(()),
-                Err(failure) if failure.class() == Class::Dependency => failure,
+                Err(failure) if is_passing(&failure) => failure,
                 Err(failure) => return Err(failure),
             };
             let wait = backoff.next_wait(None);
