@@ -35,7 +35,7 @@ use transport::embedded::{Store, StoreOptions};
 use transport::{NextOffset, ReadLimits};
 
 use parts::{Ended, block, client_of, export, hostile, named, rotel, syslog_ng, write_lines};
-use running::{free_port, until};
+use running::{ask, free_port, until};
 
 /// The block of a configuration that a page shows.
 #[derive(Deserialize)]
@@ -252,11 +252,9 @@ fn envoys_access_log_as_the_page_of_otlp_says() {
     envoy.args(["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "error"]);
     let _envoy = Ended::run(envoy.stderr(errors));
     until("Envoy", || {
-        running::ask(gateway, "GET", "/v1/plain?a=b", "", "")
-            .ok()
-            .filter(|(status, _)| *status == 200)
+        ask(gateway, "GET", "/v1/plain?a=b", "", "").ok().filter(|(status, _)| *status == 200)
     });
-    running::ask(gateway, "GET", "/%ff\"x\\?c=d", "User-Agent: \"\\ {}\r\n", "").unwrap();
+    ask(gateway, "GET", "/%ff\"x\\?c=d", "User-Agent: \"\\ {}\r\n", "").unwrap();
     let both =
         until("both requests", || Some(input.clients()).filter(|clients| clients.len() == 2));
     assert_eq!(both, vec![("127.0.0.1".to_owned(), true); 2], "{both:?}");

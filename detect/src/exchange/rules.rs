@@ -62,6 +62,13 @@ impl fmt::Debug for Rules {
     }
 }
 
+/// Forgets the oldest where there are too many.
+fn trim(known: &mut BTreeMap<i64, Entry>) {
+    while known.len() > KNOWN_MAX {
+        known.pop_first();
+    }
+}
+
 impl Rules {
     /// Those that a topic begins with; this one is the latest.
     #[must_use]
@@ -74,6 +81,7 @@ impl Rules {
     pub fn remember(&self, number: i64, record: Bytes) {
         self.known.send_modify(|known| {
             known.entry(number).or_insert(Entry::Text(record));
+            trim(known);
         });
     }
 
@@ -81,9 +89,7 @@ impl Rules {
     pub fn publish(&self, next: Numbered) {
         self.known.send_modify(|known| {
             known.insert(next.number, Entry::Made(Arc::clone(&next.ruleset)));
-            while known.len() > KNOWN_MAX {
-                known.pop_first();
-            }
+            trim(known);
         });
         self.latest.send_if_modified(|latest| {
             let later = next.number > latest.number;

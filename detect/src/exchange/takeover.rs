@@ -48,11 +48,10 @@ pub(super) async fn take_over(
         let owner = Owner { term, id: uuid::Uuid::new_v4().as_u128() };
         #[cfg(test)]
         let owner = exchange.without_part_of_owner(owner, &folded, partition);
-        let exchange_partitions = exchange.partitions();
         let rules = rules_of(exchange, &folded).await?;
-        let (start_at, number) = (start.0, rules.number);
-        let open =
-            Open { owner, partition, exchange_partitions, start: start_at, rules: number }.encode();
+        let (exchange_partitions, number) = (exchange.partitions(), rules.number);
+        let open = Open { owner, partition, exchange_partitions, start: start.0, rules: number };
+        let open = open.encode();
         let mut is_highest = true;
         for fold in &mut folded {
             #[cfg(test)]

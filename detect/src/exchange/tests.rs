@@ -383,6 +383,7 @@ impl Schedule {
         }
         Ok(())
     }
+
     /// Closed episodes on the topic, by id, as far as they do not depend on who came first.
     async fn closed(&self) -> Result<BTreeMap<String, String>, String> {
         let mut closed = BTreeMap::new();

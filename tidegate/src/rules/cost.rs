@@ -135,7 +135,7 @@ impl Costs {
     pub(super) fn table(&self, sample: &Sample) -> String {
         let mut table = Table::new();
         table.load_preset(UTF8_BORDERS_ONLY);
-        table.set_header(["rule", "state", "ns/event", "matches", "of 1,000", "state", "opened"]);
+        table.set_header(["rule", "state", "ns/event", "matches", "of 1,000", "held", "opened"]);
         for column in table.column_iter_mut().skip(2) {
             column.set_cell_alignment(CellAlignment::Right);
         }

@@ -89,7 +89,7 @@ impl Told {
                     self.rules.publish(Numbered { number, ruleset });
                 }
                 Err(why) => {
-                    // Whoever wrote them could run them: an other build.
+                    // Whoever wrote them could run them: another build.
                     error!(number, why, "rules of the topic cannot run here; those before go on");
                 }
             }

@@ -1,7 +1,7 @@
 //! Verdicts from their topic to the responder.
 //!
-//! Owns: reading on where the group stood, once it is known who is good. Never: acting once; that is the ledger's, which knows
-//! every id and revision.
+//! Owns: reading on where the group stood, once it is known who is good. Never: acting once; that is
+//! the ledger's, which knows every id and revision.
 
 use std::future::Future;
 
