@@ -17,7 +17,7 @@ use schemas::{BatchBuilder, DeadLetter, Event, EventTime, Reason};
 use crate::envelope::{Head, open, seal};
 
 /// A rule of every state and of every kind of fold.
-const RULES: [(&str, &str); 6] = [
+const RULES: [(&str, &str); 8] = [
     (
         "window: 60s\nslide: 10s\nrearm: 20s",
         "SELECT client_ip, count(*) AS n, count(DISTINCT account) AS accounts FROM events \
@@ -39,6 +39,15 @@ const RULES: [(&str, &str); 6] = [
         "window: 60s\nslide: 30s\nkey: client_ip",
         "SELECT client_ip, n FROM (SELECT client_ip, count(*) AS n, sum(count(*)) OVER () AS \
          everyone FROM events GROUP BY client_ip) WHERE n * 2 > everyone AND n >= 2",
+    ),
+    (
+        "key: [client_ip, account]\nrearm: 15s",
+        "SELECT client_ip, account FROM events WHERE first_seen('1m', client_ip, account)",
+    ),
+    (
+        "window: 60s\nslide: 20s",
+        "SELECT client_ip, count(*) AS n FROM events GROUP BY client_ip \
+         HAVING sequence(event_time, status = 401, status = 200) >= 2",
     ),
     (
         "window: 60s\nslide: 60s",
