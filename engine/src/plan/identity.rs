@@ -126,8 +126,19 @@ impl Identity {
         differ("state", &before.state, &self.state);
         if found.is_empty() {
             found.push("what is kept: other aggregates or columns".to_owned());
+        } else if self.shares_panes(before) {
+            found.push("its episodes end, its panes go on".to_owned());
         }
         found
+    }
+
+    /// Whether both read the same panes, whatever the window that they make of them.
+    fn shares_panes(&self, before: &Self) -> bool {
+        let panes = |of: &Self| {
+            let Self { table, filter, key, slide_ms, state, keeps, .. } = of.clone();
+            (state == "panes").then_some((table, filter, key, slide_ms, keeps))
+        };
+        panes(self).is_some_and(|ours| panes(before) == Some(ours))
     }
 }
 
@@ -236,7 +247,8 @@ mod tests {
     fn every_rule_has_one_fate() {
         let (old, new) = (identities(&[COUNT]), identities(&edits()[3..4]));
         assert_eq!(fates(&old, &old), [("x/count".to_owned(), Fate::Unchanged)]);
-        let anew = Fate::Anew(vec!["window 1m → 2m".to_owned()]);
+        let words = ["window 1m → 2m", "its episodes end, its panes go on"];
+        let anew = Fate::Anew(words.map(str::to_owned).to_vec());
         assert_eq!(fates(&old, &new), [("x/count".to_owned(), anew)]);
         assert_eq!(fates(&old, &[]), [("x/count".to_owned(), Fate::Gone)]);
         assert_eq!(fates(&[], &new), [("x/count".to_owned(), Fate::New)]);

@@ -163,5 +163,5 @@ fn check_says_against_the_running_process_what_an_edit_costs() {
     let higher = check(&STUFFING.replace(">= 20", ">= 30"));
     assert!(higher.contains("only text or threshold changed"), "{higher}");
     let wider = check(&STUFFING.replace("window: 10m", "window: 20m"));
-    assert!(wider.contains("window 10m → 20m"), "{wider}");
+    assert!(wider.contains("window 10m → 20m; its episodes end, its panes go on"), "{wider}");
 }
