@@ -17,6 +17,8 @@ pub(crate) fn bootstrap(root: &Path) -> Result<(), Trouble> {
         return Err(Trouble::dependency(packages::plea(&absent)));
     }
     let mut bootstrap = Command::new("debootstrap");
+    // It lies in a folder of root's programs, and so do those that it starts.
+    bootstrap.env("PATH", place::program_path());
     bootstrap.args(["--variant=minbase", &release()?]).arg(root).arg(mirror()?);
     output(&mut bootstrap).map(drop)
 }

@@ -15,6 +15,14 @@ fn write(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
+/// Writes when the clock of the file system has ticked since what other files hold was written.
+fn write_later(path: &Path, text: &str) {
+    write(path, text);
+    let file = File::options().append(true).open(path).unwrap();
+    let now = file.metadata().unwrap().modified().unwrap();
+    file.set_modified(now + Duration::from_millis(20)).unwrap();
+}
+
 /// The lines of one poll, and the places after each file.
 fn poll(tail: &mut Tail) -> (Vec<String>, BTreeMap<String, Mark>) {
     let chunks = tail.poll().chunks;
@@ -311,9 +319,7 @@ fn a_copy_of_what_was_truncated_before_any_of_it_was_read_comes_before_what_foll
     fs::copy(&log, &copy).unwrap();
     let rotated = || {
         truncate();
-        // The clock of the file system ticks between what the two hold, as it does in life.
-        std::thread::sleep(Duration::from_millis(20));
-        write(&log, "two\n");
+        write_later(&log, "two\n");
     };
     let mut lines = poll_around(&mut tail, rotated, || ());
     assert!(lines.is_empty(), "undecided: {lines:?}");
@@ -341,8 +347,7 @@ fn a_file_that_was_renamed_while_the_folder_was_listed_comes_before_the_one_with
     let listed = pattern::matching(&folder.path().join("access.log*")).unwrap();
     assert_eq!(listed, [log.as_path()]);
     fs::rename(&log, &old).unwrap();
-    std::thread::sleep(Duration::from_millis(20));
-    write(&log, "two\n");
+    write_later(&log, "two\n");
     let mut seen = BTreeSet::new();
     assert!(tail.open_all(listed, &mut seen), "one is new, so it looks again");
     assert_eq!(poll(&mut tail).0, ["one", "two"]);
