@@ -2,11 +2,13 @@
 //!
 //! Owns: what an atom reads, and asking it. Never: which rules have it, whom it lets through.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
@@ -25,6 +27,10 @@ pub(crate) struct Atom {
     pub(crate) sql: String,
     /// A guess at how many rows it lets through: the lower the fewer.
     pub(crate) rank: u8,
+    /// The columns that it reads, by their place in the table: where AND and OR let few rows through,
+    /// DataFusion copies what they do of all columns that it is given.
+    columns: Vec<usize>,
+    /// Over these columns.
     run: Arc<dyn PhysicalExpr>,
     /// Where it reads one column of texts and nothing else.
     pub(crate) of_texts: Option<OfTexts>,
@@ -45,10 +51,14 @@ pub(crate) struct OfTexts {
 impl Atom {
     /// Of a conjunct over the table with `schema`.
     pub(super) fn of(expr: &Expr, schema: &SchemaRef) -> Result<Self> {
-        let run = physical(expr, schema)?;
+        let names = expr.column_refs();
+        let columns: Result<BTreeSet<usize>, ArrowError> =
+            names.iter().map(|column| schema.index_of(&column.name)).collect();
+        let columns: Vec<usize> = columns?.into_iter().collect();
+        let run = physical(expr, &Arc::new(schema.project(&columns)?))?;
         let of_texts = OfTexts::of(expr, schema)?;
         let (text, sql) = (expr.to_string(), shape::as_sql(expr));
-        Ok(Self { text, sql, rank: rank(expr), run, of_texts })
+        Ok(Self { text, sql, rank: rank(expr), columns, run, of_texts })
     }
 
     /// What it asks.
@@ -58,7 +68,7 @@ impl Atom {
 
     /// The rows of a batch of the table for which it is true.
     pub(crate) fn ask(&self, batch: &RecordBatch) -> std::result::Result<BooleanBuffer, RunError> {
-        query::true_for(&self.run, batch)
+        query::true_for(&self.run, &batch.project(&self.columns)?)
     }
 }
 
