@@ -149,7 +149,8 @@ impl Events {
         !self.stamps.is_empty() && self.stamps.binary_search_by_key(&row, |(of, _)| *of).is_ok()
     }
 
-    pub(crate) fn exemplar(&self, row: u32) -> Option<Arc<Exemplar>> {
+    /// What is shown of an event: its own stamp, its id, and its line.
+    pub(crate) fn shown(&self, row: u32) -> Option<(i64, &str, Option<&str>)> {
         match &self.exemplars {
             Exemplars::Columns { ids, lines } => {
                 let stamp = match self.stamps.binary_search_by_key(&row, |(of, _)| *of) {
@@ -157,21 +158,34 @@ impl Events {
                     Err(_own) => self.at.get(place(row)).copied(),
                 };
                 let line = lines.as_ref().and_then(|lines| text_at(lines, place(row)));
-                Some(Arc::new(Exemplar {
-                    event_id: text_at(ids.as_ref()?, place(row))?.to_owned(),
-                    event_time: EventTime(stamp?),
-                    line: line.map(str::to_owned),
-                }))
+                Some((stamp?, text_at(ids.as_ref()?, place(row))?, line))
             }
             Exemplars::Made(made) => {
                 let found = made.binary_search_by_key(&row, |(of, _)| *of).ok()?;
-                made.get(found).map(|(_, exemplar)| Arc::clone(exemplar))
+                let (_, made) = made.get(found)?;
+                Some((made.event_time.millis(), made.event_id.as_str(), made.line.as_deref()))
             }
         }
+    }
+
+    /// As it stands in a frame.
+    fn exemplar(&self, row: u32) -> Option<Arc<Exemplar>> {
+        let (stamp, id, line) = self.shown(row)?;
+        Some(Arc::new(Exemplar {
+            event_id: id.to_owned(),
+            event_time: EventTime(stamp),
+            line: line.map(str::to_owned),
+        }))
     }
 }
 
 impl Taken {
+    /// The greatest of its whole numbers, if that is more than none; more may stand there than is taken.
+    pub(crate) fn greatest(&self) -> Option<u64> {
+        let Values::Whole(values) = &self.values else { return None };
+        values.iter().copied().max().and_then(|most| u64::try_from(most).ok())
+    }
+
     /// Where `takes` and `values` tell of a hit.
     pub(crate) fn place(&self, hit: usize, row: u32) -> usize {
         if self.by_row { place(row) } else { hit }

@@ -12,11 +12,13 @@
 //! a pane that is over goes as a whole.
 
 mod answers;
+mod chunks;
 mod column;
 mod given_up;
 mod index;
 mod pane;
 mod register;
+mod shelf;
 mod sketch;
 mod snapshot;
 mod steps;
@@ -24,15 +26,15 @@ mod watch;
 mod witnesses;
 
 use std::ops::{Range, RangeInclusive};
-use std::sync::Arc;
 
-use schemas::{EventTime, Exemplar};
+use schemas::EventTime;
 
 use crate::hits::{Events, StepKey, Taken};
 use crate::key::low;
-use crate::plan::Fold;
+use crate::plan::{Fold, Kind};
 use crate::rows::{count, place};
 use crate::ruleset::Unit;
+use chunks::Chunks;
 use column::Span;
 use index::Index;
 use pane::{NONE, Pane};
@@ -40,6 +42,7 @@ use sketch::Sketch;
 
 pub(crate) use answers::View;
 pub(crate) use register::Register;
+pub(crate) use shelf::Shelf;
 pub(crate) use watch::{Crossing, Watch};
 
 /// What an allocation costs beside its bytes, on average over sizes.
@@ -79,7 +82,7 @@ pub(crate) struct Groups {
     panes_max: i64,
     bytes_max: usize,
     index: Index,
-    groups: Vec<Group>,
+    groups: Chunks<Group>,
     /// Places of groups that are gone.
     free: Vec<u32>,
     texts: Vec<u8>,
@@ -89,6 +92,8 @@ pub(crate) struct Groups {
     panes: Vec<Pane>,
     /// Ascending: where each pane stands.
     order: Vec<(i64, u32)>,
+    /// By fold: what a row adds at most to it.
+    most: Vec<Most>,
     /// Of keys that were given up.
     sketch: Sketch,
     /// Windows that begin before this have lost rows.
@@ -106,8 +111,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) taken: Vec<Option<&'a Taken>>,
     /// By place in the events' table of circumstances: the place in the register.
     pub(crate) entries: &'a [u32],
-    /// By row: its exemplar, once made.
-    pub(crate) made: &'a mut Vec<Option<Arc<Exemplar>>>,
+    /// By row: its place on the shelf, once it has one.
+    pub(crate) shelved: &'a mut Vec<u32>,
 }
 
 /// Where hits went.
@@ -124,16 +129,26 @@ pub(crate) struct Touched {
     pub(crate) ripe: bool,
 }
 
+/// What a row adds at most to a sum: none has added more, or patience would have ended.
+#[derive(Debug, Clone, Copy, Default)]
+struct Most {
+    now: u64,
+    /// Since a pane last went.
+    seen: u64,
+}
+
 impl Reading<'_> {
-    fn exemplar(&mut self, row: u32) -> Option<Arc<Exemplar>> {
-        if self.made.is_empty() {
-            self.made.resize(self.events.at.len(), None);
+    /// The place of a row on the shelf, which it gets if it has none.
+    fn shelved(&mut self, row: u32, shelf: &mut Shelf) -> Option<u32> {
+        if self.shelved.is_empty() {
+            self.shelved.resize(self.events.at.len(), NONE);
         }
-        let slot = self.made.get_mut(place(row))?;
-        if slot.is_none() {
-            *slot = self.events.exemplar(row);
+        let slot = self.shelved.get_mut(place(row))?;
+        if *slot == NONE {
+            let (stamp, id, line) = self.events.shown(row)?;
+            *slot = shelf.put(stamp, id, line);
         }
-        slot.clone()
+        Some(*slot)
     }
 }
 
@@ -143,9 +158,10 @@ impl Groups {
             slide_ms: unit.pane_ms,
             panes_max: unit.panes_max,
             bytes_max: unit.memory_bytes_max,
+            most: vec![Most::default(); unit.folds.len()],
             sketch: Sketch::new(unit.panes_max, unit.memory_bytes_max),
             index: Index::default(),
-            groups: Vec::new(),
+            groups: Chunks::default(),
             free: Vec::new(),
             texts: Vec::new(),
             unnamed: 0,
@@ -187,7 +203,7 @@ impl Groups {
             return known;
         }
         let text = (count(self.texts.len()), count(key.bytes.len()));
-        grow_by(&mut self.texts, key.bytes.len());
+        make_room(&mut self.texts, key.bytes.len());
         self.texts.extend_from_slice(&key.bytes);
         let hash = halves(key.hash);
         let owed =
@@ -202,7 +218,6 @@ impl Groups {
                 free
             }
             None => {
-                grow(&mut self.groups);
                 self.groups.push(group);
                 count(self.groups.len() - 1)
             }
@@ -210,6 +225,29 @@ impl Groups {
         let [low, _] = hash;
         self.index.insert(tag(low), at);
         at
+    }
+
+    /// Sees what rows are about to add to sums. Where that is more than any has added, every group
+    /// is to be asked again.
+    pub(crate) fn expect(&mut self, reading: &Reading<'_>) {
+        let mut more = false;
+        for ((most, taken), fold) in self.most.iter_mut().zip(&reading.taken).zip(reading.folds) {
+            let taken = taken.filter(|_taken| fold.kind == Kind::Sum);
+            let greatest = taken.and_then(Taken::greatest).unwrap_or(0);
+            most.seen = most.seen.max(greatest);
+            if greatest > most.now {
+                most.now = greatest.next_power_of_two();
+                more = true;
+            }
+        }
+        if more {
+            self.ask_again();
+        }
+    }
+
+    /// What a row adds at most to a fold, where that is a sum.
+    fn most(&self, fold: usize) -> u64 {
+        self.most.get(fold).map_or(u64::MAX, |most| most.now)
     }
 
     /// The canonical bytes of a key.
@@ -226,8 +264,8 @@ impl Groups {
         &mut self,
         group: u32,
         reading: &mut Reading<'_>,
-        span: Range<u32>,
-        least: Option<u64>,
+        (span, least): (Range<u32>, Option<u64>),
+        shelf: &mut Shelf,
     ) -> Option<Touched> {
         let rows = reading.rows;
         let at = |hit: u32| rows.get(place(hit)).map(|row| reading.events.at(*row));
@@ -259,7 +297,7 @@ impl Groups {
         let hits = span.start..end;
         let rows = rows.get(place(span.start)..place(end))?;
         let held = self.panes.get_mut(place(link.pane))?;
-        held.take(link.cell, start, reading, &Span { hits, rows });
+        held.take(link.cell, (start, shelf), reading, &Span { hits, rows });
         self.latest = self.latest.max(reading.events.between(rows).1);
         let key = key_of(self.groups.get(place(group))?.hash);
         Some(Touched { key, group, pane, end, nested, ripe })
@@ -389,15 +427,15 @@ impl Groups {
             if !panes.contains(at) {
                 break;
             }
-            let cells = self.panes.get(place(*pane)).map_or(&[] as &[_], |pane| &pane.cells);
-            let groups = cells.iter().filter_map(|cell| self.groups.get(place(cell.group)));
+            let Some(pane) = self.panes.get(place(*pane)) else { continue };
+            let groups = pane.cells.iter().filter_map(|cell| self.groups.get(place(cell.group)));
             out.extend(groups.map(|group| key_of(group.hash)));
         }
     }
 
     /// Panes that no window from `next` on holds go, but for the one before: who had rows in it
     /// has others now. Whether nothing is left.
-    pub(crate) fn close(&mut self, next: i64, watermark: EventTime) -> bool {
+    pub(crate) fn close(&mut self, next: i64, watermark: EventTime, shelf: &mut Shelf) -> bool {
         let over = match self.first_from(next) {
             Some(_) => next.saturating_sub(1),
             None => i64::MAX,
@@ -406,7 +444,12 @@ impl Groups {
         self.sketch.forget(complete.saturating_sub(self.panes_max - 1));
         let gone = self.order.partition_point(|(at, _)| *at < over);
         for (_, pane) in self.order.drain(..gone).collect::<Vec<_>>() {
-            self.drop_pane(pane);
+            self.drop_pane(pane, shelf);
+        }
+        if gone > 0 {
+            for most in &mut self.most {
+                (most.now, most.seen) = (most.seen.next_power_of_two(), 0);
+            }
         }
         if gone > 0 && self.order.is_empty() {
             self.panes = Vec::new();
@@ -417,10 +460,11 @@ impl Groups {
         self.order.is_empty()
     }
 
-    fn drop_pane(&mut self, pane: u32) {
+    fn drop_pane(&mut self, pane: u32, shelf: &mut Shelf) {
         let Some(slot) = self.panes.get_mut(place(pane)) else { return };
-        let gone = std::mem::replace(slot, Pane::new(i64::MAX, &[]));
-        for (cell, held) in (0_u32..).zip(&gone.cells) {
+        let mut gone = std::mem::replace(slot, Pane::new(i64::MAX, &[]));
+        gone.clear_shown(shelf);
+        for (cell, held) in (0_u32..).zip(gone.cells.iter()) {
             let Some(group) = self.groups.get(place(held.group)) else { continue };
             if group.last == (Link { pane, cell }) {
                 self.remove(held.group);
@@ -462,18 +506,14 @@ fn tag(low: u64) -> u32 {
     u32::try_from(low >> 32).unwrap_or_default()
 }
 
-/// Makes room for one more, so that at most an eighth stands empty.
-fn grow<T>(column: &mut Vec<T>) {
-    grow_by(column, 1);
-}
-
-fn grow_by<T>(column: &mut Vec<T>, more: usize) {
-    if column.capacity() - column.len() < more {
-        column.reserve_exact(more.max(column.len() / 4).max(4));
+/// Makes room for more, so that at most an eighth stands empty on average.
+fn make_room(texts: &mut Vec<u8>, more: usize) {
+    if texts.capacity() - texts.len() < more {
+        texts.reserve_exact(more.max(texts.len() / 4).max(4));
     }
 }
 
-/// Bytes of a column with what stands empty, on average.
+/// Bytes of texts with what stands empty, on average.
 fn grown(bytes: usize) -> usize {
     bytes + bytes / 8
 }

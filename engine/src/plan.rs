@@ -32,7 +32,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use schemas::Field;
 
 pub(crate) use atom::{Atom, OfTexts};
-pub(crate) use bar::Passes;
+pub(crate) use bar::{Known, Passes};
 pub use condition::Condition;
 pub use explain::{Explanation, explain};
 pub use first_seen::FirstSeen;

@@ -228,6 +228,7 @@ impl Reducer {
             };
             reduced.foreign_blocks += usize::from(!known);
         }
+        steps.into_iter().for_each(|step| step.end(&mut self.register.shelf));
         self.advance(&mut reduced);
         Ok(reduced)
     }
@@ -269,7 +270,7 @@ impl Reducer {
             unit,
             groups,
             rules: &mut self.rules,
-            register: &self.register,
+            register: &mut self.register,
             pressure: &mut self.pressure,
             failures: &mut reduced.failures,
         };
@@ -334,7 +335,8 @@ impl Reducer {
                 Kept::Panes(watch) => Some(watch.next()),
                 Kept::Nothing | Kept::Rows(_) => None,
             });
-            if !groups.close(next.min().unwrap_or(i64::MIN), self.watermark) {
+            let next = next.min().unwrap_or(i64::MIN);
+            if !groups.close(next, self.watermark, &mut self.register.shelf) {
                 continue;
             }
             for rule in &unit.rules {

@@ -98,10 +98,19 @@ impl Evidence {
         add_name(&mut self.missing, Some(FUTURE));
     }
 
-    /// Shows an event, if it is among the first few.
-    pub(crate) fn show(&mut self, at: i64, exemplar: &Exemplar) {
-        self.exemplars.insert((at, exemplar.event_id.clone()), exemplar.clone());
-        self.keep_first_exemplars();
+    /// Shows an event, which is made if it is among the first few.
+    pub(crate) fn show(&mut self, at: i64, id: &str, make: impl FnOnce() -> Option<Exemplar>) {
+        let full = self.exemplars.len() >= EXEMPLARS_MAX;
+        let after_last = |((last_at, last_id), _): (&(i64, String), &Exemplar)| {
+            (*last_at, last_id.as_str()) <= (at, id)
+        };
+        if full && self.exemplars.last_key_value().is_some_and(after_last) {
+            return;
+        }
+        if let Some(exemplar) = make() {
+            self.exemplars.insert((at, id.to_owned()), exemplar);
+            self.keep_first_exemplars();
+        }
     }
 
     /// Adds the circumstances of so many events.
@@ -117,20 +126,13 @@ impl Evidence {
 
     fn add_exemplar(&mut self, rows: &Rows, row: u32, at: i64) {
         let Some(id) = crate::rows::circumstances::text_at(&rows.ids, place(row)) else { return };
-        let full = self.exemplars.len() >= EXEMPLARS_MAX;
-        let after_last = |((last_at, last_id), _): (&(i64, String), &Exemplar)| {
-            (*last_at, last_id.as_str()) <= (at, id)
-        };
-        if full && self.exemplars.last_key_value().is_some_and(after_last) {
-            return;
-        }
-        let exemplar = Exemplar {
-            event_id: id.to_owned(),
-            event_time: EventTime(rows.stamp(row).unwrap_or(at)),
-            line: rows.lines.get(row).map(str::to_owned),
-        };
-        self.exemplars.insert((at, id.to_owned()), exemplar);
-        self.keep_first_exemplars();
+        self.show(at, id, || {
+            Some(Exemplar {
+                event_id: id.to_owned(),
+                event_time: EventTime(rows.stamp(row).unwrap_or(at)),
+                line: rows.lines.get(row).map(str::to_owned),
+            })
+        });
     }
 
     fn keep_first_exemplars(&mut self) {

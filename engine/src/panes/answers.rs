@@ -10,7 +10,7 @@ use super::{Groups, Link, Register};
 use crate::cell;
 use crate::episode::Evidence;
 use crate::key::HashKey;
-use crate::plan::{Panes, Passes, RunError};
+use crate::plan::{Known, Panes, Passes, RunError};
 use crate::rows::firing::{self, Firing};
 use crate::rows::place;
 use crate::ruleset::Prepared;
@@ -79,7 +79,7 @@ impl Groups {
             lossy |= cell.lossy || view.places.iter().any(|fold| pane.is_full(*fold, link.cell));
             let start = pane.at.saturating_mul(self.slide_ms);
             if start >= from {
-                pane.tell(cell, start, register.table(), &mut evidence);
+                pane.tell(cell, start, register, &mut evidence);
             }
         }
         (evidence, lossy)
@@ -99,7 +99,7 @@ impl Groups {
             let Some(group) = self.find(*key) else { continue };
             self.links(group, (k, view.end(k)), &mut links);
             let cells = self.within(&links, view, (group, k));
-            if !links.is_empty() && !matches!(view.passes(cells), Passes::After(_)) {
+            if !links.is_empty() && !matches!(view.passes(self, cells), Passes::After(_)) {
                 asked.push((group, links.clone()));
             }
         }
@@ -123,17 +123,32 @@ impl View<'_> {
         k.saturating_add(self.rule.windows.map_or(1, Windows::panes))
     }
 
-    pub(super) fn passes(self, cells: Cells<'_>) -> Passes {
-        let mut value = |fold: usize, enough: i64| {
+    pub(super) fn passes(self, groups: &Groups, cells: Cells<'_>) -> Passes {
+        let value = |fold: usize, enough: i64| {
             let kind = self.panes.folds.get(fold)?.kind;
             cells.whole(*self.places.get(fold)?, kind, enough)
         };
-        self.panes.bar.passes(&self.panes.folds, &mut value)
+        self.panes.bar.passes(&self.known(&value, &|fold| self.most(groups, fold)))
     }
 
     /// Rows that a window has at least in which the rule fires.
-    pub(crate) fn rows_min(self) -> u64 {
-        self.panes.bar.rows_min(&self.panes.folds)
+    pub(crate) fn rows_min(self, groups: &Groups) -> u64 {
+        self.panes.bar.rows_min(&self.known(&|_, _| None, &|fold| self.most(groups, fold)))
+    }
+
+    fn known<'k>(
+        self,
+        value: &'k dyn Fn(usize, i64) -> Option<i64>,
+        most: &'k dyn Fn(usize) -> u64,
+    ) -> Known<'k>
+    where
+        Self: 'k,
+    {
+        Known { folds: &self.panes.folds, value, most }
+    }
+
+    fn most(self, groups: &Groups, fold: usize) -> u64 {
+        self.places.get(fold).map_or(u64::MAX, |fold| groups.most(*fold))
     }
 
     /// The query's answer for groups, each a key and its cells.

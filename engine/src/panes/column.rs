@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
 
+use super::Link;
+use super::chunks::Chunks;
 use super::pane::Pane;
 use super::steps::{self, Steps};
 use super::witnesses::{DISTINCT_MAX, Witnesses};
-use super::{Link, grow};
 use crate::hits::{Taken, Values};
 use crate::plan::{Fold, Held, Kind};
 use crate::rows::circumstances::text_at;
@@ -23,29 +24,29 @@ use crate::wire::{Reader, WireError, Writer};
 pub(super) enum Column {
     /// It counts every row, as the cell does.
     Rows,
-    Count(Vec<u64>),
+    Count(Chunks<u64>),
     Distinct(Witnesses),
-    Sum(Vec<Option<i64>>),
+    Sum(Chunks<Option<i64>>),
     /// Sum and number.
-    Fractions(Vec<(f64, u64)>),
-    Whole(Vec<Option<i64>>),
-    Fraction(Vec<Option<f64>>),
+    Fractions(Chunks<(f64, u64)>),
+    Whole(Chunks<Option<i64>>),
+    Fraction(Chunks<Option<f64>>),
     Text(Texts),
-    Flag(Vec<Option<bool>>),
+    Flag(Chunks<Option<bool>>),
     Steps(Ways),
 }
 
 /// Texts, and the bytes of all.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Texts {
-    held: Vec<Option<Box<str>>>,
+    held: Chunks<Option<Box<str>>>,
     bytes: usize,
 }
 
 /// How far cells came through steps, and the bytes of all.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ways {
-    held: Vec<Steps>,
+    held: Chunks<Steps>,
     bytes: usize,
 }
 
@@ -102,17 +103,17 @@ impl Column {
     pub(super) fn new(fold: &Fold) -> Self {
         match fold.kind {
             Kind::Count if fold.takes_all() => Self::Rows,
-            Kind::Count => Self::Count(Vec::new()),
+            Kind::Count => Self::Count(Chunks::default()),
             Kind::Distinct => Self::Distinct(Witnesses::default()),
-            Kind::Sum => Self::Sum(Vec::new()),
-            Kind::SumFraction | Kind::Average => Self::Fractions(Vec::new()),
+            Kind::Sum => Self::Sum(Chunks::default()),
+            Kind::SumFraction | Kind::Average => Self::Fractions(Chunks::default()),
             Kind::Least(held) | Kind::Greatest(held) => match held {
-                Held::Whole => Self::Whole(Vec::new()),
-                Held::Fraction => Self::Fraction(Vec::new()),
+                Held::Whole => Self::Whole(Chunks::default()),
+                Held::Fraction => Self::Fraction(Chunks::default()),
                 Held::Text => Self::Text(Texts::default()),
-                Held::Flag => Self::Flag(Vec::new()),
+                Held::Flag => Self::Flag(Chunks::default()),
             },
-            Kind::All | Kind::Any => Self::Flag(Vec::new()),
+            Kind::All | Kind::Any => Self::Flag(Chunks::default()),
             Kind::Steps(_) => Self::Steps(Ways::default()),
         }
     }
@@ -121,14 +122,14 @@ impl Column {
     pub(super) fn push(&mut self) {
         match self {
             Self::Rows => {}
-            Self::Count(column) => put(column, 0),
+            Self::Count(column) => column.push(0),
             Self::Distinct(column) => column.push(),
-            Self::Sum(column) | Self::Whole(column) => put(column, None),
-            Self::Fractions(column) => put(column, (0.0, 0)),
-            Self::Fraction(column) => put(column, None),
-            Self::Text(column) => put(&mut column.held, None),
-            Self::Flag(column) => put(column, None),
-            Self::Steps(column) => put(&mut column.held, Steps::default()),
+            Self::Sum(column) | Self::Whole(column) => column.push(None),
+            Self::Fractions(column) => column.push((0.0, 0)),
+            Self::Fraction(column) => column.push(None),
+            Self::Text(column) => column.held.push(None),
+            Self::Flag(column) => column.push(None),
+            Self::Steps(column) => column.held.push(Steps::default()),
         }
     }
 
@@ -229,14 +230,14 @@ impl Column {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Rows => 0,
-            Self::Count(column) => fixed(column),
+            Self::Count(column) => column.bytes(),
             Self::Distinct(column) => column.bytes(),
-            Self::Sum(column) | Self::Whole(column) => fixed(column),
-            Self::Fractions(column) => fixed(column),
-            Self::Fraction(column) => fixed(column),
-            Self::Text(column) => fixed(&column.held) + column.bytes,
-            Self::Flag(column) => fixed(column),
-            Self::Steps(column) => fixed(&column.held) + column.bytes,
+            Self::Sum(column) | Self::Whole(column) => column.bytes(),
+            Self::Fractions(column) => column.bytes(),
+            Self::Fraction(column) => column.bytes(),
+            Self::Text(column) => column.held.bytes() + column.bytes,
+            Self::Flag(column) => column.bytes(),
+            Self::Steps(column) => column.held.bytes() + column.bytes,
         }
     }
 
@@ -244,14 +245,14 @@ impl Column {
     pub(super) fn heap_bytes(&self) -> usize {
         match self {
             Self::Rows => 0,
-            Self::Count(column) => column.capacity() * 8,
+            Self::Count(column) => column.heap_bytes(),
             Self::Distinct(column) => column.heap_bytes(),
-            Self::Sum(column) | Self::Whole(column) => column.capacity() * 16,
-            Self::Fractions(column) => column.capacity() * 16,
-            Self::Fraction(column) => column.capacity() * 16,
-            Self::Text(column) => column.held.capacity() * 16 + column.bytes,
-            Self::Flag(column) => column.capacity(),
-            Self::Steps(column) => column.held.capacity() * size_of::<Steps>() + column.bytes,
+            Self::Sum(column) | Self::Whole(column) => column.heap_bytes(),
+            Self::Fractions(column) => column.heap_bytes(),
+            Self::Fraction(column) => column.heap_bytes(),
+            Self::Text(column) => column.held.heap_bytes() + column.bytes,
+            Self::Flag(column) => column.heap_bytes(),
+            Self::Steps(column) => column.held.heap_bytes() + column.bytes,
         }
     }
 }
@@ -374,25 +375,14 @@ fn bytes_of(text: Option<&str>) -> usize {
     text.map_or(0, |text| text.len() + super::ALLOCATION_BYTES)
 }
 
-fn set_last<T>(column: &mut [T], value: T) {
+fn set_last<T>(column: &mut Chunks<T>, value: T) {
     if let Some(last) = column.last_mut() {
         *last = value;
     }
 }
 
-fn put<T>(column: &mut Vec<T>, value: T) {
-    grow(column);
-    column.push(value);
-}
-
-fn keep<T: Clone>(column: &mut Vec<T>, cells: &[u32]) {
-    let mut kept = Vec::with_capacity(cells.len());
-    kept.extend(cells.iter().filter_map(|cell| column.get(place(*cell)).cloned()));
-    *column = kept;
-}
-
-fn fixed<T>(column: &[T]) -> usize {
-    super::grown(size_of_val(column))
+fn keep<T: Clone>(column: &mut Chunks<T>, cells: &[u32]) {
+    *column = cells.iter().filter_map(|cell| column.get(place(*cell)).cloned()).collect();
 }
 
 fn add(sum: Option<i64>, more: Option<i64>) -> Option<i64> {

@@ -2,9 +2,10 @@
 //!
 //! Owns: counting bytes, taking out keys and cells. Never: says so to anybody.
 
+use super::chunks::Chunks;
 use super::index::{Index, PLACE_BYTES};
 use super::pane::{Cell, GivenUp, NONE, Pane};
-use super::{Group, Groups, Link, grown, key_of, tag};
+use super::{Group, Groups, Link, Shelf, grown, key_of, tag};
 use crate::rows::store::Shed;
 use crate::rows::{count, place};
 
@@ -15,12 +16,16 @@ impl Groups {
     /// Bytes held. They depend on what is held and not on how it came, so that a reducer that was
     /// restored gives up the same.
     pub(crate) fn bytes(&self) -> usize {
+        let panes = self.order.iter().filter_map(|(_, pane)| self.panes.get(place(*pane)));
+        self.bytes_beside_panes() + panes.map(Pane::bytes).sum::<usize>()
+    }
+
+    fn bytes_beside_panes(&self) -> usize {
         let groups = self.groups.len() - self.free.len();
         let texts = self.texts.len() - self.unnamed;
-        let panes = self.order.iter().filter_map(|(_, pane)| self.panes.get(place(*pane)));
-        groups * (grown(size_of::<Group>()) + PLACE_BYTES)
+        Chunks::<Group>::bytes_of(groups)
+            + groups * PLACE_BYTES
             + grown(texts)
-            + panes.map(Pane::bytes).sum::<usize>()
             + self.sketch.bytes()
     }
 
@@ -28,9 +33,12 @@ impl Groups {
     /// then the groups with the fewest rows, which are the furthest from any threshold; their rows
     /// are counted in a sketch, so that who comes back misses no threshold. Says what went, and
     /// whose.
-    pub(crate) fn shed(&mut self) -> (Shed, Vec<u128>) {
+    pub(crate) fn shed(&mut self, shelf: &mut Shelf) -> (Shed, Vec<u128>) {
         let mut shed = Shed::default();
-        let mut bytes = self.bytes();
+        let mut bytes = self.bytes_beside_panes();
+        for (_, pane) in &self.order {
+            bytes += self.panes.get_mut(place(*pane)).map_or(0, Pane::count_bytes);
+        }
         for what in [GivenUp::Lines, GivenUp::Exemplars] {
             if bytes <= self.bytes_max {
                 return (shed, Vec::new());
@@ -38,9 +46,9 @@ impl Groups {
             // Of the oldest panes first.
             for (_, pane) in &self.order {
                 let Some(pane) = self.panes.get_mut(place(*pane)) else { continue };
-                let before = pane.bytes();
-                pane.give_up(what);
-                bytes = bytes + pane.bytes() - before;
+                let before = pane.count_bytes();
+                pane.give_up(what, shelf);
+                bytes = bytes + pane.count_bytes() - before;
                 if bytes <= self.bytes_max {
                     return (shed, Vec::new());
                 }
@@ -50,7 +58,7 @@ impl Groups {
             return (shed, Vec::new());
         }
         let mut order: Vec<(u64, i64, u128, u32)> = Vec::with_capacity(self.groups.len());
-        for (at, group) in (0_u32..).zip(&self.groups) {
+        for (at, group) in (0_u32..).zip(self.groups.iter()) {
             if let Some(last) = self.pane_at(group.last) {
                 order.push((self.rows_of(at), last, key_of(group.hash), at));
             }
@@ -71,7 +79,7 @@ impl Groups {
             self.sketch.add(key, rows, now);
             self.remove(at);
         }
-        self.drop_cells();
+        self.drop_cells(shelf);
         self.tidy();
         let after = now.saturating_add(1);
         self.shed_until = self.shed_until.max(after.saturating_mul(self.slide_ms));
@@ -84,12 +92,12 @@ impl Groups {
             let Some(pane) = self.panes.get(place(link.pane)) else { return 0 };
             pane.bytes() / pane.cells.len().max(1)
         });
-        let own = grown(size_of::<Group>()) + PLACE_BYTES + grown(self.key_bytes(group).len());
+        let own = size_of::<Group>() + PLACE_BYTES + grown(self.key_bytes(group).len());
         own + cells.sum::<usize>()
     }
 
     /// Takes out the cells of keys that are gone.
-    fn drop_cells(&mut self) {
+    fn drop_cells(&mut self, shelf: &mut Shelf) {
         let mut renamed: Vec<Vec<u32>> = Vec::with_capacity(self.panes.len());
         for pane in &mut self.panes {
             let groups = &self.groups;
@@ -98,14 +106,14 @@ impl Groups {
             };
             let mut new = vec![NONE; pane.cells.len()];
             let mut kept: Vec<u32> = Vec::new();
-            for ((old, cell), new) in (0_u32..).zip(&pane.cells).zip(&mut new) {
+            for ((old, cell), new) in (0_u32..).zip(pane.cells.iter()).zip(&mut new) {
                 if stays(cell) {
                     *new = count(kept.len());
                     kept.push(old);
                 }
             }
             if kept.len() < pane.cells.len() {
-                pane.keep(&kept);
+                pane.keep(&kept, shelf);
             }
             renamed.push(new);
         }
@@ -116,7 +124,7 @@ impl Groups {
         for group in self.groups.iter_mut().filter(|group| group.last != Link::NONE) {
             group.last = new(group.last);
         }
-        for cell in self.panes.iter_mut().flat_map(|pane| &mut pane.cells) {
+        for cell in self.panes.iter_mut().flat_map(|pane| pane.cells.iter_mut()) {
             cell.before = new(cell.before);
         }
         for pane in self.panes.iter_mut().filter(|pane| pane.cells.is_empty()) {
@@ -130,7 +138,7 @@ impl Groups {
     pub(super) fn tidy(&mut self) {
         let kept = self.groups.len() - self.free.len();
         let mut renamed = vec![NONE; self.groups.len()];
-        let mut groups = Vec::with_capacity(kept);
+        let mut groups = Chunks::default();
         let mut texts = Vec::with_capacity(self.texts.len() - self.unnamed);
         let mut index = Index::for_places(kept);
         for (old, new) in self.groups.iter().zip(&mut renamed) {
@@ -145,7 +153,7 @@ impl Groups {
             let [low, _] = old.hash;
             index.insert(tag(low), *new);
         }
-        for cell in self.panes.iter_mut().flat_map(|pane| &mut pane.cells) {
+        for cell in self.panes.iter_mut().flat_map(|pane| pane.cells.iter_mut()) {
             cell.group = renamed.get(place(cell.group)).copied().unwrap_or(NONE);
         }
         (self.groups, self.texts, self.index) = (groups, texts, index);
@@ -154,7 +162,7 @@ impl Groups {
 
     #[cfg(test)]
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.groups.capacity() * size_of::<Group>()
+        self.groups.heap_bytes()
             + self.free.capacity() * 4
             + self.texts.capacity()
             + self.index.heap_bytes()

@@ -3,35 +3,32 @@
 //! Owns: cells, what each saw beside the values of folds, what is given up of that. Never: keys,
 //! other panes.
 
-use std::sync::Arc;
-
-use schemas::Exemplar;
-
+use super::chunks::Chunks;
 use super::column::{Column, Span};
-use super::{Link, Reading, grow, grown};
+use super::shelf::{Digits, Shelf};
+use super::{Link, Reading, Register};
 use crate::episode::Evidence;
 use crate::plan::Fold;
-use crate::rows::circumstances::Circumstances;
 use crate::rows::{EXEMPLARS_MAX, count, place};
 
 /// No entry.
 pub(super) const NONE: u32 = u32::MAX;
-/// Beside its texts: two counters, the exemplar itself, and two allocations.
-const EXEMPLAR_BYTES: usize = 16 + size_of::<Exemplar>() + 2 * super::ALLOCATION_BYTES;
 
 /// The cells of a pane.
 #[derive(Debug)]
 pub(super) struct Pane {
     pub(super) at: i64,
-    pub(super) cells: Vec<Cell>,
+    pub(super) cells: Chunks<Cell>,
     /// By fold of the unit.
     pub(super) columns: Vec<Column>,
     /// Circumstances of cells that have seen several.
-    pub(super) more: Vec<More>,
-    pub(super) shown: Vec<Shown>,
+    pub(super) more: Chunks<More>,
+    pub(super) shown: Chunks<Shown>,
     /// Bytes of what is shown.
     shown_bytes: usize,
     pub(super) given_up: GivenUp,
+    /// Bytes held, unless it has changed since.
+    counted: Option<usize>,
 }
 
 /// What one key has in a pane.
@@ -69,10 +66,12 @@ pub(super) struct More {
 }
 
 /// An event to show.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Shown {
-    pub(super) at: i64,
-    pub(super) exemplar: Arc<Exemplar>,
+    /// As a cell's first and last.
+    pub(super) at: u32,
+    /// Its place on the shelf.
+    pub(super) event: u32,
     pub(super) before: u32,
 }
 
@@ -88,19 +87,20 @@ impl Pane {
     pub(super) fn new(at: i64, folds: &[Fold]) -> Self {
         Self {
             at,
-            cells: Vec::new(),
+            cells: Chunks::default(),
             columns: folds.iter().map(Column::new).collect(),
-            more: Vec::new(),
-            shown: Vec::new(),
+            more: Chunks::default(),
+            shown: Chunks::default(),
             shown_bytes: 0,
             given_up: GivenUp::Nothing,
+            counted: None,
         }
     }
 
     /// A new cell of a key.
     pub(super) fn push(&mut self, group: u32, before: Link) -> u32 {
+        self.counted = None;
         let at = count(self.cells.len());
-        grow(&mut self.cells);
         self.cells.push(Cell {
             first: u32::MAX,
             last: 0,
@@ -122,10 +122,11 @@ impl Pane {
     pub(super) fn take(
         &mut self,
         cell_at: u32,
-        start: i64,
+        (start, shelf): (i64, &mut Shelf),
         reading: &mut Reading<'_>,
         span: &Span<'_>,
     ) {
+        self.counted = None;
         let Some(cell) = self.cells.get_mut(place(cell_at)) else { return };
         let events = reading.events;
         let (first, last) = events.between(span.rows);
@@ -145,7 +146,7 @@ impl Pane {
         }
         self.see(cell_at, reading, span.rows);
         if self.given_up < GivenUp::Exemplars {
-            self.show(cell_at, reading, (span.rows, first));
+            self.show((cell_at, start), shelf, reading, (span.rows, first));
         }
     }
 
@@ -175,49 +176,55 @@ impl Pane {
     }
 
     /// Keeps the first few by event time and id.
-    fn show(&mut self, cell_at: u32, reading: &mut Reading<'_>, (rows, first): (&[u32], i64)) {
+    fn show(
+        &mut self,
+        (cell_at, start): (u32, i64),
+        shelf: &mut Shelf,
+        reading: &mut Reading<'_>,
+        (rows, first): (&[u32], i64),
+    ) {
         let Some(cell) = self.cells.get_mut(place(cell_at)) else { return };
         let full = usize::from(cell.shown_count) >= EXEMPLARS_MAX;
         let latest = self.shown.get(place(cell.shown)).map(|shown| shown.at);
-        if full && latest.is_some_and(|latest| latest < first) {
+        if full && latest.is_some_and(|latest| latest < since(start, first)) {
             return;
         }
+        let with_line = self.given_up < GivenUp::Lines;
+        let mut digits = Digits::default();
         for row in rows {
-            let at = reading.events.at(*row);
+            let at = since(start, reading.events.at(*row));
             let is_full = usize::from(cell.shown_count) >= EXEMPLARS_MAX;
-            let latest = self.shown.get(place(cell.shown)).map_or(i64::MIN, |shown| shown.at);
-            if is_full && latest < at {
+            let latest = self.shown.get(place(cell.shown)).copied();
+            if is_full && latest.is_some_and(|latest| latest.at < at) {
                 continue;
             }
             let Some(id) = reading.events.id(*row) else { continue };
             let mut slot = NONE;
-            if is_full && let Some(latest) = self.shown.get(place(cell.shown)) {
-                if (latest.at, latest.exemplar.event_id.as_str()) <= (at, id) {
+            if is_full && let Some(latest) = latest {
+                if (latest.at, shelf.id(latest.event, &mut digits)) <= (at, id) {
                     continue;
                 }
                 // The latest makes room.
-                self.shown_bytes -= bytes_of(&latest.exemplar);
+                self.shown_bytes -= bytes_of(shelf, latest.event, with_line);
+                shelf.release(latest.event, with_line);
                 (slot, cell.shown) = (cell.shown, latest.before);
                 cell.shown_count -= 1;
             }
             let (mut later, mut before) = (NONE, cell.shown);
             while let Some(shown) = self.shown.get(place(before))
-                && (shown.at, shown.exemplar.event_id.as_str()) > (at, id)
+                && (shown.at, shelf.id(shown.event, &mut digits)) > (at, id)
             {
                 (later, before) = (before, shown.before);
             }
-            let Some(mut exemplar) = reading.exemplar(*row) else { continue };
-            if self.given_up == GivenUp::Lines {
-                exemplar = without_line(&exemplar);
-            }
-            self.shown_bytes += bytes_of(&exemplar);
+            let Some(event) = reading.shelved(*row, shelf) else { continue };
+            shelf.hold(event, with_line);
+            self.shown_bytes += bytes_of(shelf, event, with_line);
             cell.shown_count += 1;
-            let new = Shown { at, exemplar, before };
+            let new = Shown { at, event, before };
             if let Some(free) = self.shown.get_mut(place(slot)) {
                 *free = new;
             } else {
                 slot = count(self.shown.len());
-                grow(&mut self.shown);
                 self.shown.push(new);
             }
             match self.shown.get_mut(place(later)) {
@@ -232,7 +239,7 @@ impl Pane {
         &self,
         cell: &Cell,
         start: i64,
-        table: &[Arc<Circumstances>],
+        register: &Register,
         evidence: &mut Evidence,
     ) {
         let moment = |offset: u32| start.saturating_add(i64::from(offset));
@@ -241,56 +248,63 @@ impl Pane {
         let mut next = cell.more;
         while let Some(more) = self.more.get(place(next)) {
             left = left.saturating_sub(u64::from(more.rows));
-            if let Some(seen) = table.get(place(more.entry)) {
+            if let Some(seen) = register.table().get(place(more.entry)) {
                 evidence.add_circumstances(u64::from(more.rows), seen);
             }
             next = more.before;
         }
-        if let Some(seen) = table.get(place(cell.entry)).filter(|_| left > 0) {
+        if let Some(seen) = register.table().get(place(cell.entry)).filter(|_| left > 0) {
             evidence.add_circumstances(left, seen);
         }
         if cell.future {
             evidence.see_future();
         }
         let mut next = cell.shown;
+        let with_line = self.given_up < GivenUp::Lines;
+        let mut digits = Digits::default();
         while let Some(shown) = self.shown.get(place(next)) {
-            evidence.show(shown.at, &shown.exemplar);
+            let (at, id) = (moment(shown.at), register.shelf.id(shown.event, &mut digits));
+            evidence.show(at, id, || register.shelf.exemplar(shown.event, with_line));
             next = shown.before;
         }
     }
 
     /// Gives up what no answer depends on.
-    pub(super) fn give_up(&mut self, what: GivenUp) {
+    pub(super) fn give_up(&mut self, what: GivenUp, shelf: &mut Shelf) {
         if self.given_up >= what {
             return;
         }
-        self.given_up = what;
         match what {
             GivenUp::Nothing => {}
             GivenUp::Lines => {
-                for shown in &mut self.shown {
-                    if shown.exemplar.line.is_some() {
-                        self.shown_bytes -= bytes_of(&shown.exemplar);
-                        shown.exemplar = without_line(&shown.exemplar);
-                        self.shown_bytes += bytes_of(&shown.exemplar);
-                    }
+                for shown in self.shown.iter() {
+                    self.shown_bytes -= shelf.line_bytes(shown.event);
+                    shelf.release_line(shown.event);
                 }
             }
             GivenUp::Exemplars => {
-                self.shown = Vec::new();
-                self.shown_bytes = 0;
-                for cell in &mut self.cells {
+                self.clear_shown(shelf);
+                for cell in self.cells.iter_mut() {
                     (cell.shown, cell.shown_count) = (NONE, 0);
                 }
             }
         }
+        (self.given_up, self.counted) = (what, None);
+    }
+
+    /// Nothing of it is shown any more.
+    pub(super) fn clear_shown(&mut self, shelf: &mut Shelf) {
+        let with_line = self.given_up < GivenUp::Lines;
+        for shown in std::mem::take(&mut self.shown).iter() {
+            shelf.release(shown.event, with_line);
+        }
+        self.shown_bytes = 0;
     }
 
     /// Only these cells, in this order.
-    pub(super) fn keep(&mut self, cells: &[u32]) {
+    pub(super) fn keep(&mut self, cells: &[u32], shelf: &mut Shelf) {
         let mut kept = Self::new(self.at, &[]);
         kept.given_up = self.given_up;
-        kept.cells.reserve_exact(cells.len());
         for cell in cells.iter().filter_map(|cell| self.cells.get(place(*cell))) {
             let mut new = Cell { more: NONE, shown: NONE, ..*cell };
             let mut chain = Vec::new();
@@ -304,10 +318,11 @@ impl Pane {
                 new.more = count(kept.more.len() - 1);
             }
             for shown in self.shown_of(cell).into_iter().rev() {
-                kept.push_shown(&mut new, shown.at, Arc::clone(&shown.exemplar));
+                kept.push_shown(&mut new, (shown.at, shown.event), shelf);
             }
             kept.cells.push(new);
         }
+        self.clear_shown(shelf);
         kept.columns = std::mem::take(&mut self.columns);
         kept.columns.iter_mut().for_each(|column| column.keep(cells));
         *self = kept;
@@ -325,9 +340,16 @@ impl Pane {
     }
 
     /// Shows one that is later than what the cell shows.
-    pub(super) fn push_shown(&mut self, cell: &mut Cell, at: i64, exemplar: Arc<Exemplar>) {
-        self.shown_bytes += bytes_of(&exemplar);
-        self.shown.push(Shown { at, exemplar, before: cell.shown });
+    pub(super) fn push_shown(
+        &mut self,
+        cell: &mut Cell,
+        (at, event): (u32, u32),
+        shelf: &mut Shelf,
+    ) {
+        let with_line = self.given_up < GivenUp::Lines;
+        shelf.hold(event, with_line);
+        self.shown_bytes += bytes_of(shelf, event, with_line);
+        self.shown.push(Shown { at, event, before: cell.shown });
         cell.shown = count(self.shown.len() - 1);
     }
 
@@ -335,27 +357,34 @@ impl Pane {
         self.columns.get(fold).is_some_and(|column| column.is_full(cell))
     }
 
+    /// Bytes held; counted anew only where hits have come since.
+    pub(super) fn count_bytes(&mut self) -> usize {
+        let bytes = self.counted.unwrap_or_else(|| self.bytes());
+        self.counted = Some(bytes);
+        bytes
+    }
+
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>()
-            + grown(size_of_val(self.cells.as_slice()))
-            + grown(size_of_val(self.more.as_slice()))
-            + grown(size_of_val(self.shown.as_slice()))
+            + self.cells.bytes()
+            + self.more.bytes()
+            + self.shown.bytes()
             + self.shown_bytes
             + self.columns.iter().map(Column::bytes).sum::<usize>()
     }
 
     #[cfg(test)]
     pub(super) fn heap_bytes(&self) -> usize {
-        self.cells.capacity() * size_of::<Cell>()
-            + self.more.capacity() * size_of::<More>()
-            + self.shown.capacity() * size_of::<Shown>()
+        self.cells.heap_bytes()
+            + self.more.heap_bytes()
+            + self.shown.heap_bytes()
             + self.shown_bytes
             + self.columns.iter().map(Column::heap_bytes).sum::<usize>()
     }
 }
 
-fn see_some(cell: &mut Cell, all: &mut Vec<More>, entry: u32, rows: u32) {
+fn see_some(cell: &mut Cell, all: &mut Chunks<More>, entry: u32, rows: u32) {
     if cell.entry == NONE {
         cell.entry = entry;
     }
@@ -370,19 +399,15 @@ fn see_some(cell: &mut Cell, all: &mut Vec<More>, entry: u32, rows: u32) {
         }
         next = more.before;
     }
-    grow(all);
     all.push(More { entry, rows, before: cell.more });
     cell.more = count(all.len() - 1);
 }
 
-fn since(start: i64, at: i64) -> u32 {
+/// Milliseconds since a pane's first moment.
+pub(super) fn since(start: i64, at: i64) -> u32 {
     u32::try_from(at.saturating_sub(start).max(0)).unwrap_or(u32::MAX - 1)
 }
 
-fn bytes_of(exemplar: &Exemplar) -> usize {
-    EXEMPLAR_BYTES + exemplar.event_id.len() + exemplar.line.as_ref().map_or(0, String::len)
-}
-
-fn without_line(exemplar: &Exemplar) -> Arc<Exemplar> {
-    Arc::new(Exemplar { line: None, ..exemplar.clone() })
+fn bytes_of(shelf: &Shelf, event: u32, with_line: bool) -> usize {
+    shelf.bytes_of(event) + if with_line { shelf.line_bytes(event) } else { 0 }
 }

@@ -1,4 +1,4 @@
-//! The circumstances that cells name.
+//! What cells name: circumstances, and events to show.
 //!
 //! Owns: each once, for all units. Never: which cell names which.
 
@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Groups;
 use super::pane::NONE;
+use super::shelf::Shelf;
 use crate::rows::circumstances::Circumstances;
 use crate::rows::{count, place};
 use crate::wire::{Reader, WireError, Writer};
@@ -14,9 +15,10 @@ use crate::wire::{Reader, WireError, Writer};
 /// Circumstances are sorted out once there are more than this, and twice as many as then.
 const SORTED_OUT_MIN: usize = 1_024;
 
-/// Circumstances by number.
+/// Circumstances by number, and the shelf of events.
 #[derive(Debug)]
 pub(crate) struct Register {
+    pub(crate) shelf: Shelf,
     table: Vec<Arc<Circumstances>>,
     known: HashMap<Arc<Circumstances>, u32>,
     /// When to sort out `table`.
@@ -25,7 +27,8 @@ pub(crate) struct Register {
 
 impl Default for Register {
     fn default() -> Self {
-        Self { table: Vec::new(), known: HashMap::new(), most: SORTED_OUT_MIN }
+        let (table, known) = (Vec::new(), HashMap::new());
+        Self { shelf: Shelf::default(), table, known, most: SORTED_OUT_MIN }
     }
 }
 
@@ -54,13 +57,14 @@ impl Register {
         if self.table.len() <= self.most {
             return;
         }
-        let old = std::mem::take(self);
-        let mut renamed = vec![NONE; old.table.len()];
+        let old = std::mem::take(&mut self.table);
+        self.known.clear();
+        let mut renamed = vec![NONE; old.len()];
         for groups in units {
             groups.rename_entries(&mut |entry: &mut u32| {
                 let Some(new) = renamed.get_mut(place(*entry)) else { return };
                 if *new == NONE
-                    && let Some(named) = old.table.get(place(*entry))
+                    && let Some(named) = old.get(place(*entry))
                 {
                     *new = self.entry(named);
                 }
@@ -79,6 +83,6 @@ impl Register {
         let named = |(at, entry): (usize, &Arc<Circumstances>)| (Arc::clone(entry), count(at));
         let known = table.iter().enumerate().map(named).collect();
         let most = (table.len() * 2).max(SORTED_OUT_MIN);
-        Ok(Self { table, known, most })
+        Ok(Self { shelf: Shelf::default(), table, known, most })
     }
 }

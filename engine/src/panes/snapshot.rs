@@ -8,7 +8,7 @@ use schemas::Exemplar;
 
 use super::column::Kept;
 use super::pane::{Cell, GivenUp, More, NONE, Pane};
-use super::{Groups, Link};
+use super::{Groups, Link, Register, Shelf};
 use crate::hits::StepKey;
 use crate::rows::{EXEMPLARS_MAX, count, place};
 use crate::ruleset::Unit;
@@ -16,7 +16,7 @@ use crate::window::is_moment;
 use crate::wire::{Reader, WireError, Writer};
 
 impl Groups {
-    pub(crate) fn write(&self, unit: &Unit, out: &mut Writer) {
+    pub(crate) fn write(&self, unit: &Unit, shelf: &Shelf, out: &mut Writer) {
         out.put(&self.shed_until);
         out.put(&self.latest);
         self.sketch.write(out);
@@ -37,7 +37,7 @@ impl Groups {
             });
         }
         let mut keys: Vec<([u64; 2], u32)> = (0_u32..)
-            .zip(&self.groups)
+            .zip(self.groups.iter())
             .filter(|(_, group)| group.last != Link::NONE)
             .map(|(at, group)| (group.hash, at))
             .collect();
@@ -57,19 +57,19 @@ impl Groups {
             out.len(links.len());
             for link in &links {
                 if let Some(pane) = self.panes.get(place(link.pane)) {
-                    write_cell(pane, link.cell, out);
+                    write_cell(pane, link.cell, shelf, out);
                 }
             }
         }
     }
 
-    /// Reads what [`Groups::write`] wrote, into groups that are still empty; `entries` is how many
-    /// circumstances there are. Gives the names of the folds that were kept.
+    /// Reads what [`Groups::write`] wrote, into groups that are still empty. Gives the names of the
+    /// folds that were kept.
     pub(crate) fn read(
         &mut self,
         from: &mut Reader<'_>,
         unit: &Unit,
-        entries: usize,
+        register: &mut Register,
     ) -> Result<Vec<Arc<str>>, WireError> {
         self.shed_until = from.get()?;
         self.latest = from.get()?;
@@ -95,7 +95,7 @@ impl Groups {
             }
         }
         for _group in 0..from.count("keys")? {
-            self.read_group(from, unit, (&folds, entries))?;
+            self.read_group(from, unit, (&folds, register))?;
         }
         if self.panes.iter().any(|pane| pane.cells.is_empty()) {
             return Err(malformed());
@@ -107,7 +107,7 @@ impl Groups {
         &mut self,
         from: &mut Reader<'_>,
         unit: &Unit,
-        (folds, entries): (&[(Option<usize>, u8)], usize),
+        (folds, register): (&[(Option<usize>, u8)], &mut Register),
     ) -> Result<(), WireError> {
         let (low, high): (u64, u64) = (from.get()?, from.get()?);
         let hash = (u128::from(high) << 64) | u128::from(low);
@@ -135,7 +135,7 @@ impl Groups {
             }
             let link = self.cell(group, at, &unit.folds).ok_or_else(malformed)?;
             let pane = self.panes.get_mut(place(link.pane)).ok_or_else(malformed)?;
-            read_cell(pane, from, (folds, entries))?;
+            read_cell(pane, from, (folds, register))?;
         }
         if last.is_none() { Err(malformed()) } else { Ok(()) }
     }
@@ -152,7 +152,7 @@ fn malformed() -> WireError {
     WireError::Malformed { what: "the keys of a unit" }
 }
 
-fn write_cell(pane: &Pane, at: u32, out: &mut Writer) {
+fn write_cell(pane: &Pane, at: u32, shelf: &Shelf, out: &mut Writer) {
     let Some(cell) = pane.cells.get(place(at)) else { return };
     out.put(&pane.at);
     for number in [cell.first, cell.last, cell.rows, cell.entry] {
@@ -168,13 +168,10 @@ fn write_cell(pane: &Pane, at: u32, out: &mut Writer) {
     }
     more.reverse();
     out.put(&more);
-    let mut shown = pane.shown_of(cell);
-    shown.reverse();
-    out.len(shown.len());
-    for one in shown {
-        out.put(&one.at);
-        out.put(&one.exemplar);
-    }
+    let with_line = pane.given_up < GivenUp::Lines;
+    let shown = pane.shown_of(cell).into_iter().rev();
+    let shown = shown.filter_map(|one| Some((one.at, shelf.exemplar(one.event, with_line)?)));
+    out.put(&shown.collect::<Vec<(u32, Exemplar)>>());
     pane.columns.iter().for_each(|column| column.write(at, out));
 }
 
@@ -182,7 +179,7 @@ fn write_cell(pane: &Pane, at: u32, out: &mut Writer) {
 fn read_cell(
     pane: &mut Pane,
     from: &mut Reader<'_>,
-    (folds, entries): (&[(Option<usize>, u8)], usize),
+    (folds, register): (&[(Option<usize>, u8)], &mut Register),
 ) -> Result<(), WireError> {
     let Some(mut cell) = pane.cells.last().copied() else { return Err(malformed()) };
     cell = Cell {
@@ -195,7 +192,7 @@ fn read_cell(
         ..cell
     };
     let more: Vec<(u32, u32)> = from.get()?;
-    let is_known = |entry: u32| entry == NONE || place(entry) < entries;
+    let is_known = |entry: u32| entry == NONE || place(entry) < register.table().len();
     if !is_known(cell.entry) || !more.iter().all(|(entry, _)| is_known(*entry)) {
         return Err(malformed());
     }
@@ -203,15 +200,17 @@ fn read_cell(
         pane.more.push(More { entry, rows, before: cell.more });
         cell.more = count(pane.more.len() - 1);
     }
-    let shown = from.count("events to show")?;
-    if shown > EXEMPLARS_MAX {
+    let shown: Vec<(u32, Exemplar)> = from.get()?;
+    if shown.len() > EXEMPLARS_MAX {
         return Err(malformed());
     }
-    for _one in 0..shown {
-        let (at, exemplar): (i64, Arc<Exemplar>) = (from.get()?, from.get()?);
-        pane.push_shown(&mut cell, at, exemplar);
+    cell.shown_count = u8::try_from(shown.len()).unwrap_or_default();
+    for (at, one) in shown {
+        let shelf = &mut register.shelf;
+        let event = shelf.put(one.event_time.millis(), &one.event_id, one.line.as_deref());
+        pane.push_shown(&mut cell, (at, event), shelf);
+        shelf.release(event, true);
     }
-    cell.shown_count = u8::try_from(shown).unwrap_or_default();
     if let Some(last) = pane.cells.last_mut() {
         *last = cell;
     }

@@ -126,7 +126,7 @@ impl Watch {
                 continue;
             }
             let cells = groups.within(links, view, (touched.group, k));
-            let not_before = match view.passes(cells) {
+            let not_before = match view.passes(groups, cells) {
                 Passes::Yes => None,
                 Passes::After(rows) => Some(rows),
                 Passes::Ask => {
@@ -143,7 +143,7 @@ impl Watch {
                 Some(_rows) => {}
             }
         }
-        Ok(if touched.nested { Crossing::After(view.rows_min()) } else { Crossing::None })
+        Ok(if touched.nested { Crossing::After(view.rows_min(groups)) } else { Crossing::None })
     }
 
     /// The keys that fired in window `k` at an event, ascending, each with whether its rows are

@@ -2,7 +2,7 @@
 //!
 //! Owns: sets of hashed values by cell, all in one table. Never: the values themselves.
 
-use super::grow;
+use super::chunks::Chunks;
 use super::index::{Index, PLACE_BYTES};
 use crate::rows::{count, place};
 
@@ -10,12 +10,6 @@ use crate::rows::{count, place};
 /// count is a lower bound, and the verdict says `degraded`.
 pub(super) const DISTINCT_MAX: u32 = 64 * 1024;
 const NONE: u32 = u32::MAX;
-
-/// Bytes a distinct value takes.
-pub(super) const WITNESS_BYTES: usize =
-    size_of::<Witness>() + size_of::<Witness>() / 8 + PLACE_BYTES;
-/// Bytes a cell takes.
-pub(super) const SET_BYTES: usize = size_of::<Set>() + size_of::<Set>() / 8;
 
 #[derive(Debug, Clone, Copy)]
 struct Witness {
@@ -35,8 +29,8 @@ struct Set {
 /// Sets of hashed values.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Witnesses {
-    sets: Vec<Set>,
-    all: Vec<Witness>,
+    sets: Chunks<Set>,
+    all: Chunks<Witness>,
     index: Index,
     /// Cells that could not take a value more, ascending.
     full: Vec<u32>,
@@ -44,7 +38,6 @@ pub(super) struct Witnesses {
 
 impl Witnesses {
     pub(super) fn push(&mut self) {
-        grow(&mut self.sets);
         self.sets.push(Set { last: NONE, count: 0 });
     }
 
@@ -64,7 +57,6 @@ impl Witnesses {
             return;
         }
         let at = count(self.all.len());
-        grow(&mut self.all);
         self.all.push(Witness { hash, cell, before: set.last });
         *set = Set { last: at, count: set.count + 1 };
         self.index.insert(tag, at);
@@ -113,14 +105,12 @@ impl Witnesses {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.sets.len() * SET_BYTES + self.all.len() * WITNESS_BYTES
+        self.sets.bytes() + self.all.bytes() + self.all.len() * PLACE_BYTES
     }
 
     #[cfg(test)]
     pub(super) fn heap_bytes(&self) -> usize {
-        self.sets.capacity() * size_of::<Set>()
-            + self.all.capacity() * size_of::<Witness>()
-            + self.index.heap_bytes()
+        self.sets.heap_bytes() + self.all.heap_bytes() + self.index.heap_bytes()
     }
 }
 

@@ -22,6 +22,17 @@ pub(crate) enum Bar {
     Ask,
 }
 
+/// What is known of groups beside the bar.
+pub(crate) struct Known<'a> {
+    pub(crate) folds: &'a [Fold],
+    /// What the fold at a place comes to, or nothing where it saw no value. It is told how much
+    /// would be enough: of a number that is not, it may say too much, as long as that is not enough
+    /// either.
+    pub(crate) value: &'a dyn Fn(usize, i64) -> Option<i64>,
+    /// What a row adds at most to the fold at a place, where that is a sum.
+    pub(crate) most: &'a dyn Fn(usize) -> u64,
+}
+
 /// What a bar says of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passes {
@@ -70,45 +81,32 @@ impl Bar {
     }
 
     /// Rows that a group has at least when it passes.
-    pub(crate) fn rows_min(&self, folds: &[Fold]) -> u64 {
+    pub(crate) fn rows_min(&self, known: &Known<'_>) -> u64 {
         match self {
-            Self::AtLeast(fold, least) => match folds.get(*fold).map(|fold| fold.kind) {
-                Some(Kind::Count | Kind::Distinct) => u64::try_from(*least).unwrap_or(0).max(1),
-                _ => 1,
-            },
-            Self::All(bars) => bars.iter().map(|bar| bar.rows_min(folds)).max().unwrap_or(1),
-            Self::Any(bars) => bars.iter().map(|bar| bar.rows_min(folds)).min().unwrap_or(1),
+            Self::AtLeast(fold, least) => known.rows_for(*fold, u64::try_from(*least).unwrap_or(0)),
+            Self::All(bars) => bars.iter().map(|bar| bar.rows_min(known)).max().unwrap_or(1),
+            Self::Any(bars) => bars.iter().map(|bar| bar.rows_min(known)).min().unwrap_or(1),
             Self::Always | Self::AtMost(..) | Self::Ask => 1,
         }
     }
 
-    /// Asks about a group; `value` gives what a fold comes to, or nothing where it saw no value. It
-    /// is told how much would be enough: of a number that is not, it may say too much, as long as
-    /// that is not enough either.
-    pub(crate) fn passes(
-        &self,
-        folds: &[Fold],
-        value: &mut dyn FnMut(usize, i64) -> Option<i64>,
-    ) -> Passes {
+    /// Asks about a group.
+    pub(crate) fn passes(&self, known: &Known<'_>) -> Passes {
         match self {
             Self::Always => Passes::Yes,
-            Self::AtLeast(fold, least) => match value(*fold, *least) {
+            Self::AtLeast(fold, least) => match (known.value)(*fold, *least) {
                 Some(found) if found >= *least => Passes::Yes,
-                Some(found) => match folds.get(*fold).map(|fold| fold.kind) {
-                    // Each row adds one at most.
-                    Some(Kind::Count | Kind::Distinct) => Passes::After(least.abs_diff(found)),
-                    _ => Passes::After(1),
-                },
+                Some(found) => Passes::After(known.rows_for(*fold, least.abs_diff(found))),
                 None => Passes::After(1),
             },
-            Self::AtMost(fold, most) => match value(*fold, i64::MIN) {
+            Self::AtMost(fold, most) => match (known.value)(*fold, i64::MIN) {
                 Some(found) if found <= *most => Passes::Yes,
                 _ => Passes::After(1),
             },
             Self::All(bars) => {
                 let mut all = Passes::Yes;
                 for bar in bars {
-                    match bar.passes(folds, value) {
+                    match bar.passes(known) {
                         Passes::Yes => {}
                         Passes::Ask => all = Passes::Ask,
                         after @ Passes::After(_) => return after,
@@ -120,7 +118,7 @@ impl Bar {
                 let mut least = u64::MAX;
                 let mut asks = false;
                 for bar in bars {
-                    match bar.passes(folds, value) {
+                    match bar.passes(known) {
                         Passes::Yes => return Passes::Yes,
                         Passes::Ask => asks = true,
                         Passes::After(rows) => least = least.min(rows),
@@ -130,6 +128,18 @@ impl Bar {
             }
             Self::Ask => Passes::Ask,
         }
+    }
+}
+
+impl Known<'_> {
+    /// As many rows it takes at least, at least one, for a fold to come to so much more.
+    fn rows_for(&self, fold: usize, more: u64) -> u64 {
+        let rows = match self.folds.get(fold).map(|fold| fold.kind) {
+            Some(Kind::Count | Kind::Distinct) => more,
+            Some(Kind::Sum) => more.div_ceil((self.most)(fold).max(1)),
+            _ => 1,
+        };
+        rows.max(1)
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) struct Folding<'a> {
     pub(super) unit: &'a Unit,
     pub(super) groups: &'a mut Groups,
     pub(super) rules: &'a mut [RuleState],
-    pub(super) register: &'a Register,
+    pub(super) register: &'a mut Register,
     pub(super) pressure: &'a mut Pressure,
     pub(super) failures: &'a mut Vec<Failure>,
 }
@@ -54,16 +54,20 @@ impl Folding<'_> {
             folds: &self.unit.folds,
             taken: taken.collect(),
             entries: &step.entries,
-            made: &mut step.made,
+            shelved: &mut step.shelved,
         };
+        self.groups.expect(&reading);
         let least = self.rows_min();
         let mut told: Vec<Told> = Vec::new();
         let mut links = Vec::new();
-        for (key, from, to) in hits.each_run() {
-            let group = self.groups.enter(key, least.unwrap_or(0));
+        // All keys first: looking one up does not wait for another.
+        let entered: Vec<u32> =
+            hits.each_run().map(|(key, ..)| self.groups.enter(key, least.unwrap_or(0))).collect();
+        for ((_, from, to), group) in hits.each_run().zip(entered) {
             let mut next = from;
             while next < to {
-                let touched = self.groups.take(group, &mut reading, next..to, least);
+                let shelf = &mut self.register.shelf;
+                let touched = self.groups.take(group, &mut reading, (next..to, least), shelf);
                 let Some(touched) = touched else { break };
                 next = touched.end;
                 if touched.ripe {
@@ -74,7 +78,7 @@ impl Folding<'_> {
             }
         }
         told.sort_by_key(|(rule, row, _)| (*rule, *row));
-        let (shed, gone) = self.groups.shed();
+        let (shed, gone) = self.groups.shed(&mut self.register.shelf);
         let mut said = Vec::with_capacity(told.len());
         let mut told = told.into_iter().peekable();
         for (at, rule) in self.unit.rules.iter().enumerate() {
@@ -98,7 +102,7 @@ impl Folding<'_> {
             let state = self.rules.get(*rule)?;
             let panes = state.rule.folded().filter(|_panes| state.rule.monotone)?;
             let places = self.unit.folds_of.get(at)?;
-            Some(View { rule: &state.rule, panes, places }.rows_min())
+            Some(View { rule: &state.rule, panes, places }.rows_min(self.groups))
         });
         views.min()
     }

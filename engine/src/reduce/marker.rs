@@ -18,7 +18,7 @@ use crate::panes::{Groups, Register};
 use crate::ruleset::{Prepared, Ruleset};
 use crate::wire::{self, Kind, Reader, WireError, Writer};
 
-const MARKER: Kind = Kind { name: "marker", tag: b'm', version: 6 };
+const MARKER: Kind = Kind { name: "marker", tag: b'm', version: 7 };
 
 /// Names of folds.
 type Names = Vec<Arc<str>>;
@@ -74,7 +74,7 @@ impl Reducer {
         out.len(self.units.len());
         for (unit, groups) in self.ruleset.index().units.iter().zip(&self.units) {
             let mut inner = Writer::default();
-            groups.write(unit, &mut inner);
+            groups.write(unit, &self.register.shelf, &mut inner);
             out.put(&unit.name);
             out.len(inner.bytes.len());
             out.raw(&inner.bytes);
@@ -148,7 +148,6 @@ impl Reducer {
     /// Reads the groups of units. By unit that runs here: the folds that it had, if it was there.
     fn read_units(&mut self, from: &mut Reader<'_>) -> Result<Vec<Option<Names>>, WireError> {
         let mut known = vec![None; self.units.len()];
-        let entries = self.register.table().len();
         for _unit in 0..from.count("units")? {
             let name: Arc<str> = from.get()?;
             let length = from.len("the groups of a unit")?;
@@ -157,7 +156,7 @@ impl Reducer {
             let Some(at) = index.place_of_unit(&name) else { continue };
             let of = index.units.get(at).zip(self.units.get_mut(at)).zip(known.get_mut(at));
             let Some(((unit, groups), known)) = of else { continue };
-            *known = Some(groups.read(&mut inner, unit, entries)?);
+            *known = Some(groups.read(&mut inner, unit, &mut self.register)?);
             inner.end("the groups of a unit")?;
         }
         Ok(known)

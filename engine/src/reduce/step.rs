@@ -1,13 +1,12 @@
 //! What the units of a frame share while they take its hits.
 //!
-//! Owns: the numbers of a step's circumstances, and its exemplars, each made once. Never: state.
+//! Owns: the numbers of a step's circumstances, and where its events stand on the shelf. Never:
+//! state.
 
 use std::sync::Arc;
 
-use schemas::Exemplar;
-
 use crate::hits::Events;
-use crate::panes::Register;
+use crate::panes::{Register, Shelf};
 
 /// A step of map, as reduce reads it.
 #[derive(Debug)]
@@ -15,8 +14,8 @@ pub(super) struct Step {
     events: Arc<Events>,
     /// By place in the step's table of circumstances: the number in the register.
     pub(super) entries: Vec<u32>,
-    /// By row, once one was wanted.
-    pub(super) made: Vec<Option<Arc<Exemplar>>>,
+    /// By row, once one was wanted: its place on the shelf, which the step holds to its end.
+    pub(super) shelved: Vec<u32>,
 }
 
 impl Step {
@@ -29,9 +28,14 @@ impl Step {
         let known = steps.iter().position(|step| Arc::ptr_eq(&step.events, events));
         let at = known.unwrap_or_else(|| {
             let entries = register.entries(&events.table);
-            steps.push(Self { events: Arc::clone(events), entries, made: Vec::new() });
+            steps.push(Self { events: Arc::clone(events), entries, shelved: Vec::new() });
             steps.len() - 1
         });
         steps.get_mut(at)
+    }
+
+    /// What no cell shows leaves the shelf.
+    pub(super) fn end(self, shelf: &mut Shelf) {
+        self.shelved.into_iter().for_each(|at| shelf.release(at, true));
     }
 }
