@@ -22,6 +22,7 @@ mod shelf;
 mod sketch;
 mod snapshot;
 mod steps;
+mod texts;
 mod watch;
 mod witnesses;
 
@@ -39,6 +40,7 @@ use column::Span;
 use index::Index;
 use pane::{NONE, Pane};
 use sketch::Sketch;
+use texts::{Text, Texts};
 
 pub(crate) use answers::View;
 pub(crate) use register::Register;
@@ -66,7 +68,7 @@ impl Link {
 struct Group {
     hash: [u64; 2],
     /// Where its canonical bytes stand in `Groups::texts`.
-    text: (u32, u32),
+    text: Text,
     /// No window that has not fired can fire before so many more rows have come, in any rule.
     patience: u32,
     last: Link,
@@ -85,7 +87,7 @@ pub(crate) struct Groups {
     groups: Chunks<Group>,
     /// Places of groups that are gone.
     free: Vec<u32>,
-    texts: Vec<u8>,
+    texts: Texts,
     /// Bytes of `texts` that no group names any more.
     unnamed: usize,
     /// In no order; those of which `at` is `i64::MAX` are gone.
@@ -163,7 +165,7 @@ impl Groups {
             index: Index::default(),
             groups: Chunks::default(),
             free: Vec::new(),
-            texts: Vec::new(),
+            texts: Texts::default(),
             unnamed: 0,
             panes: Vec::new(),
             order: Vec::new(),
@@ -202,9 +204,7 @@ impl Groups {
         if let Some(known) = self.find(key.hash) {
             return known;
         }
-        let text = (count(self.texts.len()), count(key.bytes.len()));
-        make_room(&mut self.texts, key.bytes.len());
-        self.texts.extend_from_slice(&key.bytes);
+        let text = self.texts.push(&key.bytes);
         let hash = halves(key.hash);
         let owed =
             if self.sketch.is_empty() { 0 } else { self.sketch.estimate(key.hash, i64::MIN) };
@@ -252,9 +252,7 @@ impl Groups {
 
     /// The canonical bytes of a key.
     pub(crate) fn key_bytes(&self, group: u32) -> &[u8] {
-        let Some(group) = self.groups.get(place(group)) else { return &[] };
-        let (from, length) = (place(group.text.0), place(group.text.1));
-        self.texts.get(from..from.saturating_add(length)).unwrap_or_default()
+        self.groups.get(place(group)).map_or(&[], |group| self.texts.get(group.text))
     }
 
     /// Takes hits of one key from the front of `span`: all of one pane as long as none of them can
@@ -504,13 +502,6 @@ fn key_of([low, high]: [u64; 2]) -> u128 {
 
 fn tag(low: u64) -> u32 {
     u32::try_from(low >> 32).unwrap_or_default()
-}
-
-/// Makes room for more, so that at most an eighth stands empty on average.
-fn make_room(texts: &mut Vec<u8>, more: usize) {
-    if texts.capacity() - texts.len() < more {
-        texts.reserve_exact(more.max(texts.len() / 4).max(4));
-    }
 }
 
 /// Bytes of texts with what stands empty, on average.

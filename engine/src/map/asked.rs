@@ -8,7 +8,7 @@
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
-use arrow::array::{AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::buffer::{BooleanBuffer, Buffer};
 
 use crate::keyed::ByText;
@@ -117,7 +117,9 @@ struct Coded<'a> {
 
 impl<'a> Coded<'a> {
     fn of(texts: &'a StringArray) -> Self {
-        let mut known: HashMap<&'a str, u32, ByText> = HashMap::default();
+        let few = texts.len() / 4;
+        let mut known: HashMap<&'a str, u32, ByText> =
+            HashMap::with_capacity_and_hasher(few, ByText::default());
         let numbers: Vec<Option<u32>> = texts
             .iter()
             .map(|text| {
@@ -169,7 +171,11 @@ impl<'a> Coded<'a> {
             values.push((*number, text));
         }
         values.sort_unstable();
-        values.into_iter().map(|(_, text)| Some(text)).chain([None]).collect()
+        let bytes = values.iter().map(|(_, text)| text.len()).sum();
+        let mut texts = StringBuilder::with_capacity(values.len() + 1, bytes);
+        values.into_iter().for_each(|(_, text)| texts.append_value(text));
+        texts.append_null();
+        texts.finish()
     }
 
     fn rows_of(&self, numbers: impl Iterator<Item = usize>) -> BooleanBuffer {

@@ -7,7 +7,7 @@
 //! and no chunk is large.
 
 /// Values in a chunk.
-const CHUNK: usize = 256;
+const CHUNK: usize = 64;
 
 /// Values by place.
 #[derive(Debug, Clone)]

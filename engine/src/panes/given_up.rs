@@ -5,6 +5,7 @@
 use super::chunks::Chunks;
 use super::index::{Index, PLACE_BYTES};
 use super::pane::{Cell, GivenUp, NONE, Pane};
+use super::texts::Texts;
 use super::{Group, Groups, Link, Shelf, grown, key_of, tag};
 use crate::rows::store::Shed;
 use crate::rows::{count, place};
@@ -139,16 +140,14 @@ impl Groups {
         let kept = self.groups.len() - self.free.len();
         let mut renamed = vec![NONE; self.groups.len()];
         let mut groups = Chunks::default();
-        let mut texts = Vec::with_capacity(self.texts.len() - self.unnamed);
+        let mut texts = Texts::default();
         let mut index = Index::for_places(kept);
         for (old, new) in self.groups.iter().zip(&mut renamed) {
             if old.last == Link::NONE {
                 continue;
             }
             *new = count(groups.len());
-            let (from, length) = (place(old.text.0), place(old.text.1));
-            let text = (count(texts.len()), old.text.1);
-            texts.extend_from_slice(self.texts.get(from..from + length).unwrap_or_default());
+            let text = texts.push(self.texts.get(old.text));
             groups.push(Group { text, ..*old });
             let [low, _] = old.hash;
             index.insert(tag(low), *new);
@@ -164,7 +163,7 @@ impl Groups {
     pub(crate) fn heap_bytes(&self) -> usize {
         self.groups.heap_bytes()
             + self.free.capacity() * 4
-            + self.texts.capacity()
+            + self.texts.heap_bytes()
             + self.index.heap_bytes()
             + self.panes.iter().map(Pane::heap_bytes).sum::<usize>()
     }

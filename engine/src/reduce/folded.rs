@@ -61,8 +61,8 @@ impl Folding<'_> {
         let mut told: Vec<Told> = Vec::new();
         let mut links = Vec::new();
         // All keys first: looking one up does not wait for another.
-        let entered: Vec<u32> =
-            hits.each_run().map(|(key, ..)| self.groups.enter(key, least.unwrap_or(0))).collect();
+        let enter = |key| self.groups.enter(key, least.unwrap_or(0));
+        let entered: Vec<u32> = hits.each_run().map(|(key, ..)| key).map(enter).collect();
         for ((_, from, to), group) in hits.each_run().zip(entered) {
             let mut next = from;
             while next < to {
