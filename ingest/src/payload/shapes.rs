@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::util::syntax;
-use regex_automata::{Input, PatternSet};
+use regex_automata::{Input, MatchKind, PatternSet};
 
 use super::{Class, Classes, Zone};
 
@@ -182,7 +182,9 @@ struct Search {
 
 static SEARCH: LazyLock<Option<Search>> = LazyLock::new(|| {
     let patterns: Vec<&str> = SHAPES.iter().map(|shape| shape.pattern).collect();
+    // Of all kinds of search this alone goes on to further shapes after the first that it finds.
     let dfa = DFA::builder()
+        .configure(DFA::config().match_kind(MatchKind::All))
         .syntax(syntax::Config::new().unicode(false).utf8(false))
         .thompson(thompson::Config::new().which_captures(WhichCaptures::None))
         .build_many(&patterns);

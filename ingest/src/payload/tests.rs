@@ -1,4 +1,4 @@
-use super::{Classes, in_agent, in_parameter, in_referer, in_target};
+use super::{Classes, Zone, in_agent, in_parameter, in_referer, in_target, shapes};
 
 fn classes(target: &str) -> Classes {
     let (path, query) = match target.split_once('?') {
@@ -185,6 +185,25 @@ fn payloads_are_told_by_their_shape_too() {
         &["/.env", "/app/.claude/settings.json", "/proc/net/tcp", "/a?f=..\\x"],
     );
     check("protocol", &["/?filter=value)(gidNumber%3C=100"]);
+}
+
+#[test]
+fn one_shape_hides_no_other() {
+    let shapes = ["setinterval(x)", "base64_decode(y)", "[$ne]", "/proc/self", "pip install x"];
+    for first in shapes {
+        for second in shapes {
+            let of = |text: &str| {
+                let mut found = Classes::default();
+                shapes::find(text, Zone::Parameter, &mut found);
+                found
+            };
+            let mut both = of(first);
+            both.join(of(second));
+            assert!(!of(first).is_empty(), "{first}");
+            let joined = format!("a={first};b={second}");
+            assert_eq!(names(of(&joined)), names(both), "{joined}");
+        }
+    }
 }
 
 #[test]
