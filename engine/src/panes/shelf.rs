@@ -98,6 +98,9 @@ impl Shelf {
             (entry.id, entry.line) = (Id::Digits([0; DIGITS / 2]), None);
             self.free.push(at);
         }
+        if self.free.len() == self.entries.len() {
+            *self = Self::default();
+        }
     }
 
     /// Its id, which may be written into `digits`.
@@ -214,5 +217,10 @@ mod tests {
         shelf.release(at, false);
         assert_eq!(shelf.len(), 0);
         assert_eq!(shelf.put(8, "evt-2", None), at, "its place is used again");
+        let other = shelf.put(9, "evt-3", None);
+        shelf.release(at, true);
+        assert_eq!((shelf.len(), shelf.entries.len()), (1, 2));
+        shelf.release(other, true);
+        assert_eq!(shelf.entries.len(), 0, "an empty one keeps no room");
     }
 }
