@@ -10,9 +10,9 @@
 //! still. A line is given once its end is there. Files are read in the order in which they were last
 //! written, each to its end before those that were written after it.
 //!
-//! Files change while they are looked at. What a file held counts as it was read, not as it is by
-//! then; of each is read what it held when their order was told; no new file is read before a look
-//! at the folder that finds no other; and what cannot be decided waits for the next poll.
+//! Files change while they are looked at. So all of them are noted at one moment, after which a look
+//! at the folder finds no other; of each is read what it held then, if it still holds it; and what
+//! cannot be decided waits for the next poll.
 
 mod followed;
 mod mark;
@@ -23,11 +23,12 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use followed::{Followed, Standing};
-use mark::{HEAD_BYTES, first_bytes, read_at};
+use mark::{first_bytes, read_at};
 use pattern::matching;
 
 pub use mark::{Mark, Print};
@@ -133,22 +134,27 @@ impl Tail {
         let mut polled = Polled { at_end: true, ..Polled::default() };
         self.leave_replaced(&mut polled.adopted);
         let begins = self.first && self.from_end;
-        let seen = self.discover();
+        let (turns, seen) = self.discover();
+        polled.at_end &= turns.is_some();
         if begins {
             polled.adopted.extend(self.places());
         }
         self.place_fresh(&mut polled.adopted);
         self.compare_copies(&mut polled.at_end);
-        let turns = self.oldest_first(&seen);
-        self.read(turns, &seen, &mut polled);
+        self.read(oldest_first(turns.unwrap_or_default(), &seen), &seen, &mut polled);
         polled
     }
 
     /// Reads the files in their order, and closes those that are gone.
     fn read(&mut self, turns: Vec<Turn>, seen: &BTreeSet<String>, polled: &mut Polled) {
         let mut gone = Vec::new();
-        for Turn { id, len, rests } in turns {
+        let newest = turns.last().map(|turn| turn.at);
+        for Turn { id, len, at } in turns {
+            let rests = newest > Some(at);
             let Some(followed) = self.open.get_mut(&id) else { continue };
+            if followed.undecided && rests {
+                break; // its lines may come before those of all that is newer
+            }
             let more = match followed.standing {
                 Standing::Own => followed.read(len),
                 Standing::Fresh | Standing::Copy { .. } => Ok(false),
@@ -237,11 +243,6 @@ impl Tail {
         let fresh: Vec<String> = fresh.map(|(id, _)| id.clone()).collect();
         for id in fresh {
             let placed = self.place(&id);
-            if let Ok(Place::CopyOf { of, begin }) = &placed
-                && let Some(other) = self.open.get_mut(of)
-            {
-                other.see(begin);
-            }
             let Some(followed) = self.open.get_mut(&id) else { continue };
             let begun = placed.and_then(|placed| match placed {
                 Place::Unknown => Ok(()),
@@ -250,7 +251,7 @@ impl Tail {
                     let at = self.left.iter().position(|(_, other)| resumed && *other == mark);
                     at.map(|at| self.left.remove(at));
                 }),
-                Place::CopyOf { of, .. } => {
+                Place::CopyOf(of) => {
                     followed.standing = Standing::Copy { of, same: 0 };
                     Ok(())
                 }
@@ -283,14 +284,11 @@ impl Tail {
             if other == id || followed.standing != Standing::Own {
                 continue;
             }
-            // Of one that was truncated since, what was read is what the copy begins with.
-            let begin = match followed.head() {
-                [] => first_bytes(&followed.file, HEAD_BYTES as u64)?,
-                read => read.to_vec(),
-            };
+            // Of one that was truncated since, it is what the copy begins with.
+            let begin = followed.begin();
             let shared = ours.len().min(begin.len());
             if shared > 0 && ours.get(..shared) == begin.get(..shared) {
-                return Ok(Place::CopyOf { of: other.clone(), begin });
+                return Ok(Place::CopyOf(other.clone()));
             }
         }
         Ok(Place::Begin)
@@ -306,6 +304,7 @@ impl Tail {
         }
         for (id, found) in compared {
             let Some(copy) = self.open.get_mut(&id) else { continue };
+            copy.undecided = matches!(found, Ok(Compared::Gone));
             let told = found.and_then(|found| match (found, &mut copy.standing) {
                 (Compared::Alike { further, whole }, Standing::Copy { same, .. }) => {
                     *same = further;
@@ -324,39 +323,38 @@ impl Tail {
         }
     }
 
-    /// The files by the time at which they were last written. Of two written in the same tick of the
-    /// clock, the one that no longer matches is the older.
-    fn oldest_first(&mut self, seen: &BTreeSet<String>) -> Vec<Turn> {
-        let mut written = Vec::with_capacity(self.open.len());
-        for (id, followed) in &self.open {
-            match followed.file.metadata().and_then(|meta| Ok((meta.modified()?, meta.len()))) {
-                Ok((at, len)) => written.push((at, seen.contains(id), id.clone(), len)),
-                Err(error) => {
-                    self.troubles.insert(followed.path.clone(), error.to_string());
-                }
-            }
-        }
-        written.sort();
-        let newest = written.last().map(|(at, ..)| *at);
-        let turn = |(at, _, id, len)| Turn { id, len, rests: newest > Some(at) };
-        written.into_iter().map(turn).collect()
-    }
-
-    /// Opens what is new, and tells which files match. Where it finds a new one it looks again: one
-    /// that was renamed during the look was missed, and is older than what has its name by now.
-    fn discover(&mut self) -> BTreeSet<String> {
+    /// Notes the files that are open, opens what is new, and tells which files match. Where it finds
+    /// a new one it notes all again: what a file holds by then may be younger than what the new one
+    /// does. Nothing is noted where there is no end of new ones.
+    fn discover(&mut self) -> (Option<Vec<Turn>>, BTreeSet<String>) {
         let mut seen = BTreeSet::new();
         for _ in 0..LOOKS_MAX {
+            let turns = self.note();
             let paths = matching(&self.pattern).unwrap_or_else(|error| {
                 self.troubles.insert(self.pattern.clone(), error.to_string());
                 Vec::new()
             });
             if !self.open_all(paths, &mut seen) {
-                break;
+                self.first = false;
+                return (Some(turns), seen);
             }
         }
         self.first = false;
-        seen
+        (None, seen)
+    }
+
+    /// The files as they are now.
+    fn note(&mut self) -> Vec<Turn> {
+        let mut turns = Vec::with_capacity(self.open.len());
+        for (id, followed) in &mut self.open {
+            match followed.note() {
+                Ok((at, len)) => turns.push(Turn { id: id.clone(), at, len }),
+                Err(error) => {
+                    self.troubles.insert(followed.path.clone(), error.to_string());
+                }
+            }
+        }
+        turns
     }
 
     /// Opens what is found at these paths; true where one was not open before.
@@ -399,11 +397,21 @@ impl Tail {
     }
 }
 
-/// A file that is read now: up to `len`, and before any other one where that was written after it.
+/// A file as it was noted: when it was last written, and its length.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Turn {
     id: String,
+    at: SystemTime,
     len: u64,
-    rests: bool,
+}
+
+/// By the time at which they were last written. Of two written in the same tick of the clock, the
+/// one that no longer matches is the older.
+fn oldest_first(mut turns: Vec<Turn>, seen: &BTreeSet<String>) -> Vec<Turn> {
+    turns.sort_by(|a, b| {
+        (a.at, seen.contains(&a.id), &a.id).cmp(&(b.at, seen.contains(&b.id), &b.id))
+    });
+    turns
 }
 
 /// Where a file begins.
@@ -414,8 +422,8 @@ enum Place {
     Begin,
     /// Its content was read to there.
     Left(Mark),
-    /// It begins like this one, whose first bytes these are.
-    CopyOf { of: String, begin: Vec<u8> },
+    /// It begins like this one.
+    CopyOf(String),
 }
 
 fn identity(meta: &Metadata) -> String {

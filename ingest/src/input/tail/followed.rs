@@ -38,6 +38,8 @@ pub(super) struct Followed {
     pub(super) path: PathBuf,
     pub(super) file: File,
     pub(super) standing: Standing,
+    /// Whether the next look tells where it begins.
+    pub(super) undecided: bool,
     pub(super) quiet_polls: u32,
     /// The byte after the last complete line.
     next: u64,
@@ -45,7 +47,9 @@ pub(super) struct Followed {
     partial: BytesMut,
     /// A line that was too long is being skipped.
     skipping: bool,
-    /// The first bytes that were read, or were seen before any was, and the last ones that were.
+    /// The first bytes when it was last noted, where nothing was read.
+    noted: Vec<u8>,
+    /// The first bytes that were read, and the last ones.
     head: Vec<u8>,
     last: Vec<u8>,
     /// Length and time at the last look, and how often they were the same.
@@ -60,10 +64,12 @@ impl Followed {
             path: path.to_owned(),
             file: File::open(path)?,
             standing: Standing::Fresh,
+            undecided: false,
             quiet_polls: 0,
             next: 0,
             partial: BytesMut::new(),
             skipping: false,
+            noted: Vec::new(),
             head: Vec::new(),
             last: Vec::new(),
             seen: None,
@@ -80,17 +86,24 @@ impl Followed {
         self.file.metadata().map(|meta| meta.len())
     }
 
-    /// The first bytes that were read, or seen.
+    /// The first bytes that were read.
     pub(super) fn head(&self) -> &[u8] {
         &self.head
     }
 
-    /// Takes note of the first bytes of a file of which nothing was read: another one was found to
-    /// begin like them, and goes on for it if they are gone before they are read.
-    pub(super) fn see(&mut self, begin: &[u8]) {
+    /// The first bytes that were read, or that there were when it was last noted.
+    pub(super) fn begin(&self) -> &[u8] {
+        if self.position() == 0 { &self.noted } else { &self.head }
+    }
+
+    /// Notes when it was last written and its length; and where nothing was read of it, its first
+    /// bytes, by which it is told whether they are gone before they are read.
+    pub(super) fn note(&mut self) -> io::Result<(SystemTime, u64)> {
+        let meta = self.file.metadata()?;
         if self.position() == 0 {
-            begin.clone_into(&mut self.head);
+            self.noted = first_bytes(&self.file, meta.len())?;
         }
+        Ok((meta.modified()?, meta.len()))
     }
 
     fn print(&self) -> Option<Print> {
@@ -111,7 +124,7 @@ impl Followed {
         self.skipping = !is_hole && self.last.last() != Some(&b'\n');
         self.partial.clear();
         self.next = next;
-        self.standing = Standing::Own;
+        (self.standing, self.undecided) = (Standing::Own, false);
         Ok(())
     }
 
@@ -134,11 +147,11 @@ impl Followed {
         Ok(false)
     }
 
-    /// Whether the file still has what was read of it, or seen.
+    /// Whether the file still has what was read of it, or noted.
     pub(super) fn has_what_was_read(&self) -> io::Result<bool> {
         match self.print() {
             Some(print) => print.fits(&self.file),
-            None => first_bytes(&self.file, self.head.len() as u64).map(|now| now == self.head),
+            None => first_bytes(&self.file, self.noted.len() as u64).map(|now| now == self.noted),
         }
     }
 
@@ -167,9 +180,6 @@ impl Followed {
         if !self.has_what_was_read()? {
             self.looks = 0;
             return Ok(true);
-        }
-        if position == 0 {
-            self.head.clear();
         }
         let room = HEAD_BYTES - self.head.len();
         self.head.extend_from_slice(bytes.get(..room).unwrap_or(&bytes));

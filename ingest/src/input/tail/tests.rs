@@ -1,10 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
-use super::{Follow, LINE_BYTES_MAX, Mark, Polled, Tail, pattern};
+use super::{Follow, LINE_BYTES_MAX, Mark, Polled, Tail, oldest_first, pattern};
 
 fn tail(pattern: &Path, places: BTreeMap<String, Mark>) -> Tail {
     Tail::new(Follow { pattern: pattern.to_owned(), places, from_end: false })
@@ -290,17 +290,15 @@ fn a_file_that_is_truncated_while_the_tail_looks_is_not_read_again_from_its_copy
     }
 }
 
-/// A poll in whose middle something happens: before the order is told, and after it.
-fn poll_around(tail: &mut Tail, before: impl FnOnce(), after: impl FnOnce()) -> Vec<String> {
+/// A poll in whose middle something happens.
+fn poll_around(tail: &mut Tail, meanwhile: impl FnOnce()) -> Vec<String> {
     let mut polled = Polled { at_end: true, ..Polled::default() };
     tail.leave_replaced(&mut polled.adopted);
-    let seen = tail.discover();
+    let (turns, seen) = tail.discover();
     tail.place_fresh(&mut polled.adopted);
     tail.compare_copies(&mut polled.at_end);
-    before();
-    let turns = tail.oldest_first(&seen);
-    after();
-    tail.read(turns, &seen, &mut polled);
+    meanwhile();
+    tail.read(oldest_first(turns.unwrap(), &seen), &seen, &mut polled);
     let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
     polled.chunks.iter().flat_map(|c| c.lines.iter().map(|(l, _)| text(l))).collect()
 }
@@ -321,7 +319,7 @@ fn a_copy_of_what_was_truncated_before_any_of_it_was_read_comes_before_what_foll
         truncate();
         write_later(&log, "two\n");
     };
-    let mut lines = poll_around(&mut tail, rotated, || ());
+    let mut lines = poll_around(&mut tail, rotated);
     assert!(lines.is_empty(), "undecided: {lines:?}");
     lines.extend(poll(&mut tail).0);
     assert_eq!(lines, ["one", "two"]);
@@ -334,7 +332,7 @@ fn what_is_written_after_the_order_is_told_waits_for_the_next_look() {
     let log = folder.path().join("access.log");
     write(&log, "one\n");
     let mut tail = tail(&log, BTreeMap::new());
-    assert_eq!(poll_around(&mut tail, || (), || write(&log, "two\n")), ["one"]);
+    assert_eq!(poll_around(&mut tail, || write(&log, "two\n")), ["one"]);
     assert_eq!(poll(&mut tail).0, ["two"]);
 }
 
@@ -351,4 +349,109 @@ fn a_file_that_was_renamed_while_the_folder_was_listed_comes_before_the_one_with
     let mut seen = BTreeSet::new();
     assert!(tail.open_all(listed, &mut seen), "one is new, so it looks again");
     assert_eq!(poll(&mut tail).0, ["one", "two"]);
+}
+
+/// Writes to a log and rotates it, by a clock that ticks with each deed.
+struct Rotating {
+    folder: PathBuf,
+    dice: u64,
+    ticks: u64,
+    rotations: u64,
+    written: Vec<String>,
+    /// Copied, and not truncated yet: nobody writes in between.
+    copied: bool,
+}
+
+impl Rotating {
+    fn new(folder: &Path, seed: u64) -> Self {
+        let (folder, dice) = (folder.to_owned(), seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        Self { folder, dice, ticks: 0, rotations: 0, written: Vec::new(), copied: false }
+    }
+
+    fn roll(&mut self, below: u64) -> u64 {
+        // Marsaglia's xorshift64.
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        self.dice % below
+    }
+
+    /// Some deeds, mostly none.
+    fn act(&mut self) {
+        for _ in 0..[0, 0, 0, 1, 2, 5][usize::try_from(self.roll(6)).unwrap()] {
+            let log = self.folder.join("access.log");
+            let old = self.folder.join(format!("access.log.{}", self.rotations));
+            let touched = match self.roll(6) {
+                _ if self.copied => {
+                    self.copied = false;
+                    OpenOptions::new().write(true).open(&log).unwrap().set_len(0).unwrap();
+                    log
+                }
+                0 if log.exists() => {
+                    self.rotations += 1;
+                    fs::rename(&log, &old).unwrap();
+                    continue;
+                }
+                1 if log.exists() => {
+                    self.rotations += 1;
+                    self.copied = true;
+                    fs::copy(&log, &old).unwrap();
+                    old
+                }
+                _ => {
+                    for _ in 0..1 + self.roll(4) {
+                        let line = format!("line {}", self.written.len());
+                        write(&log, &format!("{line}\n"));
+                        self.written.push(line);
+                    }
+                    log
+                }
+            };
+            self.ticks += 1;
+            let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000 + self.ticks);
+            File::options().append(true).open(touched).unwrap().set_modified(now).unwrap();
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_during_a_look_lines_are_read_once_and_in_order() {
+    for seed in 0..16 {
+        let folder = tempfile::tempdir().unwrap();
+        let pattern = folder.path().join("access.log*");
+        let mut rotating = Rotating::new(folder.path(), seed);
+        let mut tail = tail(&pattern, BTreeMap::new());
+        let mut found: Vec<String> = Vec::new();
+        for look in 0..40 {
+            let quiet = look >= 36;
+            let mut meanwhile = || (!quiet).then(|| rotating.act());
+            let mut polled = Polled { at_end: true, ..Polled::default() };
+            meanwhile();
+            tail.leave_replaced(&mut polled.adopted);
+            meanwhile();
+            let mut seen = BTreeSet::new();
+            let turns = loop {
+                let turns = tail.note();
+                meanwhile();
+                let listed = pattern::matching(&pattern).unwrap();
+                meanwhile();
+                if !tail.open_all(listed, &mut seen) {
+                    break turns;
+                }
+                meanwhile();
+            };
+            meanwhile();
+            tail.place_fresh(&mut polled.adopted);
+            meanwhile();
+            tail.compare_copies(&mut polled.at_end);
+            meanwhile();
+            tail.read(oldest_first(turns, &seen), &seen, &mut polled);
+            let lines = polled.chunks.iter().flat_map(|chunk| &chunk.lines);
+            found.extend(lines.map(|(line, _)| String::from_utf8_lossy(line).into_owned()));
+            if rotating.roll(8) == 0 {
+                tail = self::tail(&pattern, tail.places());
+            }
+        }
+        assert_eq!(found, rotating.written, "seed {seed}");
+    }
 }
