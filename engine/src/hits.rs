@@ -180,7 +180,7 @@ impl Events {
 }
 
 impl Taken {
-    /// The greatest of its whole numbers, if that is more than none; more may stand there than is taken.
+    /// The greatest of its whole numbers, where one is not negative; some of them may not be taken.
     pub(crate) fn greatest(&self) -> Option<u64> {
         let Values::Whole(values) = &self.values else { return None };
         values.iter().copied().max().and_then(|most| u64::try_from(most).ok())

@@ -27,8 +27,8 @@ pub(crate) struct Atom {
     pub(crate) sql: String,
     /// A guess at how many rows it lets through: the lower the fewer.
     pub(crate) rank: u8,
-    /// The columns that it reads, by their place in the table: where AND and OR let few rows through,
-    /// DataFusion copies what they do of all columns that it is given.
+    /// The columns that it reads, by their place in the table: where AND lets few rows through,
+    /// DataFusion copies these rows of all columns that it is given.
     columns: Vec<usize>,
     /// Over these columns.
     run: Arc<dyn PhysicalExpr>,
