@@ -94,7 +94,7 @@ pub(crate) struct Groups {
     panes: Vec<Pane>,
     /// Ascending: where each pane stands.
     order: Vec<(i64, u32)>,
-    /// By fold: what a row adds at most to it.
+    /// By fold: what a row that is still to come adds at most to it.
     most: Vec<Most>,
     /// Of keys that were given up.
     sketch: Sketch,
@@ -131,7 +131,8 @@ pub(crate) struct Touched {
     pub(crate) ripe: bool,
 }
 
-/// What a row adds at most to a sum: none has added more, or patience would have ended.
+/// What a row that is still to come adds at most to a sum: one that adds more ends all patience.
+/// Rows that have come may have added more.
 #[derive(Debug, Clone, Copy, Default)]
 struct Most {
     now: u64,
@@ -245,7 +246,7 @@ impl Groups {
         }
     }
 
-    /// What a row adds at most to a fold, where that is a sum.
+    /// What a row that is still to come adds at most to a fold, where that is a sum.
     fn most(&self, fold: usize) -> u64 {
         self.most.get(fold).map_or(u64::MAX, |most| most.now)
     }

@@ -209,7 +209,10 @@ fn event(dice: &mut Dice, at: i64, number: usize) -> Event<'static> {
             maybe(dice, one)
         },
         status: (!dice.one_in(9)).then(|| [200, 401, 401, 403, 500][dice.place(5)]),
-        response_bytes: (!dice.one_in(6)).then(|| dice.span(600)),
+        response_bytes: (!dice.one_in(6)).then(|| {
+            let most = [600, 20, 20, 700][dice.place(4)];
+            dice.span(most)
+        }),
         duration_us: dice.one_in(2).then(|| dice.span(10_000)),
         attack_class: dice.one_in(3).then(|| vec![dice.of_these(&["xss", "sqli"]).into()]),
         ..Event::default()

@@ -131,8 +131,13 @@ impl View<'_> {
         self.panes.bar.passes(&self.known(&value, &|fold| self.most(groups, fold)))
     }
 
-    /// Rows that a window has at least in which the rule fires.
-    pub(crate) fn rows_min(self, groups: &Groups) -> u64 {
+    /// Rows that a window has at least in which the rule fires, whatever they add to sums.
+    pub(crate) fn rows_min(self) -> u64 {
+        self.panes.bar.rows_min(&self.known(&|_, _| None, &|_fold| u64::MAX))
+    }
+
+    /// As many of the rows that are still to come.
+    pub(crate) fn rows_to_come(self, groups: &Groups) -> u64 {
         self.panes.bar.rows_min(&self.known(&|_, _| None, &|fold| self.most(groups, fold)))
     }
 

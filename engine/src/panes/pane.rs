@@ -404,7 +404,7 @@ fn see_some(cell: &mut Cell, all: &mut Chunks<More>, entry: u32, rows: u32) {
 }
 
 /// Milliseconds since a pane's first moment.
-pub(super) fn since(start: i64, at: i64) -> u32 {
+fn since(start: i64, at: i64) -> u32 {
     u32::try_from(at.saturating_sub(start).max(0)).unwrap_or(u32::MAX - 1)
 }
 

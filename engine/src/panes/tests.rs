@@ -232,6 +232,30 @@ fn a_flood_of_other_keys_does_not_push_out_a_key_near_the_threshold() {
 }
 
 #[test]
+fn what_rows_added_to_a_sum_counts_however_small_those_are_that_come_now() {
+    let sum: Text = (
+        "sum",
+        "window: 60s\nslide: 10s",
+        "SELECT client_ip, sum(response_bytes) AS n FROM events GROUP BY client_ip \
+         HAVING sum(response_bytes) >= 1000",
+    );
+    let bytes = |second: i64, ip: u8, bytes: i64| Seen { bytes, ..failure(second * 1_000, ip) };
+    // Much at once, then little of others for so long that panes go, then two rows out of order:
+    // only the second one is enough, and only of a window that the first is not in.
+    let mut events = vec![bytes(0, 2, 1), bytes(12, 2, 1), bytes(35, 1, 950)];
+    events.extend((4..10).map(|n| bytes(n * 10, 2, 1)));
+    events.extend([bytes(94, 1, 40), bytes(88, 1, 60)]);
+    let hands: Vec<(u32, RecordBatch)> =
+        numbered(events).chunks(1).map(|event| (0, batch(event))).collect();
+    for kill in [false, true] {
+        let by_panes = run(&ruleset(&[sum]), &hands, (settings(1), kill));
+        let by_rows = run(&ruleset_of_rows(&[sum]), &hands, (settings(1), false));
+        assert_eq!(differ(&closings(&by_panes), &closings(&by_rows)), None, "killed: {kill}");
+        assert_eq!(closings(&by_rows).len(), 1);
+    }
+}
+
+#[test]
 fn a_value_that_a_fold_cannot_take_costs_its_row_only() {
     let dividing: Text = (
         "dividing",

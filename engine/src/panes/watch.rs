@@ -143,7 +143,7 @@ impl Watch {
                 Some(_rows) => {}
             }
         }
-        Ok(if touched.nested { Crossing::After(view.rows_min(groups)) } else { Crossing::None })
+        Ok(if touched.nested { Crossing::After(view.rows_to_come(groups)) } else { Crossing::None })
     }
 
     /// The keys that fired in window `k` at an event, ascending, each with whether its rows are

@@ -57,11 +57,12 @@ impl Folding<'_> {
             shelved: &mut step.shelved,
         };
         self.groups.expect(&reading);
-        let least = self.rows_min();
+        let least = self.of_early_rules(|view| view.rows_min());
+        let patience = self.of_early_rules(|view| view.rows_to_come(self.groups)).unwrap_or(0);
         let mut told: Vec<Told> = Vec::new();
         let mut links = Vec::new();
         // All keys first: looking one up does not wait for another.
-        let enter = |key| self.groups.enter(key, least.unwrap_or(0));
+        let enter = |key| self.groups.enter(key, patience);
         let entered: Vec<u32> = hits.each_run().map(|(key, ..)| key).map(enter).collect();
         for ((_, from, to), group) in hits.each_run().zip(entered) {
             let mut next = from;
@@ -95,14 +96,14 @@ impl Folding<'_> {
         said
     }
 
-    /// Rows that a window has at least in which one of the rules fires at an event.
-    fn rows_min(&self) -> Option<u64> {
+    /// The least of a number of rows among the rules that fire at an event.
+    fn of_early_rules(&self, rows: impl Fn(&View<'_>) -> u64) -> Option<u64> {
         let rules = self.unit.rules.iter().enumerate();
         let views = rules.filter_map(|(at, rule)| {
             let state = self.rules.get(*rule)?;
             let panes = state.rule.folded().filter(|_panes| state.rule.monotone)?;
             let places = self.unit.folds_of.get(at)?;
-            Some(View { rule: &state.rule, panes, places }.rows_min(self.groups))
+            Some(rows(&View { rule: &state.rule, panes, places }))
         });
         views.min()
     }
