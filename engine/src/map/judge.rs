@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array};
-use arrow::compute::take;
+use arrow::compute::{take, take_record_batch};
 use arrow::error::ArrowError;
 use schemas::Field;
 
@@ -327,10 +327,6 @@ fn attempt(
         Some(Only::Row(_)) => Vec::new(),
     };
     places.retain(|row| is_seen(rows, *row));
-    let mut marks = Vec::new();
-    if let Some(past) = &rule.rule.past {
-        (places, marks) = heads(past, (rows.batch, rows.at), &places, hash_key)?;
-    }
     if places.is_empty() {
         return Ok(None);
     }
@@ -345,7 +341,15 @@ fn attempt(
         Program::None(answer) => answer.run(&kept)?,
         Program::Panes(..) | Program::Rows(_) => kept,
     };
-    Ok(Some(Selected { places, batch, marks }))
+    let Some(past) = &rule.rule.past else {
+        return Ok(Some(Selected { places, batch, marks: Vec::new() }));
+    };
+    // Only now: a row without an answer neither fires nor teaches, whatever came beside it.
+    let (first, marks) = heads(past, (rows.batch, rows.at), &places, hash_key)?;
+    let at = first.iter().filter_map(|row| places.binary_search(row).ok());
+    let at: UInt32Array = at.map(|at| Some(count(at))).collect();
+    let batch = take_record_batch(&batch, &at)?;
+    Ok((!first.is_empty()).then_some(Selected { places: first, batch, marks }))
 }
 
 fn build(

@@ -29,7 +29,8 @@ pub(super) struct Sketch {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Generation {
-    number: i64,
+    /// No window from this pane on holds what is counted here.
+    end: i64,
     /// Row after row.
     counts: Vec<u16>,
 }
@@ -49,12 +50,12 @@ impl Sketch {
 
     /// Adds rows of a key that is given up when its unit has come to pane `at`.
     pub(super) fn add(&mut self, key: u128, rows: u64, at: i64) {
-        let number = at.div_euclid(self.half);
-        let place = match self.generations.binary_search_by_key(&number, |one| one.number) {
+        let end = at.div_euclid(self.half).saturating_add(1).saturating_mul(self.half);
+        let place = match self.generations.binary_search_by_key(&end, |one| one.end) {
             Ok(found) => found,
             Err(place) => {
                 let counts = vec![0; self.width * DEPTH];
-                self.generations.insert(place, Generation { number, counts });
+                self.generations.insert(place, Generation { end, counts });
                 place
             }
         };
@@ -69,7 +70,7 @@ impl Sketch {
 
     /// Rows at most that a key had, of those given up that window `k` may hold.
     pub(super) fn estimate(&self, key: u128, k: i64) -> u64 {
-        let held = self.generations.iter().filter(|one| self.end(one) > k);
+        let held = self.generations.iter().filter(|one| one.end > k);
         let of = |one: &Generation| {
             let counts = places(key, one.counts.len()).filter_map(|at| one.counts.get(at).copied());
             match counts.min() {
@@ -83,12 +84,7 @@ impl Sketch {
 
     /// What no window from `k` on holds goes.
     pub(super) fn forget(&mut self, k: i64) {
-        let half = self.half;
-        self.generations.retain(|one| one.number.saturating_add(1).saturating_mul(half) > k);
-    }
-
-    fn end(&self, generation: &Generation) -> i64 {
-        generation.number.saturating_add(1).saturating_mul(self.half)
+        self.generations.retain(|one| one.end > k);
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -98,7 +94,7 @@ impl Sketch {
     pub(super) fn write(&self, out: &mut Writer) {
         out.len(self.generations.len());
         for one in &self.generations {
-            out.put(&one.number);
+            out.put(&one.end);
             out.len(one.counts.len());
             one.counts.iter().for_each(|count| out.raw(&count.to_le_bytes()));
         }
@@ -107,16 +103,16 @@ impl Sketch {
     pub(super) fn read(&mut self, from: &mut Reader<'_>) -> Result<(), WireError> {
         let malformed = || WireError::Malformed { what: "counts of keys given up" };
         for _one in 0..from.count("generations")? {
-            let number = from.get()?;
+            let end = from.get()?;
             let length = from.len("a generation")?;
             let bytes = from.take(length.saturating_mul(2), "a generation")?;
             let (counts, _) = bytes.as_chunks::<2>();
             let counts: Vec<u16> = counts.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
-            let ascends = self.generations.last().is_none_or(|last| last.number < number);
+            let ascends = self.generations.last().is_none_or(|last| last.end < end);
             if !ascends || !(counts.len() / DEPTH).is_power_of_two() {
                 return Err(malformed());
             }
-            self.generations.push(Generation { number, counts });
+            self.generations.push(Generation { end, counts });
         }
         Ok(())
     }
@@ -139,6 +135,24 @@ mod tests {
 
     use super::Sketch;
     use crate::key::HashKey;
+    use crate::wire::{Reader, Writer};
+
+    #[test]
+    fn what_is_counted_ends_where_it_did_when_windows_have_another_length() {
+        let key = HashKey::PUBLISHED.hash(b"k");
+        for (before, after) in [(30, 6), (6, 30)] {
+            let mut sketch = Sketch::new(before, 4_096);
+            sketch.add(key, 19, 1_000);
+            let mut out = Writer::default();
+            sketch.write(&mut out);
+            let mut sketch = Sketch::new(after, 4_096);
+            sketch.read(&mut Reader::new(&out.bytes)).unwrap();
+            sketch.forget(1_000);
+            assert_eq!(sketch.estimate(key, 1_000), 19, "{before} to {after}");
+            sketch.forget(1_000 + before);
+            assert!(sketch.is_empty(), "{before} to {after}");
+        }
+    }
 
     proptest! {
         #[test]

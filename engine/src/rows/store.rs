@@ -231,8 +231,10 @@ impl Store {
         out.put(&self.shed_until);
         out.put(&self.latest);
         out.len(self.panes.len());
-        for (pane, (state, _)) in &self.panes {
+        for (pane, (state, bytes)) in &self.panes {
             out.put(pane);
+            // As they were counted when they came in parts: what is given up depends on it.
+            out.put(&u64::try_from(*bytes).unwrap_or(u64::MAX));
             match state {
                 Pane::Open(parts) => {
                     out.put(&false);
@@ -263,10 +265,10 @@ impl Store {
         self.latest = from.get()?;
         let panes = from.count("panes")?;
         for _pane in 0..panes {
-            let pane: i64 = from.get()?;
+            let (pane, bytes): (i64, u64) = (from.get()?, from.get()?);
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             let is_sealed: bool = from.get()?;
             let rows = Rows::read(from, schema)?;
-            let bytes = rows.bytes();
             let state = if is_sealed {
                 let arrival: Vec<u32> = from.get()?;
                 if arrival.len() != rows.len() {
@@ -276,7 +278,7 @@ impl Store {
             } else {
                 Pane::Open(vec![rows])
             };
-            self.bytes += bytes;
+            self.bytes = self.bytes.saturating_add(bytes);
             if self.panes.insert(pane, (state, bytes)).is_some() {
                 return Err(WireError::Malformed { what: "a pane that is there twice" });
             }
