@@ -1,7 +1,8 @@
 //! What a rule remembers of the past beyond its windows.
 //!
 //! Owns: `first_seen`: which rows of a step can be the first of their combination ([`chains`], in
-//! map), and which of them are ([`gate`], in reduce). Never: windows, episodes, SQL.
+//! map), and which of them are ([`gate`], in reduce); `baseline_max`: what is usual for a key
+//! ([`baseline`]). Never: windows, episodes, SQL.
 //!
 //! # What "seen" means
 //! Of the events that are not late and pass the rule's other conditions, in order of event time
@@ -14,6 +15,7 @@
 //! combination only its first row; of those that follow within the span it says until when they
 //! went on.
 
+pub(crate) mod baseline;
 pub(crate) mod chains;
 pub(crate) mod gate;
 mod prints;

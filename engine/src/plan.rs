@@ -5,6 +5,7 @@
 
 mod atom;
 mod bar;
+mod baseline;
 mod check;
 mod compile;
 mod condition;
@@ -33,6 +34,7 @@ use schemas::Field;
 
 pub(crate) use atom::{Atom, OfTexts};
 pub(crate) use bar::{Known, Passes};
+pub(crate) use baseline::Call;
 pub use condition::Condition;
 pub use explain::{Explanation, explain};
 pub use first_seen::FirstSeen;
@@ -184,10 +186,17 @@ impl CompiledRule {
     /// Whether it remembers more than its window.
     #[must_use]
     pub fn asks_the_past(&self) -> bool {
-        self.past.is_some()
+        self.past.is_some() || self.learns()
     }
 
-    /// The same rule with state in rows, which is what its state in panes is checked against.
+    /// Whether it learns what is usual for a key. Such a rule runs in panes only.
+    #[must_use]
+    pub fn learns(&self) -> bool {
+        matches!(&self.program, Program::Panes(panes, _) if panes.baselines.fold().is_some())
+    }
+
+    /// The same rule with state in rows, which is what its state in panes is checked against. A
+    /// rule that learns cannot run like that.
     #[must_use]
     pub fn into_rows(mut self) -> Self {
         if let Program::Panes(_, query) = self.program {

@@ -190,6 +190,9 @@ impl Prepared {
         };
         // One aggregate by key over plain columns: each key is judged by its own rows.
         let by_key = rule.by_key && keys_in.is_some();
+        if keys_in.is_none() && rule.learns() {
+            return Err(inconsistent("what is usual needs a key of plain columns"));
+        }
         // Groups are found by the key that rows carry.
         let rule = if keys_in.is_some() { rule } else { rule.into_rows() };
         let monotone = by_key && rule.early == Some(Possible::Yes);

@@ -4,18 +4,23 @@
 
 pub mod four_ways;
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMillisecondType;
 use arrow::error::ArrowError;
-use schemas::{DeadLetter, EventTime, Verdict};
+use schemas::{DeadLetter, EventTime, Field, Verdict};
 
 use crate::frame::Frame;
 use crate::map::{Input, LateRow, MapError, MapSettings, Mapped, Mapper, Start};
+use crate::plan::CompiledRule;
 use crate::reduce::{
     EPISODES_OPEN_MAX, Failure, ReduceError, ReduceSettings, Reducer, RestoreError, RuleLoad,
 };
 use crate::ruleset::Ruleset;
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// What a run is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,9 +152,40 @@ impl Runner {
         batch: &RecordBatch,
         append_times: Option<&[i64]>,
     ) -> Result<Fed, RunnerError> {
-        let next = self.advance(partition, batch.num_rows())?;
-        let input = Input { batch, append_times, next, origin: None };
-        self.step(partition, |mapper| mapper.map(input))
+        let mut fed = Fed::default();
+        for rows in self.cuts(batch) {
+            let append_times = append_times.and_then(|times| times.get(rows.clone()));
+            let batch = &batch.slice(rows.start, rows.len());
+            let next = self.advance(partition, batch.num_rows())?;
+            let input = Input { batch, append_times, next, origin: None };
+            fed.add(self.step(partition, |mapper| mapper.map(input))?);
+        }
+        Ok(fed)
+    }
+
+    /// Where a batch is taken in parts: for rules that learn, the first row of an hour is one of its
+    /// own. What the hours before it taught is then known when the others come, as it is live.
+    fn cuts(&self, batch: &RecordBatch) -> Vec<Range<usize>> {
+        let all = 0..batch.num_rows();
+        if !self.ruleset.rules().any(CompiledRule::learns) {
+            return vec![all];
+        }
+        let times = batch.column_by_name(Field::EventTime.name());
+        let times = times.and_then(|times| times.as_primitive_opt::<TimestampMillisecondType>());
+        let Some(times) = times else { return vec![all] };
+        let (mut cuts, mut from, mut latest) = (Vec::new(), 0, i64::MIN);
+        for (row, at) in times.iter().enumerate() {
+            let at = at.unwrap_or(i64::MIN).max(latest);
+            if at.div_euclid(HOUR_MS) != latest.div_euclid(HOUR_MS) {
+                cuts.extend([from..row, row..row + 1]);
+                from = row + 1;
+            }
+            latest = at;
+        }
+        cuts.push(from..batch.num_rows());
+        cuts.retain(|cut| !cut.is_empty());
+        // A batch without rows is one, too.
+        if cuts.is_empty() { vec![all] } else { cuts }
     }
 
     /// Takes dead letters, in their place in a source partition.

@@ -3,13 +3,16 @@
 //! Owns: joining the cells of a window, asking HAVING, who fires and on what evidence. Never:
 //! changes anything.
 
-use arrow::array::RecordBatch;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, RecordBatch};
 
 use super::column::{Cells, folded};
-use super::{Groups, Link, Register};
+use super::{Groups, Link, Register, key_of};
 use crate::cell;
 use crate::episode::Evidence;
 use crate::key::HashKey;
+use crate::past::baseline::Baseline;
 use crate::plan::{Known, Panes, Passes, RunError};
 use crate::rows::firing::{self, Firing};
 use crate::rows::place;
@@ -26,6 +29,16 @@ pub(crate) struct View<'a> {
     pub(crate) panes: &'a Panes,
     /// By fold of the rule: its place in the unit.
     pub(crate) places: &'a [usize],
+    /// What is usual, for a rule that asks.
+    pub(crate) baseline: Option<&'a Baseline>,
+}
+
+/// Cells of a key within a window.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Within<'a> {
+    cells: Cells<'a>,
+    key: u128,
+    k: i64,
 }
 
 impl Groups {
@@ -35,28 +48,14 @@ impl Groups {
         links: &'a [Link],
         view: View<'_>,
         (group, k): (u32, i64),
-    ) -> Cells<'a> {
+    ) -> Within<'a> {
         let (from, to) = (k, view.end(k));
         let before =
             |end: i64| links.partition_point(|link| self.pane_at(*link).is_some_and(|at| at < end));
         let of = links.get(before(from)..before(to)).unwrap_or_default();
         let owed = if view.rule.monotone { self.owed(group, k) } else { 0 };
-        Cells { panes: &self.panes, of, owed }
-    }
-
-    /// A rule's answer for one key in window `k`, as far as it is filled.
-    pub(crate) fn answer(
-        &self,
-        view: View<'_>,
-        group: u32,
-        k: i64,
-        hash_key: HashKey,
-    ) -> Result<Option<Firing>, RunError> {
-        let mut links = Vec::new();
-        self.links(group, (k, view.end(k)), &mut links);
-        let cells = self.within(&links, view, (group, k));
-        let answer = view.ask(&[(self.key_bytes(group), cells)])?;
-        Ok(firing::firings(view.rule, &[answer], hash_key).pop())
+        let key = self.groups.get(place(group)).map_or(0, |group| key_of(group.hash));
+        Within { cells: Cells { panes: &self.panes, of, owed }, key, k }
     }
 
     /// What a rule sees of a key in window `k` from a moment on beside values, and whether
@@ -71,6 +70,7 @@ impl Groups {
         let mut lossy = k.saturating_mul(self.slide_ms) < self.shed_until;
         let Some(group) = self.find(key) else { return (evidence, lossy) };
         lossy |= self.owed(group, k) > 0;
+        lossy |= view.baseline.is_some_and(|baseline| baseline.is_lossy(key, k));
         let mut links = Vec::new();
         self.links(group, (k, view.end(k)), &mut links);
         for link in links {
@@ -105,7 +105,7 @@ impl Groups {
         }
         let mut fired = Vec::new();
         for part in asked.chunks(ASKED_MAX) {
-            let cells: Vec<(&[u8], Cells<'_>)> = part
+            let cells: Vec<(&[u8], Within<'_>)> = part
                 .iter()
                 .map(|(group, links)| {
                     (self.key_bytes(*group), self.within(links, view, (*group, k)))
@@ -117,18 +117,60 @@ impl Groups {
     }
 }
 
+impl Groups {
+    /// What a fold of a rule came to in window `k`, for each of its keys of which that is exact.
+    pub(crate) fn came_to(&self, view: View<'_>, k: i64, fold: usize) -> Vec<(u128, i64)> {
+        let (Some(kind), Some(place)) = (view.panes.kind(fold), view.places.get(fold)) else {
+            return Vec::new();
+        };
+        let mut keys = Vec::new();
+        self.keys_in(k..=view.end(k).saturating_sub(1), &mut keys);
+        keys.sort_unstable();
+        keys.dedup();
+        let mut links = Vec::new();
+        let mut of = |key: u128| {
+            let group = self.find(key).filter(|group| self.owed(*group, k) == 0)?;
+            self.links(group, (k, view.end(k)), &mut links);
+            let cells = Cells { panes: &self.panes, of: &links, owed: 0 };
+            Some((key, cells.whole(*place, kind, None)?))
+        };
+        keys.into_iter().filter_map(&mut of).collect()
+    }
+}
+
+impl<'a> View<'a> {
+    /// Of a rule over groups, with the places of its folds in its unit.
+    pub(crate) fn of(
+        rule: &'a Prepared,
+        places: &'a [usize],
+        baseline: Option<&'a Baseline>,
+    ) -> Option<Self> {
+        Some(Self { rule, panes: rule.folded()?, places, baseline })
+    }
+}
+
 impl View<'_> {
     /// The first pane after window `k`.
     fn end(self, k: i64) -> i64 {
         k.saturating_add(self.rule.windows.map_or(1, Windows::panes))
     }
 
-    pub(super) fn passes(self, groups: &Groups, cells: Cells<'_>) -> Passes {
-        let value = |fold: usize, enough: i64| {
-            let kind = self.panes.folds.get(fold)?.kind;
-            cells.whole(*self.places.get(fold)?, kind, enough)
+    pub(super) fn passes(self, groups: &Groups, within: Within<'_>) -> Passes {
+        let value = |fold: usize, enough: Option<i64>| {
+            let kind = self.panes.kind(fold)?;
+            within.cells.whole(*self.places.get(fold)?, kind, enough)
         };
-        self.panes.bar.passes(&self.known(&value, &|fold| self.most(groups, fold)))
+        let usual = |call: usize| self.usual(within, call);
+        self.panes
+            .bar
+            .passes(&Known { usual: &usual, ..self.known(&value, &|fold| self.most(groups, fold)) })
+    }
+
+    /// What is usual for a key according to a call.
+    fn usual(self, within: Within<'_>, call: usize) -> f64 {
+        let call = self.panes.baselines.all.get(call);
+        let usual = self.baseline.zip(call);
+        usual.map_or(f64::INFINITY, |(known, call)| known.usual(within.key, within.k, *call))
     }
 
     /// Rows that a window has at least in which the rule fires, whatever they add to sums.
@@ -143,13 +185,13 @@ impl View<'_> {
 
     fn known<'k>(
         self,
-        value: &'k dyn Fn(usize, i64) -> Option<i64>,
+        value: &'k dyn Fn(usize, Option<i64>) -> Option<i64>,
         most: &'k dyn Fn(usize) -> u64,
     ) -> Known<'k>
     where
         Self: 'k,
     {
-        Known { folds: &self.panes.folds, value, most }
+        Known { folds: &self.panes.folds, value, most, usual: &|_call| 0.0 }
     }
 
     fn most(self, groups: &Groups, fold: usize) -> u64 {
@@ -157,12 +199,16 @@ impl View<'_> {
     }
 
     /// The query's answer for groups, each a key and its cells.
-    pub(super) fn ask(self, groups: &[(&[u8], Cells<'_>)]) -> Result<RecordBatch, RunError> {
+    pub(super) fn ask(self, groups: &[(&[u8], Within<'_>)]) -> Result<RecordBatch, RunError> {
         let keys: Vec<&[u8]> = groups.iter().map(|(key, _)| *key).collect();
-        let cells: Vec<Cells<'_>> = groups.iter().map(|(_, cells)| *cells).collect();
+        let cells: Vec<Cells<'_>> = groups.iter().map(|(_, within)| within.cells).collect();
         let columns = cell::key_columns(&keys, &self.panes.key_types)?;
         let folds = self.panes.folds.iter().zip(self.places);
-        let folded = folds.map(|(fold, place)| folded(fold.kind, *place, &cells)).collect();
-        self.panes.answer(&columns, folded, groups.len())
+        let folds = folds.map(|(fold, place)| folded(fold.kind, *place, &cells));
+        let calls = (0..self.panes.baselines.all.len()).map(|call| -> ArrayRef {
+            let usual = groups.iter().map(|(_, within)| self.usual(*within, call));
+            Arc::new(usual.collect::<Float64Array>())
+        });
+        self.panes.answer(&columns, folds.chain(calls).collect(), groups.len())
     }
 }

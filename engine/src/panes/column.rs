@@ -252,7 +252,10 @@ impl Column {
             Self::Fraction(column) => column.heap_bytes(),
             Self::Text(column) => column.held.heap_bytes() + column.bytes,
             Self::Flag(column) => column.heap_bytes(),
-            Self::Steps(column) => column.held.heap_bytes() + column.bytes,
+            Self::Steps(column) => {
+                let steps = column.held.iter().map(Steps::heap_bytes);
+                column.held.heap_bytes() + steps.sum::<usize>()
+            }
         }
     }
 }
@@ -424,22 +427,29 @@ impl<'a> Cells<'a> {
         })
     }
 
-    /// What a fold comes to, where that is a whole number. Of distinct values a number below
-    /// `enough` may be too great, since then it is not enough either way.
-    pub(super) fn whole(self, fold: usize, kind: Kind, enough: i64) -> Option<i64> {
+    /// What a fold comes to, where that is a whole number. Where it is said what is `enough`, the
+    /// number of distinct values may be another that is as little or as much enough: one below may
+    /// be too great, and one from there on too small.
+    pub(super) fn whole(self, fold: usize, kind: Kind, enough: Option<i64>) -> Option<i64> {
         match kind {
             Kind::Count => Some(signed(self.count(fold))),
             Kind::Steps(conditions) => Some(steps::depth(conditions, self.ways(fold))),
             Kind::Distinct => {
-                let counts = self.columns(fold).map(|(column, cell)| match column {
-                    Column::Distinct(sets) => u64::from(sets.count(cell)),
-                    _ => 0,
-                });
-                let most = signed(counts.sum::<u64>().saturating_add(self.owed));
-                if most < enough || self.of.len() <= 1 {
-                    return Some(most);
+                let (mut all, mut least) = (self.owed, 0);
+                for (column, cell) in self.columns(fold) {
+                    if let Column::Distinct(sets) = column {
+                        let count = u64::from(sets.count(cell));
+                        all = all.saturating_add(count);
+                        least = least.max(count);
+                    }
                 }
-                Some(self.distinct(fold))
+                let (most, least) = (signed(all), signed(least.saturating_add(self.owed)));
+                Some(match enough {
+                    _ if self.of.len() <= 1 => most,
+                    Some(enough) if most < enough => most,
+                    Some(enough) if least >= enough => least,
+                    _ => self.distinct(fold),
+                })
             }
             _ => {
                 let mut found = None;
@@ -549,7 +559,7 @@ pub(super) fn folded(kind: Kind, fold: usize, groups: &[Cells<'_>]) -> ArrayRef 
     let groups = groups.iter();
     match held {
         Held::Whole => {
-            Arc::new(groups.map(|cells| cells.whole(fold, kind, 0)).collect::<Int64Array>())
+            Arc::new(groups.map(|cells| cells.whole(fold, kind, None)).collect::<Int64Array>())
         }
         Held::Fraction => {
             Arc::new(groups.map(|cells| cells.fraction(fold, kind)).collect::<Float64Array>())

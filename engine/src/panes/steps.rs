@@ -26,8 +26,17 @@ pub(super) struct Steps {
 }
 
 impl Steps {
+    /// Bytes held, which follow from how many moments there are.
     pub(super) fn bytes(&self) -> usize {
-        self.met.len() * MOMENT_BYTES
+        if self.met.is_empty() {
+            return 0;
+        }
+        room(self.met.len()) * MOMENT_BYTES + super::ALLOCATION_BYTES
+    }
+
+    #[cfg(test)]
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.met.capacity() * MOMENT_BYTES
     }
 
     /// Takes an event. False where it may have come too late for what was left out.
@@ -74,6 +83,7 @@ impl Steps {
         }
         let mut keep = keep.into_iter();
         self.met.retain(|_| keep.next().unwrap_or(true));
+        self.met.shrink_to(room(self.met.len()));
         self.thinned = true;
     }
 
@@ -83,12 +93,20 @@ impl Steps {
     }
 
     pub(super) fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let (met, thinned): (Vec<(i64, u8)>, bool) = (from.get()?, from.get()?);
+        let (mut met, thinned): (Vec<(i64, u8)>, bool) = (from.get()?, from.get()?);
         if met.len() > MOMENTS_MAX || !met.is_sorted_by(|a, b| a.0 < b.0) {
             return Err(WireError::Malformed { what: "steps" });
         }
+        if !met.is_empty() {
+            met.reserve_exact(room(met.len()) - met.len());
+        }
         Ok(Self { met, thinned })
     }
+}
+
+/// Moments that there is room for when there are so many: as a vector grows.
+fn room(moments: usize) -> usize {
+    moments.next_power_of_two().max(4)
 }
 
 /// The depth after a moment.

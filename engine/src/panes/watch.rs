@@ -111,7 +111,9 @@ impl Watch {
     ///
     /// Only for rules whose HAVING stays true once it is. Of a key without rows after the pane
     /// each window holds all that the next one holds, so the first that does not fire ends the
-    /// search, and until as many rows have come as it lacks nothing has to be asked again.
+    /// search, and until as many rows have come as it lacks nothing has to be asked again. Where
+    /// windows are compared with what is usual, one may lack more than the next: all are asked, but
+    /// for those of which it is not known yet. What these say, they say when they close.
     pub(crate) fn crossed(
         &mut self,
         view: View<'_>,
@@ -121,8 +123,12 @@ impl Watch {
     ) -> Result<Crossing, RunError> {
         let n = self.windows.panes();
         let fired = self.hot.get(&touched.key);
+        // A window that begins later may hold what was given up of the key.
+        let owed = groups.owed(touched.group, touched.pane.saturating_add(1));
+        let mut lacks = view.rows_to_come(groups).saturating_sub(owed).max(1);
         for k in touched.pane.saturating_sub(n - 1).max(self.since)..=touched.pane {
-            if fired.is_some_and(|fired| fired.contains(k)) {
+            let is_known = view.baseline.is_none_or(|baseline| baseline.knows(k));
+            if !is_known || fired.is_some_and(|fired| fired.contains(k)) {
                 continue;
             }
             let cells = groups.within(links, view, (touched.group, k));
@@ -139,11 +145,13 @@ impl Watch {
                     self.hot.entry(touched.key).or_default().insert(k);
                     return Ok(Crossing::Fires(k));
                 }
-                Some(rows) if touched.nested => return Ok(Crossing::After(rows)),
-                Some(_rows) => {}
+                Some(rows) if touched.nested && view.baseline.is_none() => {
+                    return Ok(Crossing::After(rows));
+                }
+                Some(rows) => lacks = lacks.min(rows),
             }
         }
-        Ok(if touched.nested { Crossing::After(view.rows_to_come(groups)) } else { Crossing::None })
+        Ok(if touched.nested { Crossing::After(lacks) } else { Crossing::None })
     }
 
     /// The keys that fired in window `k` at an event, ascending, each with whether its rows are
@@ -163,11 +171,12 @@ impl Watch {
         Some(self.hot.iter().filter_map(of).collect())
     }
 
-    /// The keys whose rows in window `k` are others than in the window before, ascending.
-    pub(crate) fn changed(&self, groups: &Groups, k: i64) -> Vec<u128> {
+    /// The keys whose rows in window `k` are others than in the window before, ascending; all of
+    /// them where it is `fresh`.
+    pub(crate) fn changed(&self, groups: &Groups, k: i64, fresh: bool) -> Vec<u128> {
         let entering = k.saturating_add(self.windows.panes() - 1);
         let mut changed = Vec::new();
-        if self.is_fresh(k) {
+        if fresh {
             groups.keys_in(k..=entering, &mut changed);
         } else {
             groups.keys_in(entering..=entering, &mut changed);

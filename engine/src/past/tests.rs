@@ -171,6 +171,59 @@ fn more_than_the_budget_holds_is_said_and_nothing_new_is_missed() {
 }
 
 #[test]
+fn a_row_without_an_answer_teaches_nothing_whatever_comes_beside_it() {
+    let dividing: Text = (
+        "dividing",
+        "key: [client_ip, account]\nrearm: 1s",
+        "SELECT client_ip, account, 1000 / response_bytes AS r FROM events \
+         WHERE status < 500 AND first_seen('1m', client_ip, account)",
+    );
+    let at = |second: i64, bytes: i64| Seen { bytes, ..failure(second * 1_000, 1) };
+    // Within whole minutes each is seen after the one before; but the second has no answer.
+    let mut events: Vec<Seen> = (0..12).map(|n| failure(n * 30_000, 9)).collect();
+    events.extend([at(185, 10), at(245, 0), at(305, 10)]);
+    events.sort_by_key(|event| event.at);
+    for rows in [1, 100] {
+        let mut runner = Runner::new(ruleset(&[dividing]), settings()).unwrap();
+        let mut fed = Fed::default();
+        for part in events.chunks(rows) {
+            fed.add(runner.feed(0, &batch(part)).unwrap());
+        }
+        fed.add(runner.end().unwrap());
+        let of_interest = |verdict: &&&Verdict| verdict.key["client_ip"] == "192.0.2.1";
+        let firsts = opened(&fed);
+        let firsts = firsts.iter().filter(of_interest).map(|verdict| verdict.first_event.millis());
+        assert_eq!(firsts.collect::<Vec<_>>(), [185_000, 305_000], "{rows} at once");
+        assert_eq!(fed.failures.len(), 1);
+    }
+}
+
+#[test]
+fn every_window_that_begins_before_a_loss_says_so() {
+    let tight: Text = (
+        "tight",
+        "window: 5m\nslide: 10s\nmemory: 16KiB",
+        "SELECT client_ip, count(*) AS n FROM events WHERE first_seen('4m', client_ip, account) \
+         GROUP BY client_ip HAVING count(*) >= 1",
+    );
+    // Twenty at once, more than may wait, in the last second of a minute: every window that holds
+    // them ends in a later one.
+    let flood = (0..20).map(|n| Seen { account: n, ..failure(11 * MINUTE - 1_000, 1) });
+    let fed = run(tight, with_background(0..20, flood), settings());
+    let closed: Vec<&Verdict> = fed
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.rule == "x/tight" && verdict.kind == VerdictKind::Closed)
+        .filter(|verdict| verdict.key["client_ip"] == "192.0.2.1")
+        .collect();
+    let pressure = |verdict: &&Verdict| verdict.rule == crate::STATE_PRESSURE;
+    assert!(fed.verdicts.iter().any(|verdict| pressure(&verdict)));
+    assert!(closed.len() == 1 && closed[0].degraded, "{closed:?}");
+    let first = opened(&fed).into_iter().find(|verdict| verdict.key == closed[0].key).unwrap();
+    assert!(first.degraded);
+}
+
+#[test]
 fn all_of_a_rule_is_in_one_exchange_partition() {
     let mut many = settings();
     many.map.exchange_partitions = 5;

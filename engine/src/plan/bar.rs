@@ -1,12 +1,15 @@
 //! What a HAVING asks for, without evaluating it.
 //!
 //! Owns: thresholds on folds and how AND and OR join them; how many more rows a group needs at
-//! least before it can pass. Never: anything but whole numbers; the rest is asked of DataFusion.
+//! least before it can pass. Never: anything but whole numbers, and what is usual; the rest is asked of DataFusion.
 
+use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, Operator};
 
+use super::baseline::{self, Calls};
 use super::panes::{Fold, Held, Kind};
+use super::shape;
 
 /// The condition under which a group fires.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub(crate) enum Bar {
     Always,
     /// The fold at this place comes to this much.
     AtLeast(usize, i64),
+    /// The fold at this place comes to what is usual according to a call.
+    Unusual(usize, usize),
     /// The fold at this place comes to no more than this.
     AtMost(usize, i64),
     All(Vec<Bar>),
@@ -25,12 +30,14 @@ pub(crate) enum Bar {
 /// What is known of groups beside the bar.
 pub(crate) struct Known<'a> {
     pub(crate) folds: &'a [Fold],
-    /// What the fold at a place comes to, or nothing where it saw no value. It is told how much
-    /// would be enough: of a number that is not, it may say too much, as long as that is not enough
-    /// either.
-    pub(crate) value: &'a dyn Fn(usize, i64) -> Option<i64>,
+    /// What the fold at a place comes to, or nothing where it saw no value. Where it is told how
+    /// much is enough, it may say too much of a number that is not, as long as that is not enough
+    /// either, and too little of one that is.
+    pub(crate) value: &'a dyn Fn(usize, Option<i64>) -> Option<i64>,
     /// What a row adds at most to the fold at a place, where that is a sum.
     pub(crate) most: &'a dyn Fn(usize) -> u64,
+    /// What is usual according to a call.
+    pub(crate) usual: &'a dyn Fn(usize) -> f64,
 }
 
 /// What a bar says of a group.
@@ -44,9 +51,10 @@ pub(crate) enum Passes {
 }
 
 impl Bar {
-    /// Of a HAVING over the columns of `aggregate`.
-    pub(super) fn of(having: &Expr, aggregate: &Aggregate, folds: &[Fold]) -> Self {
-        let of = |expr: &Expr| Self::of(expr, aggregate, folds);
+    /// Of a HAVING over the columns of `aggregate` and those that stand for calls.
+    pub(super) fn of(having: &Expr, aggregate: &Aggregate, known: (&[Fold], &Calls)) -> Self {
+        let of = |expr: &Expr| Self::of(expr, aggregate, known);
+        let (folds, calls) = known;
         match having {
             Expr::Alias(alias) => of(&alias.expr),
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
@@ -62,10 +70,32 @@ impl Bar {
                     (_, _, Some(number), Some(fold)) => {
                         op.swap().map_or(Self::Ask, |op| Self::compare(fold, op, number))
                     }
-                    _ => Self::Ask,
+                    _ => {
+                        let fraction = |expr: &Expr| fraction(expr, aggregate, folds);
+                        match (fraction(left), op, fraction(right)) {
+                            (Some(fold), Operator::GtEq, _) => Self::reaches(fold, right, calls),
+                            (_, Operator::LtEq, Some(fold)) => Self::reaches(fold, left, calls),
+                            _ => Self::Ask,
+                        }
+                    }
                 }
             }
             _ => Self::Ask,
+        }
+    }
+
+    /// Whether a fold comes to a fraction, or to what is usual, or to the greatest of such.
+    fn reaches(fold: usize, bound: &Expr, calls: &Calls) -> Self {
+        match shape::bare(bound) {
+            Expr::ScalarFunction(function) if function.name() == "greatest" => {
+                Self::All(function.args.iter().map(|of| Self::reaches(fold, of, calls)).collect())
+            }
+            Expr::Column(column) => {
+                calls.named(column).map_or(Self::Ask, |call| Self::Unusual(fold, call))
+            }
+            literal => {
+                baseline::number(literal).map_or(Self::Ask, |n| Self::AtLeast(fold, least(n)))
+            }
         }
     }
 
@@ -86,7 +116,7 @@ impl Bar {
             Self::AtLeast(fold, least) => known.rows_for(*fold, u64::try_from(*least).unwrap_or(0)),
             Self::All(bars) => bars.iter().map(|bar| bar.rows_min(known)).max().unwrap_or(1),
             Self::Any(bars) => bars.iter().map(|bar| bar.rows_min(known)).min().unwrap_or(1),
-            Self::Always | Self::AtMost(..) | Self::Ask => 1,
+            Self::Always | Self::AtMost(..) | Self::Unusual(..) | Self::Ask => 1,
         }
     }
 
@@ -94,12 +124,9 @@ impl Bar {
     pub(crate) fn passes(&self, known: &Known<'_>) -> Passes {
         match self {
             Self::Always => Passes::Yes,
-            Self::AtLeast(fold, least) => match (known.value)(*fold, *least) {
-                Some(found) if found >= *least => Passes::Yes,
-                Some(found) => Passes::After(known.rows_for(*fold, least.abs_diff(found))),
-                None => Passes::After(1),
-            },
-            Self::AtMost(fold, most) => match (known.value)(*fold, i64::MIN) {
+            Self::AtLeast(fold, least) => known.reached(*fold, *least),
+            Self::Unusual(fold, call) => known.reached(*fold, least((known.usual)(*call))),
+            Self::AtMost(fold, most) => match (known.value)(*fold, None) {
                 Some(found) if found <= *most => Passes::Yes,
                 _ => Passes::After(1),
             },
@@ -132,6 +159,15 @@ impl Bar {
 }
 
 impl Known<'_> {
+    /// Whether a fold comes to so much.
+    fn reached(&self, fold: usize, least: i64) -> Passes {
+        match (self.value)(fold, Some(least)) {
+            Some(found) if found >= least => Passes::Yes,
+            Some(found) => Passes::After(self.rows_for(fold, least.abs_diff(found))),
+            None => Passes::After(1),
+        }
+    }
+
     /// As many rows it takes at least, at least one, for a fold to come to so much more.
     fn rows_for(&self, fold: usize, more: u64) -> u64 {
         let rows = match self.folds.get(fold).map(|fold| fold.kind) {
@@ -161,6 +197,22 @@ fn place(expr: &Expr, aggregate: &Aggregate, folds: &[Fold]) -> Option<usize> {
         }
         _ => None,
     }
+}
+
+/// As [`place`], of what is compared with fractions.
+fn fraction(expr: &Expr, aggregate: &Aggregate, folds: &[Fold]) -> Option<usize> {
+    match expr {
+        Expr::Cast(cast) if cast.field.data_type() == &DataType::Float64 => {
+            place(&cast.expr, aggregate, folds)
+        }
+        _ => None,
+    }
+}
+
+/// The least whole number that comes to a fraction.
+#[expect(clippy::cast_possible_truncation, reason = "it saturates, and so does what is counted")]
+fn least(fraction: f64) -> i64 {
+    fraction.ceil() as i64
 }
 
 fn number(expr: &Expr) -> Option<i64> {

@@ -26,8 +26,8 @@ use super::panes::{self, Panes};
 use super::query::{Projection, Query, Slot, WindowCell};
 use super::session::{Language, SESSION};
 use super::{
-    CompiledRule, FirstSeen, Possible, Program, State, Table, check, first_seen, functions, names,
-    shape,
+    CompiledRule, FirstSeen, Possible, Program, State, Table, baseline, check, first_seen,
+    functions, names, shape,
 };
 use crate::rule::lists::Lists;
 use crate::rule::problem::{Level, Problem, nearest};
@@ -64,8 +64,9 @@ pub(super) fn rule(rule: &Arc<Rule>, lists: &Arc<Lists>) -> (Option<CompiledRule
     }
     match draft.build(key) {
         Ok(compiled) => {
+            problems.extend(baseline::placed(&compiled, baseline::is_asked(&draft.analyzed)));
             problems.extend(first_seen::unasked(&compiled));
-            (Some(compiled), problems)
+            (Some(compiled).filter(|_runs| !failed(&problems)), problems)
         }
         Err(error) => {
             problems.extend(check::planning(rule, &error));
@@ -124,6 +125,7 @@ impl<'r> Draft<'r> {
             .map_err(|error| check::planning(rule, &error))?;
         problems.extend(check::plan(rule, lists, &analyzed));
         problems.extend(first_seen::check(rule, &analyzed));
+        problems.extend(baseline::check(rule, &analyzed));
         let Some(table) = scans(&analyzed).first().and_then(|s| Table::named(s.table_name.table()))
         else {
             let problem = rule.source.in_sql(Level::Error, nowhere(), "the query reads no table");

@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{CompiledRule, FirstSeen, Possible, State, Table};
+use super::{CompiledRule, Possible, Program, State, Table};
 use crate::rule::duration;
 
 /// What a key that comes once takes, about (`cargo xtask bench engine`).
@@ -65,7 +65,7 @@ pub fn explain(rule: &CompiledRule) -> Explanation {
         },
         key: key.collect(),
         values: rule.values.clone(),
-        past: rule.past.as_ref().map(FirstSeen::explained),
+        past: past(rule),
         columns: rule.input.fields().iter().map(|field| field.name().clone()).collect(),
         table: rule.table,
         filter: rule.filter_sql.clone(),
@@ -81,6 +81,14 @@ pub fn explain(rule: &CompiledRule) -> Explanation {
     }
 }
 
+fn past(rule: &CompiledRule) -> Option<String> {
+    match (&rule.past, &rule.program) {
+        (Some(past), _) => Some(past.explained()),
+        (None, Program::Panes(panes, _)) => panes.baselines.explained(),
+        (None, Program::None(_) | Program::Rows(_)) => None,
+    }
+}
+
 fn state(rule: &CompiledRule) -> String {
     match rule.state {
         State::None if rule.past.is_some() => {
@@ -88,11 +96,14 @@ fn state(rule: &CompiledRule) -> String {
         }
         State::None => "none: each event is judged alone".to_owned(),
         State::Panes => {
+            // The other half is for what is usual.
+            let part = if rule.learns() { 2 } else { 1 };
+            let bytes = rule.rule.memory_bytes_max / part;
             format!(
-                "panes: aggregates by key and pane are kept, up to {}: some {} keys in a window; \
-                 beyond that, how many events those with the fewest had",
-                budget(rule),
-                keys(rule.rule.memory_bytes_max)
+                "panes: aggregates by key and pane are kept, up to {} MiB: some {} keys in a \
+                 window; beyond that, how many events those with the fewest had",
+                bytes >> 20,
+                keys(bytes)
             )
         }
         State::Rows => format!("rows: the rows of the window are kept, up to {}", budget(rule)),

@@ -7,7 +7,6 @@
 //! What teaches is so under the rule's control: a refused attempt does not make the next one known
 //! where the rule asks for `status < 400`.
 
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -47,24 +46,9 @@ pub(super) fn function() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::new_from_impl(Function { signature }))
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Function {
     signature: Signature,
-}
-
-// There is one such function.
-impl PartialEq for Function {
-    fn eq(&self, _other: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Function {}
-
-impl Hash for Function {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        NAME.hash(state);
-    }
 }
 
 impl ScalarUDFImpl for Function {
@@ -205,7 +189,8 @@ pub(super) fn unasked(rule: &CompiledRule) -> Vec<Problem> {
     let problem = |test: &TestCase| {
         let message = format!("`before:` of the test `{}` teaches nothing", test.name);
         let problem = rule.rule.source.at(Level::Warning, &["tests"], message);
-        let hint = "only `first_seen` remembers; what counts in a window goes to `events:`";
+        let hint = "only `first_seen` and `baseline_max` remember; what counts in a window goes to \
+                    `events:`";
         Problem { line: test.line, ..problem.hint(hint) }
     };
     taught.map(problem).collect()

@@ -17,15 +17,13 @@ use datafusion::logical_expr::{
     TypeSignatureClass, Volatility,
 };
 
-use super::first_seen;
 use super::query::WindowCell;
+use super::{baseline, first_seen};
 use crate::rule::Lists;
 use crate::rule::lists::{Networks, address, network};
 
 /// Names of the two functions that depend on the window.
 pub(super) const WINDOW_FUNCTIONS: [&str; 2] = ["window_start", "window_end"];
-/// Functions that need a memory of the past, which the engine does not have yet.
-pub(super) const LATER: [&str; 1] = ["baseline_max"];
 
 /// Our functions for one rule.
 pub(super) fn own(lists: &Arc<Lists>, window: &Arc<WindowCell>) -> Vec<Arc<ScalarUDF>> {
@@ -42,6 +40,7 @@ pub(super) fn own(lists: &Arc<Lists>, window: &Arc<WindowCell>) -> Vec<Arc<Scala
             lists: Arc::clone(lists),
             signature: two_texts(),
         })),
+        baseline::function(),
         first_seen::function(),
         Arc::new(ScalarUDF::new_from_impl(bound(start, false))),
         Arc::new(ScalarUDF::new_from_impl(bound(end, true))),

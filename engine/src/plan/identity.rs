@@ -23,6 +23,9 @@ pub struct Identity {
     /// The condition on a row, as SQL; absent where all count.
     #[serde(default)]
     pub filter: Option<String>,
+    /// What it asks of the past, as SQL.
+    #[serde(default)]
+    pub past: Option<String>,
     /// The key.
     pub key: Vec<String>,
     /// Window in milliseconds; 0 where there is none.
@@ -65,6 +68,7 @@ impl Identity {
             episode_version: rule.episode_version.clone(),
             table: table(rule.table).to_owned(),
             filter: rule.filter_sql.clone(),
+            past: rule.past.as_ref().map(|past| past.text.clone()),
             key: rule.keys.clone(),
             window_ms: window.0,
             slide_ms: window.1,
@@ -114,6 +118,12 @@ impl Identity {
             before.filter.as_ref().unwrap_or(&every),
             self.filter.as_ref().unwrap_or(&every),
         );
+        let nothing = "nothing".to_owned();
+        differ(
+            "what is asked of the past",
+            before.past.as_ref().unwrap_or(&nothing),
+            self.past.as_ref().unwrap_or(&nothing),
+        );
         differ("key", &before.key.join(", "), &self.key.join(", "));
         let spans = [
             ("window", before.window_ms, self.window_ms),
@@ -153,9 +163,9 @@ fn keeps(rule: &CompiledRule) -> String {
     match &rule.program {
         Program::Panes(panes, _) => panes.shape(),
         Program::None(_) | Program::Rows(_) => {
-            // Rows that wait for the watermark are those of the answer.
-            let schema = match (&rule.program, &rule.past) {
-                (Program::None(_), Some(_)) => &rule.output,
+            // Without a window, rows of frames and those that wait are of the answer.
+            let schema = match &rule.program {
+                Program::None(_) => &rule.output,
                 _ => &rule.input,
             };
             let columns = schema.fields().iter();
@@ -241,6 +251,30 @@ mod tests {
             kept += usize::from(!anew);
         }
         assert!(kept >= 1, "a threshold keeps its state");
+    }
+
+    #[test]
+    fn a_rule_without_a_window_keeps_nothing_under_other_names() {
+        let rule = |sql: &'static str| ("none", "key: client_ip\nrearm: 15s", sql);
+        let before = rule("SELECT client_ip, path AS p FROM events WHERE status = 500");
+        let after = rule("SELECT client_ip, path AS target FROM events WHERE status = 500");
+        let foretold = identities(&[after])[0].fate(Some(&identities(&[before])[0]));
+        assert!(matches!(foretold, Fate::Anew(_)), "{foretold:?}");
+        let marker = Reducer::new(ruleset(&[before]), ReduceSettings::alone(1)).snapshot().unwrap();
+        let settings = ReduceSettings::alone(1);
+        let restored = Reducer::restore(ruleset(&[after]), settings, &marker).unwrap();
+        assert_eq!(restored.fresh, ["x/none"]);
+    }
+
+    #[test]
+    fn another_span_of_the_past_is_named() {
+        let rule = |sql: &'static str| ("first", "key: client_ip", sql);
+        let month = rule("SELECT client_ip FROM events WHERE first_seen('30d', client_ip)");
+        let week = rule("SELECT client_ip FROM events WHERE first_seen('7d', client_ip)");
+        let fate = identities(&[week])[0].fate(Some(&identities(&[month])[0]));
+        let word =
+            "what is asked of the past first_seen('30d', client_ip) → first_seen('7d', client_ip)";
+        assert_eq!(fate, Fate::Anew(vec![word.to_owned()]));
     }
 
     #[test]

@@ -14,15 +14,21 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
 use super::Table;
-use super::functions::LATER;
 use super::session::SESSION;
 use crate::rule::Rule;
 use crate::rule::problem::{Level, Problem, nearest};
 use crate::rule::source::nowhere;
 
 /// Functions of ours, for messages.
-const OWN: [&str; 6] =
-    ["cidr_match", "first_seen", "in_list", "sequence", "window_start", "window_end"];
+const OWN: [&str; 7] = [
+    "baseline_max",
+    "cidr_match",
+    "first_seen",
+    "in_list",
+    "sequence",
+    "window_start",
+    "window_end",
+];
 /// Tables that exist in the design and not yet here.
 const LATER_TABLES: [&str; 3] = ["deploys", "identities", "routes"];
 
@@ -165,17 +171,9 @@ impl<'r> Names<'r> {
             if known().any(|known| known == name) {
                 continue;
             }
-            if LATER.contains(&name.as_str()) {
-                let message =
-                    format!("`{name}` needs a memory of the past, which is not built yet");
-                self.error(function.at, message, "use a window of up to 24h meanwhile");
-                continue;
-            }
-            let hint = match nearest(name, known().chain(LATER)) {
+            let hint = match nearest(name, known()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "functions are those of DataFusion, and cidr_match, first_seen, in_list, \
-                         sequence, window_start, window_end"
-                    .to_owned(),
+                None => format!("functions are those of DataFusion, and {}", OWN.join(", ")),
             };
             self.error(function.at, format!("unknown function `{name}`"), hint);
         }

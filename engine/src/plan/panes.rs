@@ -22,11 +22,12 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::PhysicalExpr;
 
 use super::bar::Bar;
+use super::baseline::Calls;
 use super::compile::{physical, physical_over};
 use super::query::{RunError, flags, true_for};
 use super::session::SESSION;
 use super::shape::{self, Grouped};
-use super::{sequence, stepping};
+use super::{baseline, sequence, stepping};
 
 /// What a fold does with its argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +97,8 @@ pub struct Panes {
     pub(crate) never_fails: bool,
     /// What HAVING asks for, as far as it can be said without evaluating it.
     pub(crate) bar: Bar,
+    /// What it asks of the past of a key.
+    pub(crate) baselines: Calls,
     /// For each grouping column: its place in the rule's key.
     groups: Vec<usize>,
     /// Types of the rule's key columns in rows.
@@ -187,15 +190,12 @@ impl<'p> Sketch<'p> {
             let out = self.aggregate.schema.field(self.groups.len() + place).data_type();
             folds.push(compiled(function, (argument, filter), input, out)?);
         }
-        let schema = &self.aggregate.schema;
-        let over = |expr: &Expr| physical_over(&simple(expr, schema)?, schema);
-        let asked = self.grouped.having.map(|having| simple(having, schema)).transpose();
-        let asked = asked.map_err(|error| failed(&error))?;
-        let having = asked.as_ref().map(over).transpose().map_err(|error| failed(&error))?;
-        let select: Result<Vec<_>> =
-            self.grouped.select.iter().map(|expr| over(&expr.clone().unalias())).collect();
-        let bar = match &asked {
-            Some(having) => Bar::of(having, self.aggregate, &folds),
+        let asked = self.asked(&folds)?;
+        let over = |expr: &Expr| physical_over(&simple(expr, &asked.schema)?, &asked.schema);
+        let having = asked.having.as_ref().map(over).transpose().map_err(|error| failed(&error))?;
+        let select: Result<Vec<_>> = asked.select.iter().map(over).collect();
+        let bar = match &asked.having {
+            Some(having) => Bar::of(having, self.aggregate, (&folds, &asked.baselines)),
             None => Bar::Always,
         };
         let read =
@@ -204,13 +204,42 @@ impl<'p> Sketch<'p> {
             never_fails: read.into_iter().all(never_fails),
             folds,
             bar,
+            baselines: asked.baselines,
             groups,
             key_types,
-            schema: Arc::new(nullable(self.aggregate.schema.as_arrow())),
+            schema: Arc::new(nullable(asked.schema.as_arrow())),
             having,
             select: select.map_err(|error| failed(&error))?,
             output: Arc::clone(output),
         })
+    }
+}
+
+/// What a query asks of its groups, over the columns of the grouping and those that stand for
+/// their past.
+struct Asked {
+    schema: DFSchemaRef,
+    having: Option<Expr>,
+    select: Vec<Expr>,
+    baselines: Calls,
+}
+
+impl Sketch<'_> {
+    fn asked(&self, folds: &[Fold]) -> std::result::Result<Asked, No> {
+        let failed = |error: DataFusionError| ("this query".to_owned(), error.to_string());
+        let mut baselines = Calls::default();
+        let mut taken_out = |expr: &Expr| baselines.taken_out(expr, self.aggregate);
+        let having = self.grouped.having.map(&mut taken_out).transpose().map_err(failed)?;
+        let select = self.grouped.select.iter().map(|expr| taken_out(&expr.clone().unalias()));
+        let select = select.collect::<Result<Vec<Expr>>>().map_err(failed)?;
+        let of = baselines.fold().and_then(|fold| folds.get(fold));
+        if let Some(fold) = of.filter(|fold| !baseline::learns(fold.kind)) {
+            let why = "only whole numbers are learned: count, sum or max of whole numbers";
+            return Err((fold.text.clone(), why.to_owned()));
+        }
+        let schema = baselines.schema(&self.aggregate.schema).map_err(failed)?;
+        let having = having.map(|having| simple(&having, &schema)).transpose().map_err(failed)?;
+        Ok(Asked { schema, having, select, baselines })
     }
 }
 
@@ -247,7 +276,10 @@ fn fold<'p>(
         return Err(no("its value depends on the order of events; `min` and `max` do not"));
     }
     let steps = match params.args.as_slice() {
-        [_, conditions @ ..] if name == sequence::NAME && !params.distinct => {
+        [time, conditions @ ..] if name == sequence::NAME && !params.distinct => {
+            if !is_event_time(time) {
+                return Err(no("panes follow each other in `event_time`, and in no other time"));
+            }
             if conditions.len() > stepping::CONDITIONS_MAX {
                 return Err(no("panes hold steps through 8 conditions at most"));
             }
@@ -270,6 +302,10 @@ fn fold<'p>(
         if name == "count" && constant && !params.distinct { None } else { Some(down(argument)?) };
     let filter = params.filter.as_deref().map(down).transpose()?;
     Ok((function, argument, filter))
+}
+
+fn is_event_time(expr: &Expr) -> bool {
+    matches!(shape::bare(expr), Expr::Column(column) if column.name == "event_time")
 }
 
 fn compiled(
@@ -444,13 +480,21 @@ fn column_of_table(plan: &LogicalPlan, place: usize) -> Result<Expr> {
 }
 
 impl Panes {
+    /// What a fold does.
+    pub(crate) fn kind(&self, fold: usize) -> Option<Kind> {
+        self.folds.get(fold).map(|fold| fold.kind)
+    }
+
     /// What the state of these folds looks like, as text.
     pub(crate) fn shape(&self) -> String {
         let folds = self.folds.iter().map(|fold| format!("{} {:?}; ", fold.text, fold.kind));
-        folds.collect()
+        let learned = self.baselines.fold().and_then(|fold| self.folds.get(fold));
+        let learned = learned.map(|fold| format!("{} learned; ", fold.text));
+        folds.chain(learned).collect()
     }
 
-    /// The query's answer for groups: columns of the rule's key, and what each fold came to.
+    /// The query's answer for groups: columns of the rule's key, what each fold came to, and what
+    /// is usual according to each call.
     ///
     /// # Errors
     /// Where an expression fails on a value.

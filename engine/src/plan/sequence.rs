@@ -9,7 +9,6 @@
 //! time counts for nothing, and neither does a condition that is null.
 
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 use std::mem::size_of;
 use std::sync::Arc;
 
@@ -35,24 +34,9 @@ pub(super) fn function() -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::new_from_impl(Sequence { signature }))
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Sequence {
     signature: Signature,
-}
-
-// There is one such function.
-impl PartialEq for Sequence {
-    fn eq(&self, _other: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Sequence {}
-
-impl Hash for Sequence {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        NAME.hash(state);
-    }
 }
 
 impl AggregateUDFImpl for Sequence {

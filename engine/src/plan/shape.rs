@@ -9,7 +9,7 @@ use datafusion::sql::unparser::Unparser;
 use datafusion::sql::unparser::dialect::Dialect;
 use schemas::{Field, Kind};
 
-use super::Possible;
+use super::{Possible, baseline};
 
 /// The parts of `SELECT keys, aggregates FROM table WHERE … GROUP BY keys HAVING …`.
 pub(super) struct Grouped<'p> {
@@ -266,6 +266,10 @@ fn trend(expr: &Expr, aggregate: &Aggregate) -> Trend {
         other => {
             let mut constant = true;
             let walked = other.apply(|expr| {
+                // What is usual is the same for the whole window.
+                if baseline::is_call(expr) {
+                    return Ok(TreeNodeRecursion::Jump);
+                }
                 if let Expr::Column(column) = expr {
                     constant &= aggregated(column, aggregate).is_none();
                 }
@@ -319,8 +323,8 @@ fn never_negative(expr: &Expr) -> bool {
     }
 }
 
-/// The clause as SQL, with aggregates written out.
-fn shown(having: &Expr, aggregate: &Aggregate) -> String {
+/// A clause as SQL, with aggregates written out.
+pub(super) fn shown(having: &Expr, aggregate: &Aggregate) -> String {
     let written_out = |expr: Expr| {
         let Expr::Column(column) = &expr else { return Ok(Transformed::no(expr)) };
         let place = aggregate.schema.maybe_index_of_column(column);

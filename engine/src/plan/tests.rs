@@ -375,18 +375,181 @@ fn unknown_names_are_all_named_with_the_nearest() {
 }
 
 #[test]
-fn what_comes_later_says_so() {
+fn what_is_usual_is_asked_of_a_group() {
+    check(
+        "window: 1m",
+        "SELECT principal, count(*) AS n, round(baseline_max(count(*), 10, 600)) AS usual \
+         FROM events GROUP BY principal \
+         HAVING count(*) >= greatest(120, baseline_max(count(*), 10, 600))",
+        &expect![[r#"
+            state    panes: aggregates by key and pane are kept, up to 32 MiB: some 220000 keys in a window; beyond that, how many events those with the fewest had
+            fires    at the event that crosses: HAVING stays true once it is
+            panes    used
+            past     `baseline_max(count(1), 10, 600)`: the greatest value of each hour, on weekdays or at weekends, by key, 24 B each; 600 holds for a key that was not seen on three days
+            window   1m, moved by 2s (30 panes)
+            re-arm   1m
+            key      principal
+            values   n, usual
+            reads    events: event_id, event_time, principal
+            filter   principal IS NOT NULL
+        "#]],
+    );
+    check(
+        "window: 1m",
+        "SELECT principal, sum(response_bytes) AS bytes FROM events GROUP BY principal \
+         HAVING sum(response_bytes) < baseline_max(sum(response_bytes), 2.5)",
+        &expect![[r#"
+            state    panes: aggregates by key and pane are kept, up to 32 MiB: some 220000 keys in a window; beyond that, how many events those with the fewest had
+            fires    when a window closes, every 2s; not earlier because of `sum(response_bytes) < baseline_max(sum(response_bytes), 2.5)`: more events can make it false again
+            panes    used
+            past     `baseline_max(sum(response_bytes), 2.5)`: the greatest value of each hour, on weekdays or at weekends, by key, 24 B each; nothing is unusual for a key that was not seen on three days
+            window   1m, moved by 2s (30 panes)
+            re-arm   1m
+            key      principal
+            values   bytes
+            reads    events: event_id, event_time, response_bytes, principal
+            filter   principal IS NOT NULL
+        "#]],
+    );
+}
+
+/// A rule with this HAVING.
+#[track_caller]
+fn check_wrong_having(having: &str, expected: &Expect) {
+    let sql =
+        format!("SELECT principal, count(*) AS n FROM events GROUP BY principal HAVING {having}");
+    check_wrong("window: 1m", &sql, expected);
+}
+
+#[test]
+fn what_baseline_max_cannot_take_is_said() {
+    let wrong = check_wrong_having;
+    wrong(
+        "count(*) > baseline_max(count(*))",
+        &expect![[r#"
+        error: baseline_max takes an aggregate, how many deviations are usual, and perhaps what stands for a key that is not known yet: baseline_max(count(*), 6, 1000)
+         --> x/rule.yml:5:3
+          |
+        5 |   SELECT principal, count(*) AS n FROM events GROUP BY principal HAVING count(*) > baseline_max(count(*))
+          |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^"#]],
+    );
+    wrong(
+        "count(*) > baseline_max(count(*), -1)",
+        &expect![[r#"
+            error: how many deviations `baseline_max` takes is no number of 0 or more
+             --> x/rule.yml:5:84
+              |
+            5 |   SELECT principal, count(*) AS n FROM events GROUP BY principal HAVING count(*) > baseline_max(count(*), -1)
+              |                                                                                    ^^^^^^^^^^^^
+              |
+              = help: write such as baseline_max(count(*), 6)"#]],
+    );
+    wrong(
+        "count(*) > baseline_max(count(*), 'ten')",
+        &expect![[r#"
+        error: baseline_max takes numbers after the aggregate, and not Utf8
+         --> x/rule.yml:5:3
+          |
+        5 |   SELECT principal, count(*) AS n FROM events GROUP BY principal HAVING count(*) > baseline_max(count(*), 'ten')
+          |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^"#]],
+    );
+    wrong(
+        "count(*) > baseline_max(avg(status), 3)",
+        &expect![[r#"
+        error: baseline_max learns whole numbers, such as count(*), and not Float64
+         --> x/rule.yml:5:3
+          |
+        5 |   SELECT principal, count(*) AS n FROM events GROUP BY principal HAVING count(*) > baseline_max(avg(status), 3)
+          |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^"#]],
+    );
+}
+
+#[test]
+fn what_baseline_max_is_not_of_is_said() {
+    let wrong = check_wrong_having;
+    wrong(
+        "count(*) > baseline_max(count(*) + 1, 3)",
+        &expect![[r#"
+            error: `baseline_max` is of one aggregate, not of `count(1) + 1`
+             --> x/rule.yml:5:84
+              |
+            5 |   SELECT principal, count(*) AS n FROM events GROUP BY principal HAVING count(*) > baseline_max(count(*) + 1, 3)
+              |                                                                                    ^^^^^^^^^^^^
+              |
+              = help: write such as baseline_max(count(*), 6)"#]],
+    );
+    wrong(
+        "count(*) > baseline_max(count(*), count(*))",
+        &expect![[r#"
+            error: how many deviations `baseline_max` takes is no number of 0 or more
+             --> x/rule.yml:5:84
+              |
+            5 |   SELECT principal, count(*) AS n FROM events GROUP BY principal HAVING count(*) > baseline_max(count(*), count(*))
+              |                                                                                    ^^^^^^^^^^^^
+              |
+              = help: write such as baseline_max(count(*), 6)"#]],
+    );
+    wrong(
+        "count(*) > baseline_max(min(status), 3)",
+        &expect![[r#"
+        error: `baseline_max` needs state in panes, which `min(status)` stands in the way of
+         --> x/rule.yml:5:84
+          |
+        5 |   SELECT principal, count(*) AS n FROM events GROUP BY principal HAVING count(*) > baseline_max(min(status), 3)
+          |                                                                                    ^^^^^^^^^^^^
+          |
+          = help: only whole numbers are learned: count, sum or max of whole numbers"#]],
+    );
+    wrong(
+        "count(*) > baseline_max(count(*), 3) OR max(status) > baseline_max(max(status), 3)",
+        &expect![[r#"
+            error: `baseline_max` of two aggregates in one rule
+             --> x/rule.yml:5:84
+              |
+            5 |   SELECT principal, count(*) AS n FROM events GROUP BY principal HAVING count(*) > baseline_max(count(*), 3) OR max(status) > baselin...
+              |                                                                                    ^^^^^^^^^^^^
+              |
+              = help: write two rules"#]],
+    );
+    wrong(
+        "count(*) FILTER (WHERE baseline_max(1, 2) > 3) > 3",
+        &expect![[r#"
+        error: `baseline_max` compares a group with its past
+         --> x/rule.yml:5:96
+          |
+        5 |   SELECT principal, count(*) AS n FROM events GROUP BY principal HAVING count(*) FILTER (WHERE baseline_max(1, 2) > 3) > 3
+          |                                                                                                ^^^^^^^^^^^^
+          |
+          = help: it belongs into HAVING or SELECT, and not into WHERE or FILTER"#]],
+    );
+}
+
+#[test]
+fn where_baseline_max_cannot_stand_is_said() {
     check_wrong(
         "key: principal",
         "SELECT principal FROM events WHERE baseline_max(1, 2) > 3",
         &expect![[r#"
-            error: `baseline_max` needs a memory of the past, which is not built yet
+            error: `baseline_max` says what is usual for a group
              --> x/rule.yml:5:38
               |
             5 |   SELECT principal FROM events WHERE baseline_max(1, 2) > 3
               |                                      ^^^^^^^^^^^^
               |
-              = help: use a window of up to 24h meanwhile"#]],
+              = help: write SELECT … FROM events GROUP BY … HAVING …"#]],
+    );
+    check_wrong(
+        "window: 1m",
+        "SELECT lower(path) AS p, count(*) AS n FROM events GROUP BY lower(path) \
+         HAVING count(*) > baseline_max(count(*), 3)",
+        &expect![[r#"
+            error: `baseline_max` needs state in panes, which `lower(path)` stands in the way of
+             --> x/rule.yml:5:93
+              |
+            5 |   SELECT lower(path) AS p, count(*) AS n FROM events GROUP BY lower(path) HAVING count(*) > baseline_max(count(*), 3)
+              |                                                                                             ^^^^^^^^^^^^
+              |
+              = help: it is computed from an event; group by a column of it"#]],
     );
 }
 
@@ -1322,6 +1485,11 @@ fn what_panes_cannot_hold_is_named() {
              GROUP BY client_ip",
         ),
         why("window: 5m", "SELECT sensor, count(*) AS n FROM drops GROUP BY sensor"),
+        why(
+            "window: 5m",
+            "SELECT client_ip, sequence(started_at, status = 403, status = 200) AS depth \
+             FROM events GROUP BY client_ip",
+        ),
     ];
     expect![[r#"
         approx_distinct(path): panes do not hold this aggregate
@@ -1331,6 +1499,7 @@ fn what_panes_cannot_hold_is_named() {
         key: it is another than the query groups by; leave `key:` out
         window_start(): it is another for each window that an event is in; a verdict names its window anyway
         FROM drops: panes are of events
+        sequence(started_at, status = 403, status = 200): panes follow each other in `event_time`, and in no other time
     "#]]
     .assert_eq(&(found.join("\n") + "\n"));
 }

@@ -21,6 +21,7 @@ use crate::plan::RunError;
 use crate::pressure::Pressure;
 use crate::rows::firing::Firing;
 use crate::rows::place;
+use crate::rows::store::Shed;
 use crate::ruleset::Unit;
 
 /// What a unit's rules say of hits: which of its rules, at which row.
@@ -101,9 +102,8 @@ impl Folding<'_> {
         let rules = self.unit.rules.iter().enumerate();
         let views = rules.filter_map(|(at, rule)| {
             let state = self.rules.get(*rule)?;
-            let panes = state.rule.folded().filter(|_panes| state.rule.monotone)?;
-            let places = self.unit.folds_of.get(at)?;
-            Some(rows(&View { rule: &state.rule, panes, places }))
+            let view = View::of(&state.rule, self.unit.folds_of.get(at)?, None)?;
+            state.rule.monotone.then(|| rows(&view))
         });
         views.min()
     }
@@ -166,10 +166,8 @@ impl Crossed<'_> {
     /// The windows that a row made fire, in ascending order; then why there are no more.
     fn cross(&mut self, touched: &Touched, links: &[Link], at: i64) -> Result<Crossing, RunError> {
         let rule = Arc::clone(&self.state.rule);
-        let (Some(panes), true) = (rule.folded(), rule.monotone) else {
-            return Ok(Crossing::None);
-        };
-        let view = View { rule: &rule, panes, places: self.places };
+        let view = View::of(&rule, self.places, self.state.baseline.as_ref());
+        let Some(view) = view.filter(|_view| rule.monotone) else { return Ok(Crossing::None) };
         loop {
             let Kept::Panes(watch) = &mut self.state.kept else { return Ok(Crossing::None) };
             let found = watch.crossed(view, self.groups, touched, links)?;
@@ -180,7 +178,7 @@ impl Crossed<'_> {
                 Some(episode) => (Arc::clone(&episode.key), Opening::default(), false),
                 None => {
                     let hash_key = self.state.hash_key;
-                    let answer = self.groups.answer(view, touched.group, k, hash_key)?;
+                    let answer = self.groups.fire(view, &[touched.key], k, hash_key)?.pop();
                     let Some(Firing { key, values }) = answer else { continue };
                     let of = (touched.key, k, i64::MIN);
                     let (evidence, degraded) = self.groups.evidence(view, of, self.register);
@@ -213,12 +211,14 @@ impl RuleState {
         failures: &mut Vec<Failure>,
     ) -> Vec<Verdict> {
         let rule = Arc::clone(&self.rule);
-        let (Kept::Panes(watch), Some(panes)) = (&self.kept, rule.folded()) else {
-            return Vec::new();
-        };
+        let baseline = self.baseline.as_ref();
+        let view = View::of(&rule, closing.places, baseline);
+        let (Kept::Panes(watch), Some(view)) = (&self.kept, view) else { return Vec::new() };
         let (groups, windows) = (closing.groups, watch.windows());
-        let view = View { rule: &rule, panes, places: closing.places };
-        let announced = if rule.monotone { watch.announced(groups, k) } else { None };
+        let fresh = watch.is_fresh(k) || baseline.is_some_and(|baseline| baseline.turns(k));
+        // Not every window that is compared with what is usual was asked at an event.
+        let all_told = rule.monotone && baseline.is_none();
+        let announced = if all_told { watch.announced(groups, k) } else { None };
         let changed = match announced {
             Some(announced) => {
                 let same: HashSet<u128> =
@@ -227,8 +227,8 @@ impl RuleState {
                 announced.into_iter().filter(|(_, new)| *new).map(|(key, _)| key).collect()
             }
             None => {
-                let changed = watch.changed(groups, k);
-                if watch.is_fresh(k) {
+                let changed = watch.changed(groups, k, fresh);
+                if fresh {
                     self.fired.clear();
                 } else if !changed.is_empty() && !self.fired.is_empty() {
                     let gone: HashSet<u128> = changed.iter().copied().collect();
@@ -261,6 +261,21 @@ impl RuleState {
             said.extend(changes.into_iter().map(|change| self.profile.verdict(change)));
         }
         said
+    }
+
+    /// Window `k` is judged: what it says of what is usual.
+    pub(super) fn learn(&mut self, closing: Closing<'_>, k: i64) -> Shed {
+        let rule = Arc::clone(&self.rule);
+        let view = View::of(&rule, closing.places, None);
+        let (Some(baseline), Some(view)) = (&mut self.baseline, view) else {
+            return Shed::default();
+        };
+        let came_to = match view.panes.baselines.fold().filter(|_fold| baseline.observes(k)) {
+            Some(fold) => closing.groups.came_to(view, k, fold),
+            None => Vec::new(),
+        };
+        let fired = self.fired.iter().map(|firing| firing.key.hash);
+        baseline.see(k, came_to.into_iter(), fired)
     }
 
     /// The point of a key that fires in window `k`, which is complete.

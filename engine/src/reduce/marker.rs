@@ -18,7 +18,7 @@ use crate::panes::{Groups, Register};
 use crate::ruleset::{Prepared, Ruleset};
 use crate::wire::{self, Kind, Reader, WireError, Writer};
 
-const MARKER: Kind = Kind { name: "marker", tag: b'm', version: 7 };
+const MARKER: Kind = Kind { name: "marker", tag: b'm', version: 8 };
 
 /// Names of folds.
 type Names = Vec<Arc<str>>;
@@ -91,6 +91,9 @@ impl Reducer {
             }
             if let Some(past) = &state.past {
                 past.write(&mut inner);
+            }
+            if let Some(baseline) = &state.baseline {
+                baseline.write(&mut inner);
             }
             out.put(&state.rule.id);
             out.put(&state.rule.version);
@@ -194,6 +197,9 @@ impl Reducer {
         if let Some(past) = &mut state.past {
             past.read(&mut inner, rows)?;
         }
+        if let Some(baseline) = &mut state.baseline {
+            baseline.read(&mut inner)?;
+        }
         inner.end("the state of a rule")?;
         if rule_version != state.rule.rule.rule_version() {
             // Another threshold: who fired last is no longer known, the next window says.
@@ -247,10 +253,10 @@ fn shape(rule: &Prepared) -> String {
     if let Some(panes) = rule.folded() {
         return format!("panes: {}", panes.shape());
     }
-    // Rows that wait for the watermark are those of the answer.
-    let columns = match (rule.windows, &rule.rule.past) {
-        (None, Some(_)) => rule.rule.output.fields().iter(),
-        _ => rule.rule.input.fields().iter(),
+    // Without a window, rows of frames and those that wait for the watermark are of the answer.
+    let columns = match rule.windows {
+        None => rule.rule.output.fields().iter(),
+        Some(_) => rule.rule.input.fields().iter(),
     };
     columns.map(|field| format!("{}:{} ", field.name(), field.data_type())).collect()
 }

@@ -1,6 +1,6 @@
-//! A rule that asks of the past: which rows go on to what it keeps.
+//! A rule that asks of the past: what it has for that, and which rows go on to what it keeps.
 //!
-//! Owns: the way of a row from a frame through the gate. Never: the gate itself.
+//! Owns: the way of a row from a frame through the gate. Never: the gate itself, what is usual.
 
 use arrow::error::ArrowError;
 use schemas::{EventTime, Verdict};
@@ -8,6 +8,7 @@ use schemas::{EventTime, Verdict};
 use super::state::RuleState;
 use super::{Failure, ReduceSettings, Said, failed};
 use crate::past::Mark;
+use crate::past::baseline::Baseline;
 use crate::past::gate::{Gate, Passed};
 use crate::plan::RunError;
 use crate::pressure::Pressure;
@@ -19,6 +20,15 @@ pub(super) fn gate(rule: &Prepared, settings: &ReduceSettings) -> Option<Gate> {
     let budget = rule.rule.rule.memory_bytes_max;
     let budget = if rule.windows.is_some() { budget / 2 } else { budget };
     rule.rule.past.as_ref().map(|past| Gate::new(past, settings.learned_at, budget))
+}
+
+/// What a rule has learned to be usual, for one that asks.
+pub(super) fn baseline(rule: &Prepared, settings: &ReduceSettings) -> Option<Baseline> {
+    let asks = rule.folded().is_some_and(|panes| panes.baselines.fold().is_some());
+    let windows = rule.windows.filter(|_windows| asks)?;
+    // The other half is for its panes.
+    let budget = rule.rule.rule.memory_bytes_max / 2;
+    Some(Baseline::new(windows, settings.learned_at, budget))
 }
 
 impl RuleState {

@@ -13,6 +13,7 @@ use super::{Failure, ReduceSettings, RuleLoad, Said, past};
 use crate::episode::{Episodes, Evidence, Opening, Point};
 use crate::key::HashKey;
 use crate::panes::{Groups, Watch};
+use crate::past::baseline::Baseline;
 use crate::past::gate::Gate;
 use crate::plan::RunError;
 use crate::pressure::{Loss, Pressure};
@@ -71,6 +72,8 @@ pub(super) struct RuleState {
     pub(super) kept: Kept,
     /// What it remembers of the past.
     pub(super) past: Option<Gate>,
+    /// What it knows to be usual.
+    pub(super) baseline: Option<Baseline>,
     pub(super) episodes: Episodes,
     /// Who fired in the window that closed last.
     pub(super) fired: Vec<Firing>,
@@ -83,6 +86,7 @@ impl RuleState {
             hash_key,
             kept: Kept::of(rule),
             past: past::gate(rule, settings),
+            baseline: past::baseline(rule, settings),
             episodes: Episodes::new(rule.link, settings.episodes_open_max),
             fired: Vec::new(),
             rule: Arc::clone(rule),
@@ -92,7 +96,9 @@ impl RuleState {
     pub(super) fn load(&self) -> RuleLoad {
         RuleLoad {
             rule: Arc::clone(&self.rule.id),
-            bytes: self.kept.bytes() + self.past.as_ref().map_or(0, Gate::bytes),
+            bytes: self.kept.bytes()
+                + self.past.as_ref().map_or(0, Gate::bytes)
+                + self.baseline.as_ref().map_or(0, Baseline::bytes),
             episodes: self.episodes.len(),
         }
     }
@@ -178,13 +184,20 @@ impl RuleState {
                     failures.push(failed(&self.rule.id, Some(EventTime(start)), &error));
                 }
             }
-            let shed = self.keep_to_bound(end, pressure);
+            let mut shed = self.keep_to_bound(end, pressure);
+            if let Some(closing) = closing {
+                let gone = self.learn(closing, k);
+                shed.extend(self.note(gone, end, pressure));
+            }
             said.extend(shed.into_iter().map(|verdict| (end, verdict)));
             match &mut self.kept {
                 Kept::Rows(store) => store.close(k),
                 Kept::Panes(watch) => watch.close(k),
                 Kept::Nothing => break,
             }
+        }
+        if let Some(baseline) = &mut self.baseline {
+            baseline.settle(watermark);
         }
         let closed = self.episodes.close(watermark).into_iter();
         said.extend(closed.map(|(over, change)| (over, self.profile.verdict(change))));
@@ -222,7 +235,7 @@ impl RuleState {
             evidence,
             fired_at: end,
             early: false,
-            degraded: store.is_degraded(k) || self.is_lossy_at(end),
+            degraded: store.is_degraded(k) || self.is_lossy_at(start),
             counted_until: end,
             opening: None,
             announced: false,

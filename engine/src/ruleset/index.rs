@@ -148,6 +148,8 @@ impl Index {
         unit.folds_of.push(folds.collect());
         unit.panes_max = unit.panes_max.max(rule.windows.map_or(1, Windows::panes));
         let memory = rule.rule.rule.memory_bytes_max;
+        // The other half is for what is usual.
+        let memory = if rule.rule.learns() { memory / 2 } else { memory };
         unit.memory_bytes_max = unit.memory_bytes_max.saturating_add(memory);
         unit.rules.push(place);
         Some(at)

@@ -60,7 +60,8 @@ pub(crate) fn run(pack: &Pack, filter: Option<&str>) -> Result<Vec<TestResult>, 
     Ok(results)
 }
 
-/// The rule as it runs, and the same in rows, which are the definition.
+/// The rule as it runs, and the same in rows, which are the definition; what is usual is learned in
+/// panes only.
 fn states(rule: Rule, pack: &Pack) -> Result<Vec<(&'static str, Arc<Ruleset>)>, Fault> {
     let (compiled, _said_already) = plan::compile(std::slice::from_ref(&rule), &pack.lists);
     let Some(compiled) = compiled.into_iter().next() else { return Ok(Vec::new()) };
@@ -73,7 +74,7 @@ fn states(rule: Rule, pack: &Pack) -> Result<Vec<(&'static str, Arc<Ruleset>)>, 
     }
     let (again, _said_already) = plan::compile(&[rule], &pack.lists);
     let mut states = vec![("panes", ruleset(compiled)?)];
-    for rule in again {
+    for rule in again.into_iter().filter(|rule| !rule.learns()) {
         states.push(("rows", ruleset(rule.into_rows())?));
     }
     Ok(states)
