@@ -52,24 +52,38 @@ pub(crate) fn read(text: &str) -> Option<Address<'_>> {
 
 /// An IPv4 address in its only form: four numbers up to 255 without zeros in front.
 fn v4(text: &str) -> Option<Ipv4Addr> {
-    if text.len() > 15 {
+    let (mut address, mut rest) = (0_u32, text.as_bytes());
+    for place in 0..4 {
+        if place > 0 {
+            rest = rest.strip_prefix(b".")?;
+        }
+        let (number, after) = octet(rest)?;
+        (address, rest) = (address << 8 | number, after);
+    }
+    rest.is_empty().then(|| Ipv4Addr::from(address))
+}
+
+/// The number up to 255 that bytes begin with, without zeros in front, and what follows its digits.
+#[inline]
+fn octet(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let digit = |byte: u8| u32::from(byte.wrapping_sub(b'0'));
+    let [first, rest @ ..] = bytes else { return None };
+    let first = digit(*first);
+    let second = rest.first().map_or(10, |byte| digit(*byte));
+    if first > 9 {
         return None;
     }
-    let (mut address, mut number, mut digits, mut dots) = (0_u32, 0_u32, 0, 0);
-    for byte in text.bytes() {
-        match byte {
-            b'0'..=b'9' if digits == 0 || digits < 3 && number > 0 => {
-                number = number * 10 + u32::from(byte - b'0');
-                digits += 1;
-            }
-            b'.' if digits > 0 && dots < 3 && number <= 255 => {
-                address = address << 8 | number;
-                (number, digits, dots) = (0, 0, dots + 1);
-            }
-            _ => return None,
-        }
+    if second > 9 {
+        return Some((first, rest));
     }
-    (digits > 0 && dots == 3 && number <= 255).then(|| Ipv4Addr::from(address << 8 | number))
+    let rest = rest.get(1..)?;
+    let third = rest.first().map_or(10, |byte| digit(*byte));
+    let (number, rest) = if third > 9 {
+        (first * 10 + second, rest)
+    } else {
+        (first * 100 + second * 10 + third, rest.get(1..)?)
+    };
+    (first > 0 && number <= 255).then_some((number, rest))
 }
 
 /// `1.2.3.4:80`, `[::1]:80`, `::1%eth0` and `name:80` without what is not the address.
@@ -135,6 +149,10 @@ pub(crate) struct Caller<'a> {
 /// only behind a trusted proxy: anybody can send it.
 pub(crate) fn caller<'a>(said: Said<'a>, trusted: &[IpNet]) -> Caller<'a> {
     let peer = said.peer.and_then(read);
+    if said.chain.is_none() && said.told.is_none() {
+        // Nobody else is named.
+        return Caller { client: said.client.and_then(read).or_else(|| peer.clone()), peer };
+    }
     let first = said.client.and_then(read).or_else(|| peer.clone());
     let Some(first) = first else {
         let client = said.chain.and_then(|chain| behind(chain, trusted, trusted.is_empty()));

@@ -50,6 +50,11 @@ pub(crate) fn open(bytes: &[u8]) -> Option<Bundle> {
 /// Whether the first name of an object is one of those that records begin with that hold several
 /// lines.
 fn begins_record(inner: &[u8]) -> bool {
+    // Most lines are told by one byte.
+    matches!(inner.get(1), Some(b'r' | b's' | b'm' | b'o' | b'l')) && is_name_of_record(inner)
+}
+
+fn is_name_of_record(inner: &[u8]) -> bool {
     inner.starts_with(b"\"resource")
         || inner.starts_with(b"\"scopeLogs")
         || inner.starts_with(b"\"messageType")

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr_iter, memchr2};
+use memchr::memchr_iter;
 
 use crate::keys::Keys;
 use crate::mask;
@@ -175,7 +175,14 @@ fn is_login(method: Option<&str>, path: Option<&str>) -> bool {
         "wp-login.php",
     ];
     let Some(path) = path.filter(|_| matches!(method, Some("POST" | "PUT"))) else { return false };
-    let is_word = |segment: &str| WORDS.iter().any(|word| word.eq_ignore_ascii_case(segment));
+    // Most segments begin with another letter than each of the words.
+    let may_be_word = |segment: &str| {
+        let first = segment.bytes().next().map(|letter| letter.to_ascii_lowercase());
+        matches!(first, Some(b'l' | b's' | b'a' | b't' | b'w'))
+    };
+    let is_word = |segment: &str| {
+        may_be_word(segment) && WORDS.iter().any(|word| word.eq_ignore_ascii_case(segment))
+    };
     let mut rest = path;
     for _ in 0..3 {
         let slash = rest.bytes().rposition(|byte| byte == b'/');
@@ -195,7 +202,8 @@ fn is_login(method: Option<&str>, path: Option<&str>) -> bool {
 
 /// A name that may be seen: a hash where it looks like a secret, such as a key given as the user.
 fn visible<'a>(name: Cow<'a, str>, keys: &Keys, found: &mut Found<'a>) -> Cow<'a, str> {
-    let assigns = memchr2(b'?', b'=', name.as_bytes()).is_some();
+    // Names are short: a vector search would take longer to begin than this takes.
+    let assigns = name.bytes().any(|byte| matches!(byte, b'?' | b'='));
     if secret::is_value(&name) || assigns && mask::value(&name) != name {
         let hash = keys.hash(&name);
         found.push(name);

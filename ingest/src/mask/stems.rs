@@ -133,7 +133,16 @@ static NUMBER: Bytes = Bytes::of(b"0123456789abcdef.:+-, TZ");
 
 /// Whether a text is a number, a moment, an address or an id, in which nothing can stand.
 pub(super) fn is_number(text: &str) -> bool {
-    NUMBER.are_all_of(text)
+    NUMBER.are_all_of_by(text, is_number_byte)
+}
+
+fn is_number_byte(byte: u8) -> bool {
+    (byte.wrapping_sub(b'0') < 11)
+        | (byte.wrapping_sub(b'a') < 6)
+        | (byte.wrapping_sub(b'+') < 4)
+        | (byte == b' ')
+        | (byte == b'T')
+        | (byte == b'Z')
 }
 
 /// What a short text is clear of, with the bytes that it stands between.
@@ -245,7 +254,9 @@ fn named(text: &str, end: usize, holes: &mut Holes) {
 
 #[cfg(test)]
 mod tests {
-    use super::{SEARCHES, SHORT_STEMS, STEMS, Search, any, clear, is_number};
+    use super::{
+        NUMBER, SEARCHES, SHORT_STEMS, STEMS, Search, any, clear, is_number, is_number_byte,
+    };
     use crate::mask::Clear;
 
     #[test]
@@ -272,6 +283,20 @@ mod tests {
         }
         assert!(!clear(b'"', "auth", b'"').marks && clear(b' ', "auth", b'"').marks);
         assert!(!clear(b':', "//host", b',').marks);
+    }
+
+    #[test]
+    fn numbers_are_the_same_whatever_their_length() {
+        for letter in (0..128_u8).map(char::from) {
+            let is_one = is_number(&letter.to_string());
+            assert_eq!(NUMBER.are_all_of(&letter.to_string()), is_one);
+            assert_eq!(u8::try_from(letter).map(is_number_byte), Ok(is_one), "{letter:?}");
+            for at in 0..40 {
+                let text = format!("{}{letter}{}", "7".repeat(at), "f".repeat(39 - at));
+                assert_eq!(is_number(&text), is_one, "{text}");
+            }
+        }
+        assert!(!is_number("2026-11-20T08:00:00.000\u{e9}"));
     }
 
     /// A line may be looked at by its values only if no stem begins or ends with what parts them.

@@ -235,7 +235,7 @@ impl Codes {
     pub(super) fn put(&mut self, value: &str) {
         if self.differ {
             self.texts.put(value);
-        } else if self.same > 0 && self.only == value {
+        } else if self.same > 0 && same(self.only.as_bytes(), value.as_bytes()) {
             self.same += 1;
         } else {
             self.put_other(value);
@@ -261,6 +261,24 @@ impl Codes {
             (self.same, self.differ) = (0, true);
         }
     }
+}
+
+/// Whether two codes are the same. They are short, and a call of `memcmp` costs more than to look at
+/// their first and last bytes, which together are all where there are no more than 16.
+#[inline]
+fn same(one: &[u8], other: &[u8]) -> bool {
+    fn ends<const N: usize>(one: &[u8], other: &[u8]) -> bool {
+        one.first_chunk::<N>() == other.first_chunk::<N>()
+            && one.last_chunk::<N>() == other.last_chunk::<N>()
+    }
+    one.len() == other.len()
+        && match one.len() {
+            0..2 => one.first() == other.first(),
+            2..4 => ends::<2>(one, other),
+            4..8 => ends::<4>(one, other),
+            8..=16 => ends::<8>(one, other),
+            _ => one == other,
+        }
 }
 
 #[derive(Debug)]
