@@ -16,7 +16,7 @@ use crate::parts::Parts;
 use crate::read::json::{End, Key, Object, Value, items, unescape};
 use crate::read::number::{self, Unit};
 use crate::read::times::Times;
-use crate::read::words::present;
+use crate::read::words::{present, same};
 use crate::secret;
 
 /// Names whose meaning is kept. Longer objects are read, only slower.
@@ -67,14 +67,29 @@ impl Memory {
 }
 
 impl Place {
+    /// The next value, where one is most often like the other.
+    #[inline]
+    fn likely(&self) -> Option<&str> {
+        (self.others < OTHERS_MAX && !self.last.is_empty()).then_some(&self.last)
+    }
+
+    /// What the entry is clear of whose value is the last once more.
+    #[inline]
+    fn again(&mut self) -> Clear {
+        self.others = 0;
+        self.clear
+    }
+
     /// What this entry is clear of. A User-Agent is looked at with the rest of what is known of it.
     #[inline]
     fn clear(&mut self, value: Value<'_>) -> Clear {
         let of_value = match value {
-            Value::Null | Value::Flag(_) => Clear::OF_ALL,
+            Value::Null | Value::Flag(_) | Value::Number(_) => Clear::OF_ALL,
             Value::Object(_) | Value::List(_) => Clear::default(),
             Value::Bare(word) => mask::clear(b':', word, b','),
             Value::Text(text) if self.meaning == AGENT && !text.is_escaped() => Clear::OF_ALL,
+            // What is escaped is not remembered, so that what is remembered ends with its quote.
+            Value::Text(text) if text.is_escaped() => mask::clear(b'"', text.raw(), b'"'),
             Value::Text(text) => self.clear_text(text.raw()),
         };
         self.clear.and(of_value)
@@ -82,7 +97,7 @@ impl Place {
 
     #[inline]
     fn clear_text(&mut self, text: &str) -> Clear {
-        if self.others < OTHERS_MAX && text == self.last {
+        if self.others < OTHERS_MAX && same(text.as_bytes(), self.last.as_bytes()) {
             self.others = 0;
             return Clear::OF_ALL;
         }
@@ -170,9 +185,9 @@ pub(super) fn fill<'a>(
     let (mut place, mut clear) = (0, Clear::OF_ALL);
     loop {
         if let Some(known) = memory.places.get_mut(place)
-            && let Some(value) = object.next_of(&known.name)
+            && let Some((value, is_last)) = object.next_of(&known.name, known.likely())
         {
-            clear = clear.and(known.clear(value));
+            clear = clear.and(if is_last { known.again() } else { known.clear(value) });
             if known.meaning == AGENT && filler.parts.user_agent.is_some() {
                 // Of two agents only the first is the event's.
                 clear = Clear::default();
@@ -250,9 +265,10 @@ impl<'f, 'a> Filler<'f, 'a> {
                     self.put_number(meaning, time);
                 }
             }
-            (Meaning::Status | Meaning::BodyBytes | Meaning::Duration(_), Value::Bare(word))
-                if !self.style.own =>
-            {
+            (
+                Meaning::Status | Meaning::BodyBytes | Meaning::Duration(_),
+                Value::Bare(word) | Value::Number(word),
+            ) if !self.style.own => {
                 self.put_number(meaning, word);
             }
             _ => return false,
@@ -335,8 +351,10 @@ impl<'f, 'a> Filler<'f, 'a> {
                 return self.parts.upstream_status.is_some() || status.is_none();
             }
             Meaning::Blocked => {
-                let yes = matches!(value, Value::Flag(true) | Value::Bare("1"))
-                    || matches!(value, Value::Text(text) if matches!(text.raw(), "1" | "true" | "yes"));
+                let yes = matches!(
+                    value,
+                    Value::Flag(true) | Value::Bare("1") | Value::Number("1")
+                ) || matches!(value, Value::Text(text) if matches!(text.raw(), "1" | "true" | "yes"));
                 if yes {
                     self.parts.blocked_by.get_or_insert(Cow::Borrowed("gateway"));
                 }
@@ -407,7 +425,7 @@ impl<'f, 'a> Filler<'f, 'a> {
             Value::Text(text) => serde_json::Value::String(text.read().into_owned()),
             Value::Flag(flag) => serde_json::Value::Bool(flag),
             Value::Null => return true,
-            Value::Bare(raw) | Value::Object(raw) | Value::List(raw) => {
+            Value::Bare(raw) | Value::Number(raw) | Value::Object(raw) | Value::List(raw) => {
                 match serde_json::from_str(raw) {
                     Ok(json) => json,
                     Err(_no_json) => return false,
@@ -488,7 +506,7 @@ fn text(value: Value<'_>) -> Option<Cow<'_, str>> {
             Cow::Borrowed(text) => present(text).map(Cow::Borrowed),
             Cow::Owned(text) => (!text.is_empty() && text != "-").then_some(Cow::Owned(text)),
         },
-        Value::Bare(word) => Some(Cow::Borrowed(word)),
+        Value::Bare(word) | Value::Number(word) => Some(Cow::Borrowed(word)),
         Value::Flag(true) => Some(Cow::Borrowed("true")),
         Value::Flag(false) => Some(Cow::Borrowed("false")),
         Value::Null | Value::Object(_) => None,
@@ -509,7 +527,7 @@ fn put_list<'a>(place: &mut Vec<Cow<'a, str>>, value: Value<'a>) -> bool {
             place.extend(words.take(ITEMS_MAX).map(|word| Cow::Owned(word.to_owned())));
         }
         Value::Null => {}
-        Value::Bare(_) | Value::Flag(_) | Value::Object(_) => return false,
+        Value::Bare(_) | Value::Number(_) | Value::Flag(_) | Value::Object(_) => return false,
     }
     true
 }

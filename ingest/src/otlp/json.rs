@@ -134,7 +134,7 @@ fn value_of(any: &str, to: &mut String, depth: usize) {
             to.push_str(text.raw());
             to.push('"');
         }
-        Value::Bare(word) => to.push_str(word),
+        Value::Bare(word) | Value::Number(word) => to.push_str(word),
         Value::Flag(flag) => to.push_str(if flag { "true" } else { "false" }),
         Value::Null | Value::List(_) => to.push_str("null"),
         Value::Object(inner) => composed(inner, to, depth + 1),
@@ -170,7 +170,7 @@ fn composed(inner: &str, to: &mut String, depth: usize) {
 fn word(value: Value<'_>) -> &str {
     match value {
         Value::Text(text) => text.raw(),
-        Value::Bare(word) => word,
+        Value::Bare(word) | Value::Number(word) => word,
         _ => "",
     }
 }

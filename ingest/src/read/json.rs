@@ -10,6 +10,8 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
+use super::words::same;
+
 /// A piece of JSON text between its quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Text<'a> {
@@ -40,6 +42,8 @@ pub(crate) enum Value<'a> {
     Text(Text<'a>),
     /// A number, or any other bare word.
     Bare(&'a str),
+    /// A number that is known for one: digits and dots.
+    Number(&'a str),
     Flag(bool),
     Null,
     /// The whole object, braces included; without the last where the line was cut.
@@ -63,18 +67,16 @@ impl Key {
         self.0.get(1..self.0.len() - 2).unwrap_or("")
     }
 
-    /// Whether bytes begin with it. Eight at a time, the last of them twice where they do not come
-    /// out even: keys are too short for a call of `memcmp` to be worth it.
+    /// Whether bytes begin with it.
     #[inline]
     fn begins(&self, bytes: &[u8]) -> bool {
-        let key = self.0.as_bytes();
-        let Some(bytes) = bytes.get(..key.len()) else { return false };
-        let ((ours, _), (theirs, _)) = (key.as_chunks::<8>(), bytes.as_chunks::<8>());
-        match (key.last_chunk::<8>(), bytes.last_chunk::<8>()) {
-            (Some(our), Some(their)) => our == their && ours.iter().eq(theirs),
-            _ => key.iter().eq(bytes),
-        }
+        begins(bytes, self.0.as_bytes())
     }
+}
+
+#[inline]
+fn begins(bytes: &[u8], with: &[u8]) -> bool {
+    bytes.get(..with.len()).is_some_and(|bytes| same(bytes, with))
 }
 
 /// How an object ended.
@@ -119,9 +121,10 @@ impl<'a> Object<'a> {
         self.text.get(self.at..).unwrap_or("")
     }
 
-    /// The value of the next entry where its key is this one. Nothing is taken where it is another.
+    /// The value of the next entry where its key is this one, and whether it is the likely text, in
+    /// which no quote or backslash may stand. Nothing is taken where the key is another.
     #[inline]
-    pub(crate) fn next_of(&mut self, key: &Key) -> Option<Value<'a>> {
+    pub(crate) fn next_of(&mut self, key: &Key, likely: Option<&str>) -> Option<(Value<'a>, bool)> {
         if self.end != End::Open {
             return None;
         }
@@ -132,6 +135,16 @@ impl<'a> Object<'a> {
             key.begins(bytes.get(at..)?).then_some(())?;
         }
         at += key.0.len();
+        if let Some(likely) = likely
+            && let [b'"', rest @ ..] = bytes.get(at..)?
+            && rest.get(likely.len()) == Some(&b'"')
+            && begins(rest, likely.as_bytes())
+        {
+            let end = at + 1 + likely.len();
+            let raw = self.text.get(at + 1..end)?;
+            self.at = end + 1;
+            return Some((Value::Text(Text { raw, escaped: false }), true));
+        }
         let (value, end) = match bytes.get(at)? {
             b'"' => {
                 let (inner, end) = text(self.text, at + 1)?;
@@ -141,7 +154,7 @@ impl<'a> Object<'a> {
             _ => value(self.text, after_space(bytes, at)).ok()?,
         };
         self.at = end;
-        Some(value)
+        Some((value, false))
     }
 
     /// The next entry.
@@ -225,7 +238,7 @@ fn number(text_of: &str, at: usize) -> Option<(Value<'_>, usize)> {
     let digits = text_of.as_bytes().get(at..)?;
     let len = digits.iter().position(|b| !matches!(b, b'0'..=b'9' | b'.'))?;
     matches!(digits.get(len)?, b',' | b'}').then_some(())?;
-    Some((Value::Bare(text_of.get(at..at + len)?), at + len))
+    Some((Value::Number(text_of.get(at..at + len)?), at + len))
 }
 
 /// The value at `at`, and where it ends.
@@ -417,13 +430,17 @@ mod tests {
         let mut object = Object::open(text).unwrap();
         let mut found = Vec::new();
         loop {
-            let likely =
-                object.next_of(&Key::of("likely")).map(|value| ("likely".to_owned(), value));
+            let likely = object.next_of(&Key::of("likely"), Some("text"));
+            let likely = likely.map(|(value, is_it)| {
+                assert!(!is_it || matches!(value, Value::Text(text) if text.raw() == "text"));
+                ("likely".to_owned(), value)
+            });
             let next = likely.or_else(|| object.next().map(|(k, v)| (k.read().into_owned(), v)));
             let Some((key, value)) = next else { break };
             let value = match value {
                 Value::Text(text) => text.read().into_owned(),
-                Value::Bare(word) | Value::Object(word) | Value::List(word) => word.to_owned(),
+                Value::Bare(word) | Value::Number(word) => word.to_owned(),
+                Value::Object(word) | Value::List(word) => word.to_owned(),
                 Value::Flag(flag) => flag.to_string(),
                 Value::Null => "null".to_owned(),
             };
@@ -445,6 +462,11 @@ mod tests {
             r#" {"a":"x","likely":1, "b" : {"c":[1,"}"]} ,"d":null,"e":true,"f":[{}]} "#,
             r#"a=x likely=1 b={"c":[1,"}"]} d=null e=true f=[{}]"#,
             End::Closed,
+        );
+        check(
+            r#"{"likely":"text","likely":"texts","likely":"text\"s","likely":"tex","likely":"text""#,
+            r#"likely=text likely=texts likely=text"s likely=tex likely=text"#,
+            End::Cut,
         );
         check("{}", "", End::Closed);
     }

@@ -358,7 +358,7 @@ fn json_names(
                 continue;
             }
             Value::Text(text) => text.raw(),
-            Value::Bare(word) => word,
+            Value::Bare(word) | Value::Number(word) => word,
             _ => continue,
         };
         if let [Token::Variable(variable)] = tokens(written, language)?.as_slice() {
