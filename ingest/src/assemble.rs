@@ -1,11 +1,16 @@
 //! Makes an event of the parts that a format found.
 //!
+//! Columns go where they are put: most lines are read straight into a batch, without an event that
+//! would be filled, copied from and dropped.
+//!
 //! Owns: the meaning of parts, cleaning and hashing before any column is filled, the redacted line.
 //! Never: formats.
 
+mod asked;
+
 use std::borrow::Cow;
 
-use schemas::{Event, EventTime};
+use schemas::{Event, EventTime, Sheet};
 
 use crate::address::{self, Caller, Said};
 use crate::caller::{self, Circumstances, Identity, head};
@@ -14,11 +19,13 @@ use crate::keys::Keys;
 use crate::mask::{self, Clear};
 use crate::memo::Agents;
 use crate::parts::{Part, Parts};
-use crate::payload::{self, Class, Classes};
+use crate::payload::{self, Classes};
 use crate::read::words::Bytes;
 use crate::secret;
 use crate::settings::Settings;
-use crate::target::{self, Found, RequestLine, Target};
+use crate::target::{self, Found};
+
+use asked::{asked, in_line};
 
 /// Bytes of a User-Agent that are kept.
 const AGENT_BYTES_MAX: usize = 1024;
@@ -39,10 +46,30 @@ pub(crate) struct Job<'a> {
     pub(crate) observed: EventTime,
 }
 
-/// Makes an event in the place of an empty one: a row of all columns is not moved for nothing.
-pub(crate) fn fill<'a>(
-    event: &mut Event<'a>,
+/// Client and peer, as columns hold them.
+pub(crate) type Addresses<'a> = (Part<'a>, Part<'a>);
+
+/// Makes an event that may have columns given by their names.
+pub(crate) fn event<'a>(
     parts: &mut Parts<'a>,
+    addresses: Addresses<'a>,
+    job: Job<'a>,
+    agents: &mut Agents,
+) -> Event<'a> {
+    let columns = parts.columns.take();
+    let mut made = Event::default();
+    fill(&mut made, parts, addresses, job, agents);
+    match columns {
+        Some(columns) => with_columns(*columns, &made),
+        None => made,
+    }
+}
+
+/// Puts the columns of the parts into an empty sheet, but for those given by their names.
+pub(crate) fn fill<'a>(
+    sheet: &mut impl Sheet<'a>,
+    parts: &mut Parts<'a>,
+    (client, peer): Addresses<'a>,
     job: Job<'a>,
     agents: &mut Agents,
 ) {
@@ -56,66 +83,66 @@ pub(crate) fn fill<'a>(
         query: asked.query.as_deref(),
     };
     let identity = caller::identify(&mut parts.caller, circumstances, job.keys, &mut found);
-    (event.client_ip, event.peer_ip) = addresses(parts, job.settings);
-    facts(event, parts, job);
-    identity_columns(event, identity);
-    (event.token_issued, event.token_expires) = (parts.caller.issued, parts.caller.expires);
-    event.method = asked.method;
-    event.path = asked.path;
-    event.query_keys = asked.query_keys;
-    event.url_param_kind = asked.url_param_kind.map(Cow::Borrowed);
-    event.http_version = asked.version;
+    sheet.client_ip(client);
+    sheet.peer_ip(peer);
+    facts(sheet, parts, job);
+    identity_columns(sheet, identity);
+    sheet.token_issued(parts.caller.issued);
+    sheet.token_expires(parts.caller.expires);
+    sheet.method(asked.method);
+    sheet.path(asked.path);
+    sheet.query_keys(asked.query_keys);
+    sheet.url_param_kind(asked.url_param_kind.map(Cow::Borrowed));
+    sheet.http_version(asked.version);
     let mut classes = asked.classes;
-    let agent_clear = agent(event, parts.user_agent.take(), &mut classes, agents);
-    referrer(event, parts.referrer.take(), &mut classes, (job.keys, &mut found));
-    event.attack_class = Some(if classes.is_empty() {
+    let agent_clear = agent(sheet, parts.user_agent.take(), &mut classes, agents);
+    sheet.referrer(referrer(parts.referrer.take(), &mut classes, (job.keys, &mut found)));
+    sheet.attack_class(Some(if classes.is_empty() {
         Vec::new()
     } else {
         classes.names().map(Cow::Borrowed).collect()
-    });
-    event.blocked_by = blocked_by(parts, job.format);
-    words(event, parts, job.keys, &mut found);
-    place(event, parts, asked.host, job);
-    event.attrs = attrs(std::mem::take(&mut parts.attrs), job.keys, &mut found);
+    }));
+    let place = words(sheet, parts, job, &mut found);
+    put_place(sheet, parts, (asked.host, place), job.settings);
+    sheet.attrs(attrs(std::mem::take(&mut parts.attrs), job.keys, &mut found));
     if job.settings.keep_line {
         rest_secrets(parts.rest, &mut found);
         let clear = parts.clear.and(agent_clear);
         let how = mask::How { known: &found, evidence, thorough: false, clear };
-        event.line = Some(mask::line(job.line, how));
-    }
-    if let Some(columns) = parts.columns.take() {
-        let made = std::mem::take(event);
-        *event = with_columns(*columns, &made);
+        sheet.line(Some(mask::line(job.line, how)));
     }
 }
 
 /// Columns that need no cleaning.
-fn facts<'a>(event: &mut Event<'a>, parts: &Parts<'a>, job: Job<'a>) {
+fn facts<'a>(sheet: &mut impl Sheet<'a>, parts: &Parts<'a>, job: Job<'a>) {
     let end = parts.started.map(|start| start.plus(parts.duration.unwrap_or(0) / 1000));
-    event.event_id = Some(Cow::Borrowed(job.event_id));
-    event.event_time = parts.time.or(end);
-    event.started_at = parts.started;
-    event.observed_time = Some(job.observed);
-    event.sensor = Some(Cow::Borrowed(&job.settings.sensor));
-    event.format = Some(Cow::Borrowed(job.format.name()));
-    event.direction = Some(direction(parts.direction.as_deref()));
-    event.status = parts.status;
-    event.upstream_status = parts.upstream_status;
-    event.request_bytes = parts.request_bytes;
-    event.response_bytes = parts.response_bytes;
-    event.duration_us = parts.duration;
+    sheet.event_id(Some(Cow::Borrowed(job.event_id)));
+    sheet.event_time(parts.time.or(end));
+    sheet.started_at(parts.started);
+    sheet.observed_time(Some(job.observed));
+    sheet.sensor(Some(Cow::Borrowed(&job.settings.sensor)));
+    sheet.format(Some(Cow::Borrowed(job.format.name())));
+    let said = parts.rare.as_ref().and_then(|rare| rare.direction.as_deref());
+    sheet.direction(Some(direction(said)));
+    sheet.status(parts.status);
+    sheet.upstream_status(parts.upstream_status);
+    sheet.request_bytes(parts.request_bytes);
+    sheet.response_bytes(parts.response_bytes);
+    sheet.duration_us(parts.duration);
 }
 
-fn identity_columns<'a>(event: &mut Event<'a>, identity: Identity<'a>) {
-    event.auth_kind = Some(Cow::Borrowed(identity.kind));
-    event.principal = identity.principal;
-    event.account = identity.account;
-    event.token_id = identity.token;
-    event.session_id = identity.session;
-    event.oauth_client = identity.oauth_client;
-    event.tenant = identity.tenant;
-    event.scopes = identity.scopes;
-    event.roles = identity.roles;
+fn identity_columns<'a>(sheet: &mut impl Sheet<'a>, identity: Identity<'a>) {
+    sheet.auth_kind(Some(Cow::Borrowed(identity.kind)));
+    sheet.principal(identity.principal);
+    sheet.account(identity.account);
+    sheet.token_id(identity.token);
+    if let Some(more) = identity.more {
+        sheet.session_id(more.session);
+        sheet.oauth_client(more.oauth_client);
+        sheet.tenant(more.tenant);
+        sheet.scopes(more.scopes);
+        sheet.roles(more.roles);
+    }
 }
 
 /// Columns given by their names go before those that were made.
@@ -129,144 +156,8 @@ fn with_columns<'a>(columns: Event<'a>, made: &Event<'a>) -> Event<'a> {
     event
 }
 
-/// What was asked for, cleaned.
-#[derive(Debug, Default)]
-struct Asked<'a> {
-    method: Part<'a>,
-    host: Part<'a>,
-    path: Part<'a>,
-    query: Part<'a>,
-    query_keys: Option<Vec<Cow<'a, str>>>,
-    url_param_kind: Option<&'static str>,
-    version: Part<'a>,
-    classes: Classes,
-    found: Found<'a>,
-}
-
-impl Asked<'_> {
-    fn into_owned(self) -> Asked<'static> {
-        let owned = |part: Part<'_>| part.map(|text| Cow::Owned(text.into_owned()));
-        let all = |list: Vec<Cow<'_, str>>| {
-            list.into_iter().map(|text| Cow::Owned(text.into_owned())).collect()
-        };
-        Asked {
-            method: owned(self.method),
-            host: owned(self.host),
-            path: owned(self.path),
-            query: owned(self.query),
-            query_keys: self.query_keys.map(all),
-            url_param_kind: self.url_param_kind,
-            version: owned(self.version),
-            classes: self.classes,
-            found: all(self.found),
-        }
-    }
-}
-
-/// The texts of a request as they were sent.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sent<'s> {
-    request: Option<&'s str>,
-    method: Option<&'s str>,
-    target: Option<&'s str>,
-    path: Option<&'s str>,
-    query: Option<&'s str>,
-    version: Option<&'s str>,
-    /// What all of them are clear of.
-    clear: Clear,
-}
-
-fn asked<'a>(parts: &Parts<'a>, keys: &Keys) -> Asked<'a> {
-    if let Some(sent) = sent_borrowed(parts) {
-        return ask(sent, keys);
-    }
-    let sent = Sent {
-        request: parts.request.as_deref(),
-        method: parts.method.as_deref(),
-        target: parts.target.as_deref(),
-        path: parts.path.as_deref(),
-        query: parts.query.as_deref(),
-        version: parts.version.as_deref(),
-        // What was escaped may stand in them now.
-        clear: Clear::default(),
-    };
-    ask(sent, keys).into_owned()
-}
-
-/// The texts, where all of them stand in the line.
-fn sent_borrowed<'a>(parts: &Parts<'a>) -> Option<Sent<'a>> {
-    Some(Sent {
-        request: in_line(&parts.request)?,
-        method: in_line(&parts.method)?,
-        target: in_line(&parts.target)?,
-        path: in_line(&parts.path)?,
-        query: in_line(&parts.query)?,
-        version: in_line(&parts.version)?,
-        clear: parts.clear,
-    })
-}
-
-/// A part as a slice of the line; nothing where it had to be copied.
-fn in_line<'a>(part: &Part<'a>) -> Option<Option<&'a str>> {
-    match part {
-        None => Some(None),
-        Some(Cow::Borrowed(text)) => Some(Some(text)),
-        Some(Cow::Owned(_)) => None,
-    }
-}
-
-fn ask<'s>(sent: Sent<'s>, keys: &Keys) -> Asked<'s> {
-    let mut asked = Asked::default();
-    let line = sent.request.map(request_line).unwrap_or_default();
-    if line.foreign {
-        asked.classes.add(Class::Protocol);
-    }
-    let method = sent.method.or(line.method);
-    asked.method = method.and_then(target::method);
-    let version = sent.version.or(line.version);
-    asked.version = version.and_then(target::version);
-    if asked.version.is_none() && version.is_some_and(target::is_made_up_version) {
-        asked.classes.add(Class::Protocol);
-    }
-    let Some(text) = sent.target.or(line.target).or(sent.path) else { return asked };
-    // IIS writes the path decoded, beside its query: a `#` in it is the path's.
-    let alone = sent.query.is_some() && line.target.is_none() && sent.target.is_none();
-    let is_path = alone && !text.contains(['?', '%'])
-        || sent.clear.queries && asked.method.as_deref() != Some("CONNECT");
-    let parted = if is_path && text.starts_with('/') {
-        Target { path: text, ..Target::default() }
-    } else {
-        target::target(text, asked.method.as_deref())
-    };
-    let given = sent.query.map(|query| query.trim_start_matches('?'));
-    let query = parted.query.or(given).filter(|query| !query.is_empty());
-    // A path without any word of its query may have lost it: then nothing is known of parameters.
-    let is_whole = sent.target.or(line.target).is_some() || sent.query.is_some();
-    asked.classes.join(payload::in_target(parted.path, query));
-    asked.host = parted.host.map(Cow::Borrowed);
-    if !parted.path.is_empty() {
-        asked.path = Some(target::path(parted.path, keys, &mut asked.found));
-    }
-    if query.is_some() || is_whole {
-        asked.query_keys =
-            Some(query.map(|query| target::query_keys(query, keys)).unwrap_or_default());
-        asked.url_param_kind = Some(target::url_param_kind(query).name());
-    }
-    asked.query = query.map(Cow::Borrowed);
-    asked
-}
-
-/// A request line; some logs call the target alone so.
-fn request_line(text: &str) -> RequestLine<'_> {
-    let target_only = text.starts_with('/') && !text.contains(' ');
-    if target_only {
-        RequestLine { target: Some(text), ..RequestLine::default() }
-    } else {
-        target::request_line(text)
-    }
-}
-
-fn addresses<'a>(parts: &Parts<'a>, settings: &Settings) -> (Part<'a>, Part<'a>) {
+/// Who sent a request, and who handed it over.
+pub(crate) fn addresses<'a>(parts: &Parts<'a>, settings: &Settings) -> Addresses<'a> {
     let columns = |caller: Caller<'a>| {
         let text = |address: Option<address::Address<'a>>| address.map(|address| address.text);
         (text(caller.client), text(caller.peer))
@@ -276,7 +167,7 @@ fn addresses<'a>(parts: &Parts<'a>, settings: &Settings) -> (Part<'a>, Part<'a>)
             peer: in_line(&parts.peer)?,
             client: in_line(&parts.client)?,
             chain: in_line(&parts.chain)?,
-            told: in_line(&parts.told)?,
+            told: in_line(parts.told())?,
             chain_in_front: parts.chain_in_front,
         })
     };
@@ -287,7 +178,7 @@ fn addresses<'a>(parts: &Parts<'a>, settings: &Settings) -> (Part<'a>, Part<'a>)
         peer: parts.peer.as_deref(),
         client: parts.client.as_deref(),
         chain: parts.chain.as_deref(),
-        told: parts.told.as_deref(),
+        told: parts.told().as_deref(),
         chain_in_front: parts.chain_in_front,
     };
     let caller = address::caller(said, &settings.trusted_proxies);
@@ -303,9 +194,9 @@ fn direction(said: Option<&str>) -> Cow<'static, str> {
     Cow::Borrowed(if out { "out" } else { "in" })
 }
 
-/// Fills the User-Agent. What it is clear of.
+/// Puts the User-Agent. What it is clear of.
 fn agent<'a>(
-    event: &mut Event<'a>,
+    sheet: &mut impl Sheet<'a>,
     agent: Part<'a>,
     classes: &mut Classes,
     agents: &mut Agents,
@@ -318,19 +209,18 @@ fn agent<'a>(
         None => agent,
     };
     let clear = known.clear;
-    event.user_agent = Some(head(agent, AGENT_BYTES_MAX));
+    sheet.user_agent(Some(head(agent, AGENT_BYTES_MAX)));
     clear
 }
 
 fn referrer<'a>(
-    event: &mut Event<'a>,
     referer: Part<'a>,
     classes: &mut Classes,
     (keys, found): (&Keys, &mut Found<'a>),
-) {
-    let Some(referer) = referer else { return };
+) -> Part<'a> {
+    let referer = referer?;
     classes.join(payload::in_referer(&referer));
-    event.referrer = match referer {
+    match referer {
         Cow::Borrowed(text) => target::referrer(text, keys, found),
         Cow::Owned(text) => {
             let mut inner = Vec::new();
@@ -338,7 +228,7 @@ fn referrer<'a>(
             found.extend(inner.iter().map(|text| Cow::Owned(text.to_string())));
             column.map(|column| Cow::Owned(column.into_owned()))
         }
-    };
+    }
 }
 
 /// Who answered instead of the application, where the log shows it. Only refusals count: a route
@@ -359,19 +249,28 @@ fn blocked_by<'a>(parts: &mut Parts<'a>, format: Format) -> Part<'a> {
     })
 }
 
-/// Where the request went: host, service and the rest.
-fn place<'a>(event: &mut Event<'a>, parts: &mut Parts<'a>, asked: Part<'a>, job: Job<'a>) {
-    let host = parts.host.take().and_then(host);
-    event.host = host.or_else(|| asked.and_then(self::host));
-    event.host = event.host.take().or_else(|| parts.host_fallback.take().and_then(self::host));
-    event.scheme = parts.scheme.take().filter(|scheme| scheme.len() <= 8).map(lower);
-    let settings = job.settings;
+/// The words of a line that say where a request went.
+#[derive(Default)]
+struct Place<'a> {
+    service: Part<'a>,
+    environment: Part<'a>,
+}
+
+/// Puts where the request went: host, service and the rest.
+fn put_place<'a>(
+    sheet: &mut impl Sheet<'a>,
+    parts: &mut Parts<'a>,
+    (asked, said): (Part<'a>, Place<'a>),
+    settings: &'a Settings,
+) {
+    let named = parts.host.take().and_then(host).or_else(|| asked.and_then(host));
+    let host_column = named.or_else(|| parts.host_fallback.take().and_then(host));
     let set = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
-    event.service = event.service.take().or_else(|| set(&settings.service));
-    event.service = event.service.take().or_else(|| event.host.clone());
-    event.environment = event.environment.take().or_else(|| set(&settings.environment));
-    event.peer_host = parts.peer_host.take().and_then(self::host);
-    event.tls_version = parts.tls_version.take().map(tls_version);
+    let service = said.service.or_else(|| set(&settings.service));
+    sheet.service(service.or_else(|| host_column.clone()));
+    sheet.host(host_column);
+    sheet.scheme(parts.scheme.take().filter(|scheme| scheme.len() <= 8).map(lower));
+    sheet.environment(said.environment.or_else(|| set(&settings.environment)));
 }
 
 fn host(text: Cow<'_, str>) -> Part<'_> {
@@ -400,26 +299,34 @@ fn tls_version(text: Cow<'_, str>) -> Cow<'_, str> {
     Cow::Borrowed(known)
 }
 
-/// Ids and other words that a caller may have chosen.
-fn words<'a>(event: &mut Event<'a>, parts: &mut Parts<'a>, keys: &Keys, found: &mut Found<'a>) {
-    let mut word = |part: Part<'a>| part.map(|text| clean(text, keys, found));
-    event.request_id = word(parts.request_id.take());
-    event.trace_id = word(parts.trace_id.take().map(trace_id));
-    event.ja4 = word(parts.ja4.take());
-    event.service = word(parts.service.take());
-    event.service_version = word(parts.service_version.take());
-    event.service_instance = word(parts.service_instance.take());
-    event.environment = word(parts.environment.take());
-    event.blocked_by = word(event.blocked_by.take());
+/// Puts ids and other words that a caller may have chosen. Gives those that `put_place` puts.
+fn words<'a>(
+    sheet: &mut impl Sheet<'a>,
+    parts: &mut Parts<'a>,
+    job: Job<'a>,
+    found: &mut Found<'a>,
+) -> Place<'a> {
+    let blocked_by = blocked_by(parts, job.format);
+    let mut word = |part: Part<'a>| part.map(|text| clean(text, job.keys, found));
+    sheet.request_id(word(parts.request_id.take()));
+    sheet.blocked_by(word(blocked_by));
+    let Some(rare) = &mut parts.rare else { return Place::default() };
+    sheet.trace_id(word(rare.trace_id.take().map(trace_id)));
+    sheet.ja4(word(rare.ja4.take()));
+    sheet.service_version(word(rare.service_version.take()));
+    sheet.service_instance(word(rare.service_instance.take()));
+    sheet.peer_host(rare.peer_host.take().and_then(host));
+    sheet.tls_version(rare.tls_version.take().map(tls_version));
     // A route is one only where it is a template; routers' names are none.
-    match word(parts.route.take()) {
+    match word(rare.route.take()) {
         Some(route) if route.starts_with('/') => {
-            event.route = Some(route);
-            event.route_source = Some(Cow::Borrowed("gateway"));
+            sheet.route(Some(route));
+            sheet.route_source(Some(Cow::Borrowed("gateway")));
         }
         Some(name) => parts.attrs.push((Cow::Borrowed("route"), name)),
         None => {}
     }
+    Place { service: word(rare.service.take()), environment: word(rare.environment.take()) }
 }
 
 /// The trace of a `traceparent`, `00-<trace>-<span>-01`; other ids as they are.
@@ -435,10 +342,14 @@ fn trace_id(text: Cow<'_, str>) -> Cow<'_, str> {
 /// What most ids are written with.
 static ID: Bytes = Bytes::of(b"0123456789abcdef-");
 
+fn is_id_byte(byte: u8) -> bool {
+    (byte.wrapping_sub(b'0') < 10) | (byte.wrapping_sub(b'a') < 6) | (byte == b'-')
+}
+
 /// A word without secrets, of bounded length.
 fn clean<'a>(text: Cow<'a, str>, keys: &Keys, found: &mut Found<'a>) -> Cow<'a, str> {
     // Most are UUIDs and other hexadecimal ids, in which nothing can hide.
-    if text.len() <= 64 && ID.are_all_of(&text) {
+    if text.len() <= 64 && ID.are_all_of_by(&text, is_id_byte) {
         return text;
     }
     if secret::is_value(&text) {

@@ -35,6 +35,13 @@ pub(crate) struct Identity<'a> {
     pub(crate) principal: Part<'a>,
     pub(crate) account: Part<'a>,
     pub(crate) token: Part<'a>,
+    /// What few lines show.
+    pub(crate) more: Option<More<'a>>,
+}
+
+/// The columns of a caller who showed more than names.
+#[derive(Debug, Clone)]
+pub(crate) struct More<'a> {
     pub(crate) session: Part<'a>,
     pub(crate) oauth_client: Part<'a>,
     pub(crate) tenant: Part<'a>,
@@ -64,7 +71,7 @@ pub(crate) fn identify<'a>(
             principal: one(principal),
             account: one(account),
             token: in_query.map(|key| Cow::Owned(keys.hash(key))),
-            ..Identity::default()
+            more: None,
         };
     }
     let id = caller.token_id.take().map(|id| token_id(id, keys, found));
@@ -87,11 +94,13 @@ pub(crate) fn identify<'a>(
         principal: one(principal),
         account: one(account),
         token: id.or_else(|| in_query.map(|key| Cow::Owned(keys.hash(key)))),
-        session: hashed(session, keys),
-        oauth_client: one(caller.oauth_client.take()),
-        tenant: one(caller.tenant.take()),
-        scopes,
-        roles,
+        more: Some(More {
+            session: hashed(session, keys),
+            oauth_client: one(caller.oauth_client.take()),
+            tenant: one(caller.tenant.take()),
+            scopes,
+            roles,
+        }),
     }
 }
 
@@ -385,7 +394,7 @@ mod tests {
         let key = Credentials { api_key: some("clear"), ..Credentials::default() };
         assert!(is_hash(&identity(key, 200, "GET /").token.unwrap()));
         let cookie = Credentials { cookie: some("a=1; sessionid=clear"), ..Credentials::default() };
-        assert!(is_hash(&identity(cookie, 200, "GET /").session.unwrap()));
+        assert!(is_hash(&identity(cookie, 200, "GET /").more.unwrap().session.unwrap()));
         let user = Credentials {
             user: some("sk_live_4eC39HqLyjWDarjtT1zdp7dc"),
             ..Credentials::default()

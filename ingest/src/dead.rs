@@ -28,7 +28,7 @@ impl Refusal {
             peer: parts.peer.as_deref(),
             client: parts.client.as_deref(),
             chain: parts.chain.as_deref(),
-            told: parts.told.as_deref(),
+            told: parts.told().as_deref(),
             chain_in_front: parts.chain_in_front,
         };
         let client = address::caller(said, &settings.trusted_proxies).client;

@@ -77,6 +77,12 @@ struct Spot<'p> {
     observed: EventTime,
 }
 
+/// Where events go.
+enum Sink<'s> {
+    Batch(&'s mut BatchBuilder),
+    Events(&'s mut Vec<Event<'static>>),
+}
+
 /// Reads the lines of one input.
 ///
 /// ```
@@ -165,11 +171,12 @@ impl Parser {
     ) -> Fed {
         let mut spot = Spot { place, index: 0, observed };
         let Some(bundle) = bundle::open(bytes) else {
-            return self.read(bytes, spot, &mut |event| batch.push(event));
+            return self.read(bytes, spot, &mut Sink::Batch(batch));
         };
         let (mut events, mut letters) = (0, Vec::new());
+        let mut sink = Sink::Batch(batch);
         for line in &bundle.lines {
-            match self.read(line.as_bytes(), spot, &mut |event| batch.push(event)) {
+            match self.read(line.as_bytes(), spot, &mut sink) {
                 Fed::Events(more) => events += more,
                 Fed::DeadLetter(letter) => letters.push(*letter),
                 Fed::Directive(_) | Fed::Bundle { .. } => {}
@@ -182,7 +189,7 @@ impl Parser {
 
     fn parsed(&mut self, bytes: &[u8], spot: Spot<'_>) -> Parsed {
         let mut events = Vec::new();
-        match self.read(bytes, spot, &mut |event| events.push(event.clone().into_owned())) {
+        match self.read(bytes, spot, &mut Sink::Events(&mut events)) {
             Fed::Events(_) | Fed::Bundle { .. } => Parsed::Events(events),
             Fed::DeadLetter(letter) => Parsed::DeadLetter(letter),
             Fed::Directive(text) => Parsed::Directive(text),
@@ -198,7 +205,7 @@ impl Parser {
         Some(dead::unread(rest.as_bytes(), reason, arrival(&self.settings, spot)))
     }
 
-    fn read(&mut self, bytes: &[u8], spot: Spot<'_>, sink: &mut dyn FnMut(&Event<'_>)) -> Fed {
+    fn read(&mut self, bytes: &[u8], spot: Spot<'_>, sink: &mut Sink<'_>) -> Fed {
         if bytes.len() > LINE_BYTES_MAX {
             let detail = format!("{} bytes; at most {LINE_BYTES_MAX} are read", bytes.len());
             return self.unread(bytes, (Reason::TooLong, detail), spot);
@@ -260,7 +267,7 @@ impl Parser {
     }
 
     /// Reads a line as the ones before it. Whether it was one.
-    fn by_habit(&mut self, text: &str, spot: Spot<'_>, sink: &mut dyn FnMut(&Event<'_>)) -> bool {
+    fn by_habit(&mut self, text: &str, spot: Spot<'_>, sink: &mut Sink<'_>) -> bool {
         let Some(reading) = self.habit.reading() else { return false };
         let Some(line) = envelope::open_all(text, reading.envelopes) else { return false };
         let mut parts = Parts::default();
@@ -276,7 +283,7 @@ impl Parser {
         &mut self,
         text: &str,
         spot: Spot<'_>,
-        sink: &mut dyn FnMut(&Event<'_>),
+        sink: &mut Sink<'_>,
     ) -> Result<Reading, Option<Refusal>> {
         let mut refusal: Option<Refusal> = None;
         let formats = candidates(&self.settings.format);
@@ -305,17 +312,29 @@ impl Parser {
         (format, line): (Format, &'a str),
         parts: &mut Parts<'a>,
         spot: Spot<'a>,
-        sink: &mut dyn FnMut(&Event<'_>),
+        sink: &mut Sink<'_>,
     ) {
         let (settings, keys) = (&self.settings, &self.keys);
         let Spot { place, index, observed } = spot;
         let event_id = self.ids.of(place.topic, place.partition, place.offset, index);
         let job = Job { settings, keys, format, line, event_id, observed };
-        let mut event = Event::default();
-        assemble::fill(&mut event, parts, job, &mut self.agents);
-        let trusted = &settings.trusted_proxies;
-        self.watch.see(event.client_ip.as_deref(), |ip| address::trusts(trusted, ip));
-        sink(&event);
+        let trusted = |ip| address::trusts(&settings.trusted_proxies, ip);
+        let addresses = assemble::addresses(parts, settings);
+        match sink {
+            // Columns given by their names go before those that are made, which takes an event.
+            Sink::Batch(batch) if parts.columns.is_none() => {
+                self.watch.see(addresses.0.as_deref(), trusted);
+                assemble::fill(&mut batch.row(), parts, addresses, job, &mut self.agents);
+            }
+            sink => {
+                let event = assemble::event(parts, addresses, job, &mut self.agents);
+                self.watch.see(event.client_ip.as_deref(), trusted);
+                match sink {
+                    Sink::Batch(batch) => batch.push(&event),
+                    Sink::Events(events) => events.push(event.into_owned()),
+                }
+            }
+        }
     }
 }
 

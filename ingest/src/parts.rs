@@ -27,8 +27,6 @@ pub(crate) struct Parts<'a> {
     pub(crate) client: Part<'a>,
     /// X-Forwarded-For.
     pub(crate) chain: Part<'a>,
-    /// The client by a header that names but one.
-    pub(crate) told: Part<'a>,
     /// Whether the chain stands in the client's place.
     pub(crate) chain_in_front: bool,
     /// A whole request line; `method`, `target` and `version` go before it.
@@ -55,17 +53,9 @@ pub(crate) struct Parts<'a> {
     pub(crate) host_fallback: Part<'a>,
     pub(crate) scheme: Part<'a>,
     pub(crate) request_id: Part<'a>,
-    pub(crate) trace_id: Part<'a>,
-    pub(crate) tls_version: Part<'a>,
-    pub(crate) ja4: Part<'a>,
-    pub(crate) route: Part<'a>,
     pub(crate) caller: Credentials<'a>,
-    pub(crate) service: Part<'a>,
-    pub(crate) service_version: Part<'a>,
-    pub(crate) service_instance: Part<'a>,
-    pub(crate) environment: Part<'a>,
-    pub(crate) direction: Part<'a>,
-    pub(crate) peer_host: Part<'a>,
+    /// Parts that few logs have; [`Parts::rare`] makes room for them.
+    pub(crate) rare: Option<Rare<'a>>,
     /// Names beside the columns, and their values.
     pub(crate) attrs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// What follows the parts that the format knows; it is searched for secrets.
@@ -75,6 +65,36 @@ pub(crate) struct Parts<'a> {
     pub(crate) clear: Clear,
     /// Columns given by name: our own event, and mappings.
     pub(crate) columns: Option<Box<Event<'static>>>,
+}
+
+impl<'a> Parts<'a> {
+    /// The parts that few logs have. Lines without any are spared the room, line after line.
+    #[inline(never)]
+    pub(crate) fn rare(&mut self) -> &mut Rare<'a> {
+        self.rare.get_or_insert_default()
+    }
+
+    /// The client by a header that names but one.
+    pub(crate) fn told(&self) -> &Part<'a> {
+        self.rare.as_ref().map_or(&None, |rare| &rare.told)
+    }
+}
+
+/// Parts that few logs have.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Rare<'a> {
+    /// The client by a header that names but one.
+    pub(crate) told: Part<'a>,
+    pub(crate) trace_id: Part<'a>,
+    pub(crate) tls_version: Part<'a>,
+    pub(crate) ja4: Part<'a>,
+    pub(crate) route: Part<'a>,
+    pub(crate) service: Part<'a>,
+    pub(crate) service_version: Part<'a>,
+    pub(crate) service_instance: Part<'a>,
+    pub(crate) environment: Part<'a>,
+    pub(crate) direction: Part<'a>,
+    pub(crate) peer_host: Part<'a>,
 }
 
 /// What a line says of who called.

@@ -20,7 +20,7 @@ use arrow::error::ArrowError;
 
 use column::{Codes, Filling, Flags, Ints, Lists, Longs, Maps, Ratios, Texts, Times};
 
-use crate::field::{Event, Field, Kind, each_field};
+use crate::field::{Event, Field, Kind, each_field, row_type};
 use crate::time::EventTime;
 
 /// Rows in a batch at most: small enough for the cache, large enough to share fixed costs.
@@ -198,6 +198,34 @@ macro_rules! builder {
 
 each_field!(builder);
 
+macro_rules! sheet {
+    ($($variant:ident $name:ident $kind:ident;)*) => {
+        /// What the columns of one event are put into: a row of a batch, or an [`Event`]. Each is
+        /// put once at most, in any order; one that is not put is absent.
+        pub trait Sheet<'a> {
+            $(#[doc = concat!("Puts column `", stringify!($name), "`.")]
+            fn $name(&mut self, value: row_type!($kind, 'a));)*
+        }
+
+        impl<'a> Sheet<'a> for Event<'a> {
+            $(fn $name(&mut self, value: row_type!($kind, 'a)) {
+                self.$name = value;
+            })*
+        }
+
+        impl<'a> Sheet<'a> for Row<'_> {
+            $(#[inline]
+            fn $name(&mut self, value: row_type!($kind, 'a)) {
+                if let Some(value) = &value {
+                    put!($kind, self.columns.$name.at(self.row), value);
+                }
+            })*
+        }
+    };
+}
+
+each_field!(sheet);
+
 fn text_at(array: &ArrayRef, row: usize) -> Option<Cow<'_, str>> {
     let texts = array.as_string_opt::<i32>()?;
     texts.is_valid(row).then(|| Cow::Borrowed(texts.value(row)))
@@ -250,11 +278,25 @@ pub struct BatchBuilder {
     rows: usize,
 }
 
+/// The last row of a batch under construction.
+#[derive(Debug)]
+pub struct Row<'b> {
+    columns: &'b mut Columns,
+    row: usize,
+}
+
 impl BatchBuilder {
     /// Appends a row.
     pub fn push(&mut self, event: &Event<'_>) {
         self.columns.push(event, self.rows);
         self.rows += 1;
+    }
+
+    /// Appends a row without any column yet. Columns that are put into it need no event in between.
+    pub fn row(&mut self) -> Row<'_> {
+        let row = self.rows;
+        self.rows += 1;
+        Row { columns: &mut self.columns, row }
     }
 
     /// Rows so far.
@@ -287,7 +329,7 @@ impl BatchBuilder {
 
 #[cfg(test)]
 mod tests {
-    use super::{BatchBuilder, arrow_schema, event_at};
+    use super::{BatchBuilder, Sheet, arrow_schema, event_at};
     use crate::field::Event;
     use crate::time::EventTime;
 
@@ -320,6 +362,54 @@ mod tests {
         assert!(builder.is_empty());
         builder.push(&full());
         assert_eq!(event_at(&builder.finish().unwrap(), 0), full());
+    }
+
+    #[test]
+    fn a_row_that_columns_are_put_into_reads_back_as_the_event_that_they_make() {
+        fn put<'a>(sheet: &mut impl Sheet<'a>, id: &'a str) {
+            sheet.status(Some(404));
+            sheet.event_time(Some(EventTime(7)));
+            sheet.scopes(Some(Vec::new()));
+            sheet.attrs(Some(vec![("k".into(), "v".into())]));
+            sheet.method(Some(if id.len() > 2 { "GET" } else { "POST" }.into()));
+            sheet.sample_weight(Some(0.5));
+            sheet.synthetic(None);
+            sheet.event_id(Some(id.into()));
+        }
+        let mut builder = BatchBuilder::default();
+        let mut rows = Vec::new();
+        for id in ["a", "", "bcd", "e"] {
+            let mut event = Event::default();
+            put(&mut event, id);
+            put(&mut builder.row(), id);
+            builder.push(&event);
+            rows.extend([event.clone(), event, Event::default()]);
+            builder.row();
+        }
+        assert_eq!(builder.len(), rows.len());
+        let batch = builder.finish().unwrap();
+        for (place, row) in rows.iter().enumerate() {
+            assert_eq!(&event_at(&batch, place), row, "row {place}");
+        }
+    }
+
+    #[test]
+    fn codes_that_differ_in_any_one_byte_are_two() {
+        let mut builder = BatchBuilder::default();
+        for len in 1..20 {
+            for at in 0..len {
+                let one = "a".repeat(len);
+                let other = format!("{}b{}", "a".repeat(at), "a".repeat(len - at - 1));
+                let codes = [&one, &one, &other, &one];
+                for code in codes {
+                    builder.push(&Event { method: Some(code.as_str().into()), ..Event::default() });
+                }
+                let batch = builder.finish().unwrap();
+                for (place, code) in codes.iter().enumerate() {
+                    assert_eq!(event_at(&batch, place).method.as_deref(), Some(code.as_str()));
+                }
+            }
+        }
     }
 
     /// Batches of one builder, some kept and some let go, each checked when all are made.

@@ -77,6 +77,7 @@ macro_rules! row_type {
     (Map, $l:lifetime) => { Option<Vec<(Cow<$l, str>, Cow<$l, str>)>> };
     (Ratio, $l:lifetime) => { Option<f64> };
 }
+pub(crate) use row_type;
 
 macro_rules! personal {
     () => {

@@ -21,7 +21,7 @@ pub use avro::{
     CodecError, EventDecoder, EventEncoder, EventReader, EventsRead, Framing, LazyEncoder,
     RecordKind, WriterSchemas,
 };
-pub use batch::{BATCH_ROWS_MAX, BatchBuilder, arrow_schema, arrow_type, event_at};
+pub use batch::{BATCH_ROWS_MAX, BatchBuilder, Row, Sheet, arrow_schema, arrow_type, event_at};
 pub use dead_letter::{DeadLetter, Reason};
 pub use deploy::{Deploy, DeployAction};
 pub use field::{Event, Field, Kind, Section, Spec};

@@ -49,9 +49,9 @@ pub(super) fn read<'a>(
     let agent = words.quoted().unwrap_or("");
     parts.user_agent = part(agent);
     let (_cipher, protocol) = (words.word(), words.word());
-    parts.tls_version = protocol.and_then(part);
+    parts.rare().tls_version = protocol.and_then(part);
     parts.no_upstream = target == "-" && upstream == "-";
-    parts.service_instance = part(target);
+    parts.rare().service_instance = part(target);
     parts.attrs.push((Cow::Borrowed("load_balancer"), Cow::Borrowed(balancer)));
     match scheme {
         Some(scheme) => {
@@ -67,7 +67,8 @@ pub(super) fn read<'a>(
 fn application<'a>(mut words: Words<'a>, desk: &mut Desk, parts: &mut Parts<'a>) {
     let _group = words.word();
     let trace = words.quoted().map(|trace| trace.rsplit("Root=").next().unwrap_or(trace));
-    parts.trace_id = trace.map(|trace| trace.split(';').next().unwrap_or(trace)).and_then(part);
+    parts.rare().trace_id =
+        trace.map(|trace| trace.split(';').next().unwrap_or(trace)).and_then(part);
     parts.host = words.quoted().and_then(part);
     let _certificate = words.quoted();
     if let Some(priority) = words.word().and_then(present) {

@@ -62,12 +62,13 @@ pub(crate) enum Slot {
 
 impl Slot {
     /// The place of this part.
+    #[inline]
     pub(crate) fn of<'p, 'a>(self, parts: &'p mut Parts<'a>) -> &'p mut Part<'a> {
         match self {
             Self::Peer => &mut parts.peer,
             Self::Client => &mut parts.client,
             Self::Chain => &mut parts.chain,
-            Self::Told => &mut parts.told,
+            Self::Told => &mut parts.rare().told,
             Self::Request => &mut parts.request,
             Self::Method => &mut parts.method,
             Self::Target => &mut parts.target,
@@ -80,10 +81,10 @@ impl Slot {
             Self::HostFallback => &mut parts.host_fallback,
             Self::Scheme => &mut parts.scheme,
             Self::RequestId => &mut parts.request_id,
-            Self::TraceId => &mut parts.trace_id,
-            Self::TlsVersion => &mut parts.tls_version,
-            Self::Ja4 => &mut parts.ja4,
-            Self::Route => &mut parts.route,
+            Self::TraceId => &mut parts.rare().trace_id,
+            Self::TlsVersion => &mut parts.rare().tls_version,
+            Self::Ja4 => &mut parts.rare().ja4,
+            Self::Route => &mut parts.rare().route,
             Self::User => &mut parts.caller.user,
             Self::Principal => &mut parts.caller.principal,
             Self::Account => &mut parts.caller.account,
@@ -96,12 +97,12 @@ impl Slot {
             Self::Subject => &mut parts.caller.subject,
             Self::OauthClient => &mut parts.caller.oauth_client,
             Self::Tenant => &mut parts.caller.tenant,
-            Self::Service => &mut parts.service,
-            Self::ServiceVersion => &mut parts.service_version,
-            Self::ServiceInstance => &mut parts.service_instance,
-            Self::Environment => &mut parts.environment,
-            Self::Direction => &mut parts.direction,
-            Self::PeerHost => &mut parts.peer_host,
+            Self::Service => &mut parts.rare().service,
+            Self::ServiceVersion => &mut parts.rare().service_version,
+            Self::ServiceInstance => &mut parts.rare().service_instance,
+            Self::Environment => &mut parts.rare().environment,
+            Self::Direction => &mut parts.rare().direction,
+            Self::PeerHost => &mut parts.rare().peer_host,
             Self::BlockedBy => &mut parts.blocked_by,
         }
     }

@@ -40,7 +40,9 @@ pub(super) fn read<'a>(
     if parts.duration.is_some() && parts.started.is_none() {
         parts.started = parts.time.take();
     }
-    parts.route = parts.route.take().and_then(template);
+    if let Some(rare) = &mut parts.rare {
+        rare.route = rare.route.take().and_then(template);
+    }
     parts.no_upstream = extra.names_upstream_status && parts.upstream_status.is_none();
     let refused = REFUSALS.iter().find(|(word, _)| has(word));
     if let Some((_, by)) = refused.filter(|_| parts.status.is_none_or(|status| status >= 400)) {

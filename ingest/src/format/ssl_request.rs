@@ -23,7 +23,7 @@ pub(super) fn read<'a>(
     let protocol = words
         .word()
         .filter(|word| *word == "-" || word.starts_with("TLS") || word.starts_with("SSL"));
-    parts.tls_version = part(protocol.ok_or(Failure::other("no TLS protocol"))?);
+    parts.rare().tls_version = part(protocol.ok_or(Failure::other("no TLS protocol"))?);
     words.word().ok_or(Failure::malformed("no cipher"))?;
     let request = words.quoted().ok_or(Failure::malformed("no request between quotes"))?;
     parts.request = part(request);
