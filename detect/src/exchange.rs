@@ -6,8 +6,8 @@
 //! | | [`MapStage`] | [`ReduceStage`] |
 //! |---|---|---|
 //! | reads | `access.enriched` | `detect.exchange` |
-//! | writes | `detect.exchange`, to each of its partitions | `verdicts`, `detect.markers` |
-//! | goes on after a crash from | what each exchange partition has applied | a checkpoint in its folder, or the beginning of the exchange |
+//! | writes | `detect.exchange`, to each of its partitions | `verdicts`, `detect.markers`, `detect.state` |
+//! | goes on after a crash from | what each exchange partition has applied | the newest checkpoint of its folder and of `detect.state`, or the beginning of the exchange |
 //!
 //! A marker is the last record of a partition of `detect.markers`: how far the exchange partition
 //! was used, and by it each source partition. It is a function of the exchange, so that anyone's
@@ -17,8 +17,11 @@
 mod left_out;
 mod map;
 mod marker;
+mod memory;
 mod reduce;
+mod restore;
 mod rules;
+mod state;
 mod takeover;
 
 use std::sync::Arc;
@@ -26,11 +29,13 @@ use std::sync::Arc;
 use arrow::error::ArrowError;
 use engine::WireError;
 use engine::accept::AcceptError;
+use engine::key::{HashKey, exchange_partition};
 use engine::map::MapError;
+use engine::plan::CompiledRule;
 use engine::reduce::{ReduceError, RestoreError, SwitchError};
 use runtime::error::{Class, Classified};
 use schemas::CodecError;
-use transport::{GateError, Log, LogError};
+use transport::{GateError, Log, LogError, Partition};
 
 pub use map::{MapStage, MapperMetrics};
 pub use reduce::{ReduceStage, ReducerMetrics};
@@ -150,6 +155,13 @@ impl Exchange {
     /// How many exchange partitions there are.
     fn partitions(&self) -> u32 {
         self.frames.partitions()
+    }
+
+    /// Whether what a rule remembers of the past is in this exchange partition: all of
+    /// `first_seen` is in the rule's own.
+    fn is_home(&self, rule: &CompiledRule, partition: Partition) -> bool {
+        let hash = HashKey::PUBLISHED.hash(rule.id().as_bytes());
+        rule.past.is_none() || exchange_partition(hash, self.partitions()) == partition.0
     }
 }
 

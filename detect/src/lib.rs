@@ -6,6 +6,8 @@
 //! [`Local`] is both in one process, over channels; [`exchange`] is both over topics.
 
 pub mod exchange;
+mod learning;
 mod local;
 
+pub use learning::Learning;
 pub use local::{Local, LocalError, LocalSettings, Source, Step, Taken};

@@ -19,6 +19,8 @@ use engine::watermark::Guard;
 use runtime::error::{Class, Classified};
 use schemas::{DeadLetter, EventTime, Verdict};
 
+use crate::learning::Learning;
+
 /// A source partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source {
@@ -105,6 +107,7 @@ pub struct Taken<'a> {
 pub struct Local {
     mappers: Vec<Mapper>,
     reducer: Reducer,
+    learning: Learning,
 }
 
 impl Local {
@@ -164,7 +167,7 @@ impl Local {
             reducer.open(&mapper.open())?;
             mappers.push(mapper);
         }
-        Ok(Self { mappers, reducer })
+        Ok(Self { mappers, reducer, learning: Learning::default() })
     }
 
     /// Takes events.
@@ -239,7 +242,18 @@ impl Local {
         self.reducer.watermark()
     }
 
-    /// The whole state as bytes.
+    /// Takes in which rules have forgotten the past.
+    pub fn learn(&mut self, learning: Learning) {
+        self.learning = learning;
+    }
+
+    /// The rules that have forgotten the past, and learn it.
+    #[must_use]
+    pub fn learning(&self) -> &Learning {
+        &self.learning
+    }
+
+    /// The whole state as bytes, but for which rules learn.
     ///
     /// # Errors
     /// When Arrow fails, which is a bug.
@@ -260,10 +274,12 @@ impl Local {
             ..Step::default()
         };
         for frame in mapped.frames {
+            self.learning.see(&frame);
             let reduced = self.reducer.reduce(frame)?;
             step.verdicts.extend(reduced.verdicts);
             step.failures.extend(reduced.failures);
         }
+        self.learning.pass(self.reducer.watermark());
         Ok(step)
     }
 }

@@ -198,6 +198,32 @@ fn rules_saved_in_the_folder_keep_what_was_counted_in_every_exchange_partition()
 }
 
 #[test]
+fn a_detect_on_another_machine_goes_on_with_what_the_exchange_does_not_hold_any_more() {
+    let Some(brokers) = brokers("state that moves") else { return };
+    let mut cluster = Cluster::prepare(&brokers, 2, 2);
+    cluster.start(&["ingest", "enrich", "respond"]);
+    cluster.ship(&traffic(0..15));
+    until("the first lines", || (cluster.values("access.enriched").len() >= 30).then_some(()));
+    cluster.start(&["detect"]);
+    let places = until("a checkpoint of each exchange partition", || {
+        let values = cluster.values("detect.state");
+        let ends = values.iter().filter_map(|value| std::str::from_utf8(value).ok());
+        let ends = ends.filter_map(|end| end.strip_prefix("tidegate state 1\n")?.lines().next());
+        let places: Vec<i64> = ends.map(|place| place.parse().unwrap()).collect();
+        (places.len() == 2).then_some(places)
+    });
+    cluster.kill("detect");
+    std::fs::remove_dir_all(cluster.path("data/detect")).unwrap();
+    cluster.forget("detect.exchange", &places);
+    cluster.start(&["detect"]);
+    cluster.ship(&traffic(15..25));
+    assert_eq!(cluster.verdict("opened")["values"]["failures"], 20);
+    cluster.ship_everywhere(&later());
+    assert_eq!(cluster.verdict("closed")["values"]["failures"], 25);
+    cluster.stop();
+}
+
+#[test]
 fn what_rsyslog_ships_from_a_file_becomes_a_verdict() {
     let Some(brokers) = brokers("rsyslog") else { return };
     let mut cluster = Cluster::prepare(&brokers, 1, 1);

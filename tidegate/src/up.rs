@@ -171,6 +171,7 @@ impl Process {
             clock: shared.clock.clone(),
             metrics: shared.metrics.clone(),
             rules_metrics: rules_metrics.clone(),
+            memory: shared.ready.condition("memory", "is being read"),
         };
         let pipeline = Pipeline::open(&self.config.input, Keys::new(key), &texts, wiring);
         let pipeline = Box::pin(pipeline).await.map_err(|error| Fault::of(&error))?;

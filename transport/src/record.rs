@@ -160,7 +160,8 @@ pub struct NewRecord {
     pub timestamp_ms: Option<i64>,
     /// What compaction and other consumers group by.
     pub key: Option<Bytes>,
-    /// The content.
+    /// The content. Where a topic keeps the last record of each key, a record with a key and
+    /// nothing else takes away what the key had, and in time itself.
     pub value: Bytes,
     /// Names and values beside the content.
     pub headers: Vec<(String, Bytes)>,
@@ -185,6 +186,11 @@ impl NewRecord {
         let headers: usize =
             self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.key.as_ref().map_or(0, Bytes::len) + self.value.len() + headers
+    }
+
+    /// Whether there is a key and nothing under it: in Kafka's words, a tombstone.
+    pub(crate) fn takes_away(&self) -> bool {
+        self.key.is_some() && self.value.is_empty() && self.headers.is_empty()
     }
 
     /// The record as it stands in a log.

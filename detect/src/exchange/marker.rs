@@ -11,9 +11,10 @@ use engine::ruleset::Ruleset;
 use transport::{NewRecord, NextOffset, Partition, ReadLimits, Record};
 
 use super::{Exchange, ExchangeError};
+use crate::learning::Learning;
 
 /// The first line of a checkpoint file.
-const HEAD: &str = "tidegate checkpoint 2";
+const HEAD: &str = "tidegate checkpoint 3";
 
 /// A partition of the exchange as someone has used it.
 #[derive(Debug, Clone)]
@@ -36,7 +37,8 @@ pub(super) fn record(next: NextOffset, rules: i64, sources: &Sources) -> NewReco
     NewRecord::new(value)
 }
 
-fn read(record: &Record) -> Option<(NextOffset, i64, Sources)> {
+/// Reads what [`record`] wrote.
+pub(super) fn read(record: &Record) -> Option<(NextOffset, i64, Sources)> {
     let (next, rest) = record.value.split_first_chunk::<8>()?;
     let (rules, sources) = rest.split_first_chunk::<8>()?;
     let (next, rules) = (i64::from_be_bytes(*next), i64::from_be_bytes(*rules));
@@ -119,6 +121,7 @@ pub(super) fn entry(
 }
 
 /// A reducer's state as of a place in its exchange partition, as bytes of a file.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Checkpoint {
     /// The incarnation of the exchange topic.
     pub(super) topic: String,
@@ -126,29 +129,54 @@ pub(super) struct Checkpoint {
     pub(super) next: NextOffset,
     /// The number of the rules.
     pub(super) rules: i64,
+    /// The rules that have forgotten the past.
+    pub(super) learning: Learning,
     /// The reducer's state.
     pub(super) state: Vec<u8>,
 }
 
 impl Checkpoint {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let Self { topic, next, rules, .. } = self;
-        let mut bytes = format!("{HEAD}\n{topic}\n{next}\n{rules}\n").into_bytes();
+        let Self { topic, next, rules, learning, .. } = self;
+        let learning = learning.to_line();
+        let mut bytes = format!("{HEAD}\n{topic}\n{next}\n{rules}\n{learning}\n").into_bytes();
         bytes.extend_from_slice(&self.state);
         bytes
     }
 
     pub(super) fn of_bytes(bytes: &[u8]) -> io::Result<Self> {
-        let mut parts = bytes.splitn(5, |byte| *byte == b'\n');
+        let mut parts = bytes.splitn(6, |byte| *byte == b'\n');
         let mut line = || parts.next().and_then(|part| std::str::from_utf8(part).ok());
-        let (head, topic, next) = (line(), line(), line().and_then(|next| next.parse().ok()));
-        let rules = line().and_then(|rules| rules.parse().ok());
-        match (head, topic, next.zip(rules), parts.next()) {
-            (Some(HEAD), Some(topic), Some((next, rules)), Some(state)) => {
-                let (topic, state) = (topic.to_owned(), state.to_vec());
-                Ok(Self { topic, next: NextOffset(next), rules, state })
+        let is_known = line() == Some(HEAD);
+        let mut rest = || {
+            let (topic, next, rules) = (line()?, line()?.parse().ok()?, line()?.parse().ok()?);
+            let (learning, next) = (Learning::of_line(line()?)?, NextOffset(next));
+            Some((topic.to_owned(), next, rules, learning))
+        };
+        match (rest().filter(|_| is_known), parts.next()) {
+            (Some((topic, next, rules, learning)), Some(state)) => {
+                Ok(Self { topic, next, rules, learning, state: state.to_vec() })
             }
             _ => Err(io::Error::other("it is not a checkpoint of this version")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use transport::NextOffset;
+
+    use super::Checkpoint;
+    use crate::learning::Learning;
+
+    #[test]
+    fn a_checkpoint_reads_back_as_written_and_anything_else_says_so() {
+        let learning = Learning::of_line("[[\"a/b\",5,true,null]]").unwrap();
+        let (topic, state) = ("id".to_owned(), b"\n\0binary\n".to_vec());
+        let checkpoint = Checkpoint { topic, next: NextOffset(7), rules: -1, learning, state };
+        let bytes = checkpoint.to_bytes();
+        assert_eq!(Checkpoint::of_bytes(&bytes).unwrap(), checkpoint);
+        assert!(Checkpoint::of_bytes(b"tidegate checkpoint 2\nid\n7\n-1\n[]\n").is_err());
+        assert!(Checkpoint::of_bytes(&bytes[..30]).is_err());
     }
 }

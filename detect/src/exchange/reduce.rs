@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::frame::Entry;
-use engine::reduce::{EPISODES_OPEN_MAX, ReduceSettings, Reducer};
+use engine::reduce::{ReduceError, Reducer};
 use runtime::CancellationToken;
 use runtime::metrics::{Counters, Metrics, Unit};
 use runtime::ready::Condition;
@@ -29,8 +29,12 @@ use transport::{
     Share,
 };
 
-use super::marker::{self, Checkpoint, NO_RULES, entry};
+use super::marker::{self, Checkpoint, entry};
+use super::memory::{Telling, Told};
+use super::restore::{Restored, restored};
+use super::state::Shelf;
 use super::{Exchange, ExchangeError, Numbered};
+use crate::learning::Learning;
 
 /// Batches of verdicts that were sent and are not acknowledged yet.
 const BATCHES_IN_FLIGHT_MAX: usize = 64;
@@ -58,14 +62,18 @@ pub struct ReduceStage {
     pub verdicts: Log,
     /// Writes them.
     pub codec: Arc<VerdictCodec>,
-    /// Where checkpoints are kept.
+    /// Where this process keeps its checkpoints.
     pub folder: PathBuf,
+    /// Where checkpoints are for whoever takes over; as many partitions as the exchange.
+    pub state: Log,
     /// The group that shares the exchange partitions.
     pub group: String,
     /// What is counted.
     pub metrics: ReducerMetrics,
     /// Told when the stage runs and what it waits for.
     pub condition: Option<Condition>,
+    /// Told which rules have forgotten the past.
+    pub memory: Option<Condition>,
 }
 
 /// The sessions of all partitions.
@@ -73,18 +81,23 @@ struct Sessions<'s> {
     stage: &'s ReduceStage,
     verdicts: Output,
     markers: Output,
+    state: Output,
+    told: Told,
 }
 
 /// One exchange partition.
-struct Task {
-    exchange: Exchange,
-    partition: Partition,
+pub(super) struct Task {
+    pub(super) exchange: Exchange,
+    pub(super) partition: Partition,
     verdicts: Log,
     verdicts_session: Output,
     markers: Output,
     codec: Arc<VerdictCodec>,
-    checkpoint: PathBuf,
+    pub(super) checkpoint: PathBuf,
+    pub(super) state: Log,
+    state_session: Output,
     metrics: ReducerMetrics,
+    telling: Telling,
 }
 
 /// A partition while it is reduced.
@@ -100,6 +113,8 @@ struct Reducing {
     in_flight: VecDeque<Receipt>,
     marked: Option<(NextOffset, Instant)>,
     kept: Instant,
+    shelf: Shelf,
+    learning: Learning,
     progress: watch::Sender<NextOffset>,
 }
 
@@ -143,11 +158,14 @@ impl ReduceStage {
         })?;
         let (log, group) = (self.exchange.frames.clone(), self.group.clone());
         let share = Share { log, group, condition: self.condition.clone() };
+        let told = Told::new(self.memory.clone());
         let attempt = || {
             Ok(Sessions {
                 stage: self,
                 verdicts: self.verdicts.output()?,
                 markers: self.exchange.markers.output()?,
+                state: self.state.output()?,
+                told: told.clone(),
             })
         };
         share.run(attempt, |reason, wait| warn!(reason, ?wait, "reduce begins anew"), stop).await
@@ -170,7 +188,10 @@ impl Attempt for Sessions<'_> {
             markers: self.markers.clone(),
             codec: Arc::clone(&stage.codec),
             checkpoint: stage.folder.join(format!("exchange-{}", given.partition)),
+            state: stage.state.clone(),
+            state_session: self.state.clone(),
             metrics: stage.metrics.clone(),
+            telling: self.told.of(given.partition),
         };
         async move {
             let reducing = Reducing::begin(task, given.progress).await?;
@@ -182,14 +203,29 @@ impl Attempt for Sessions<'_> {
 impl Reducing {
     async fn begin(task: Task, progress: watch::Sender<NextOffset>) -> Result<Self, ExchangeError> {
         let bounds = task.exchange.frames.bounds(task.partition).await?;
-        let (reducer, rules, next) = restored(&task, bounds.start).await?;
+        let Restored { reducer, rules, next, learning, found } =
+            restored(&task, bounds.start).await?;
         let last = task.verdicts.last(task.partition).await?;
         let said = last.as_ref().and_then(at).unwrap_or(-1);
         let partition = task.partition;
         info!(%partition, from = %next, end = %bounds.end, said, "reducing an exchange partition");
         let in_flight = VecDeque::new();
         let kept = Instant::now();
-        Ok(Self { task, reducer, rules, next, said, in_flight, marked: None, kept, progress })
+        let shelf = Shelf::new(task.state_session.clone(), partition, found);
+        task.telling.tell(learning.told());
+        Ok(Self {
+            task,
+            reducer,
+            rules,
+            next,
+            said,
+            in_flight,
+            marked: None,
+            kept,
+            shelf,
+            learning,
+            progress,
+        })
     }
 
     async fn run(mut self, stop: &CancellationToken) -> Result<(), ExchangeError> {
@@ -226,7 +262,9 @@ impl Reducing {
                 #[cfg(test)]
                 let frame = self.task.exchange.forced(frame, self.reducer.sources());
                 let source = frame.partition;
-                let reduced = self.reducer.reduce(frame)?;
+                self.learning.see(&frame);
+                let reduced =
+                    self.reducer.reduce(frame).map_err(|error| self.refused(record, error))?;
                 if reduced.straggler.is_some() {
                     self.task.metrics.stragglers.with([&source.to_string()]).inc();
                     warn!(
@@ -249,6 +287,18 @@ impl Reducing {
         let receipt = self.task.verdicts_session.send(self.task.partition, records?).await?;
         self.in_flight.push_back(receipt);
         self.settle(BATCHES_IN_FLIGHT_MAX).await
+    }
+
+    fn refused(&self, record: &Record, error: ReduceError) -> ExchangeError {
+        match error {
+            ReduceError::Accept { source, .. } => ExchangeError::Accept {
+                topic: Arc::clone(self.task.exchange.frames.topic()),
+                partition: record.partition.0,
+                offset: record.offset.0,
+                source,
+            },
+            other => other.into(),
+        }
     }
 
     /// The first owner that maps by other rules has opened: they run from here on.
@@ -295,13 +345,15 @@ impl Reducing {
         if due {
             self.settle(0).await?;
             self.mark().await?;
+            self.learning.pass(self.reducer.watermark());
+            self.task.telling.tell(self.learning.told());
         }
         if self.kept.elapsed() >= CHECKPOINT_EVERY {
             self.kept = Instant::now();
             self.settle(0).await?;
             self.checkpoint().await?;
         }
-        Ok(())
+        Ok(self.shelf.turn().await?)
     }
 
     async fn mark(&mut self) -> Result<(), ExchangeError> {
@@ -315,16 +367,21 @@ impl Reducing {
         Ok(())
     }
 
-    async fn checkpoint(&self) -> Result<(), ExchangeError> {
+    async fn checkpoint(&mut self) -> Result<(), ExchangeError> {
         let checkpoint = Checkpoint {
             topic: self.task.exchange.frames.topic_id().to_string(),
             next: self.next,
             rules: self.rules.number,
+            learning: self.learning.clone(),
             state: self.reducer.snapshot().map_err(ExchangeError::Snapshot)?,
         };
+        let checkpoint = Bytes::from(checkpoint.to_bytes());
+        if self.shelf.is_due(self.next) {
+            self.shelf.put(self.next, &checkpoint);
+        }
         let path = self.task.checkpoint.clone();
         let shown = path.display().to_string();
-        let write = move || replace(&path, &checkpoint.to_bytes());
+        let write = move || replace(&path, &checkpoint);
         let written = tokio::task::spawn_blocking(write).await;
         if let Err(error) = written.unwrap_or_else(|gone| Err(io::Error::other(gone))) {
             // The older one holds; more of the exchange is folded again after a crash.
@@ -348,51 +405,8 @@ fn at(verdict: &Record) -> Option<i64> {
     Some(i64::from_be_bytes(bytes))
 }
 
-/// The reducer as of the last checkpoint, or before the first frame, and the rules that ran there.
-async fn restored(
-    task: &Task,
-    start: NextOffset,
-) -> Result<(Reducer, Numbered, NextOffset), ExchangeError> {
-    let settings = ReduceSettings {
-        partitions: (0..task.exchange.sources).collect(),
-        exchange_partition: task.partition.0,
-        exchange_partitions: task.exchange.partitions(),
-        episodes_open_max: EPISODES_OPEN_MAX,
-        learned_at: None,
-    };
-    let bytes = match fs::read(&task.checkpoint) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        bytes => Some(bytes.map_err(|source| file_error("read", &task.checkpoint, source))?),
-    };
-    let topic = task.exchange.frames.topic_id().to_string();
-    let path = task.checkpoint.display();
-    match bytes.map(|bytes| Checkpoint::of_bytes(&bytes)) {
-        None => {}
-        Some(Err(error)) => warn!(%path, %error, "the checkpoint cannot be used"),
-        Some(Ok(checkpoint)) if checkpoint.topic != topic => {
-            warn!(%path, "the checkpoint is of another incarnation of the exchange topic");
-        }
-        Some(Ok(checkpoint)) if checkpoint.next < start => {
-            warn!(%path, "the exchange begins after the checkpoint");
-        }
-        Some(Ok(checkpoint)) => {
-            let Checkpoint { next, rules, state, .. } = checkpoint;
-            let rules = match rules {
-                NO_RULES => Numbered { number: NO_RULES, ..task.exchange.rules.first() },
-                number => task.exchange.rules.get(number).await?,
-            };
-            match Reducer::restore(Arc::clone(&rules.ruleset), settings.clone(), &state) {
-                Ok(restored) => return Ok((restored.reducer, rules, next)),
-                Err(error) => warn!(%path, %error, "the checkpoint cannot be used"),
-            }
-        }
-    }
-    // The first owner that opens says which rules run.
-    let rules = Numbered { number: NO_RULES, ..task.exchange.rules.first() };
-    Ok((Reducer::new(Arc::clone(&rules.ruleset), settings), rules, start))
-}
-
-fn file_error(doing: &'static str, path: &Path, source: io::Error) -> ExchangeError {
+/// A file failed.
+pub(super) fn file_error(doing: &'static str, path: &Path, source: io::Error) -> ExchangeError {
     ExchangeError::File { doing, path: path.display().to_string(), source }
 }
 

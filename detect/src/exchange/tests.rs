@@ -36,6 +36,7 @@
 //! the highest owner wins rather than the latest (rule 6: the terms of [`Part::HigherTerm`] and the
 //! comparison in the engine), and that a marker holds owner and watermark (rule 8).
 
+mod moved;
 mod network;
 
 use std::collections::{BTreeMap, HashSet};
@@ -50,6 +51,7 @@ use engine::watermark::Guard;
 use runtime::CancellationToken;
 use runtime::clock::Clock;
 use runtime::metrics::Metrics;
+use runtime::ready::Ready;
 use schemas::{
     BatchBuilder, DeadLetterCodec, Event, EventReader, EventTime, Framing, LazyEncoder, RecordForm,
     RecordKind, Verdict, VerdictCodec, VerdictKind,
@@ -190,6 +192,7 @@ struct Schedule {
     /// The exchange's frames, to damage them.
     frames: MemoryLog,
     verdicts: Log,
+    state: Log,
     dead_letters: Log,
     /// Behind a network.
     carried: Vec<MemoryLog>,
@@ -197,6 +200,7 @@ struct Schedule {
     maps: Vec<Process>,
     reduces: Vec<Process>,
     folders: tempfile::TempDir,
+    ready: Ready,
     torn: Vec<Torn>,
     ever_torn: HashSet<(u32, i64)>,
     /// How many times somebody stopped at a torn frame.
@@ -239,6 +243,7 @@ impl Schedule {
         };
         let enriched = Log::Memory(behind("access.enriched", SOURCES));
         let verdicts = Log::Memory(behind("verdicts", EXCHANGES));
+        let state = Log::Memory(behind("detect.state", EXCHANGES));
         Self {
             dice: Dice(seed),
             raw: direct("raw", SOURCES),
@@ -247,11 +252,13 @@ impl Schedule {
             exchange,
             frames,
             verdicts,
+            state,
             carried,
             hop: None,
             maps: Vec::new(),
             reduces: Vec::new(),
             folders: tempfile::tempdir().unwrap(),
+            ready: Ready::new(),
             torn: Vec::new(),
             ever_torn: HashSet::new(),
             refused: 0,
@@ -302,9 +309,11 @@ impl Schedule {
             verdicts: self.verdicts.clone(),
             codec: Arc::new(VerdictCodec::new(RecordForm::Json).unwrap()),
             folder: self.folders.path().join(folder),
+            state: self.state.clone(),
             group: "reduce".to_owned(),
             metrics: ReducerMetrics::new(&Metrics::new()),
             condition: None,
+            memory: Some(self.ready.condition("memory", "is being read")),
         };
         let life = async move { stage.run(&CancellationToken::new()).await };
         self.reduces.push(process(life));

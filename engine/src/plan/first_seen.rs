@@ -283,6 +283,12 @@ impl FirstSeen {
         })
     }
 
+    /// How long it only learns, from the first event that it sees, in milliseconds.
+    #[must_use]
+    pub fn learns_ms(&self) -> i64 {
+        self.learns_ms
+    }
+
     /// The span and the learning period, for people.
     pub(super) fn explained(&self) -> String {
         let span = duration::format(i64::from(self.span) * MINUTE_MS);

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use runtime::clock::Clock;
 use serde_json::Value;
 use transport::kafka::{Kafka, KafkaConfig, TopicSpec};
-use transport::{NewRecord, Partition, ReadLimits, TopicId};
+use transport::{NewRecord, NextOffset, Partition, ReadLimits, TopicId};
 
 use crate::running::{STUFFING, TARGETS, ask, binary, free_port, until};
 
@@ -118,6 +118,18 @@ impl Cluster {
             }
             values
         })
+    }
+
+    /// Lets a topic forget what is before a place in each of its partitions.
+    pub(crate) fn forget(&self, name: &str, places: &[i64]) {
+        let (kafka, topic) = (self.kafka(), self.topic(name));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async move {
+            let log = kafka.topic(&topic).await.unwrap();
+            for (partition, place) in (0..).zip(places) {
+                log.trim_before(Partition(partition), NextOffset(*place)).await.unwrap();
+            }
+        });
     }
 
     /// Starts a process that is to end by itself, and gives its exit code and last words.

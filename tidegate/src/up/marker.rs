@@ -6,6 +6,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use detect::Learning;
+
 /// A marker, read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Marker {
@@ -13,15 +15,19 @@ pub(super) struct Marker {
     pub(super) next: i64,
     /// The inputs, in the order in which the state counts them.
     pub(super) inputs: Vec<String>,
+    /// The rules that have forgotten the past.
+    pub(super) learning: Learning,
     /// The rules that ran, as their record; empty in a marker of an older build.
     pub(super) rules: Vec<u8>,
     /// The state.
     pub(super) state: Vec<u8>,
 }
 
-const HEAD: &str = "tidegate marker 2";
-/// Without rules.
-const OLDER: &str = "tidegate marker 1";
+const HEAD: &str = "tidegate marker 3";
+/// Without what was forgotten.
+const OLDER: &str = "tidegate marker 2";
+/// Without rules, either.
+const OLDEST: &str = "tidegate marker 1";
 
 impl Marker {
     /// Replaces the file, so that a crash leaves the old one or the new one.
@@ -29,7 +35,7 @@ impl Marker {
         let beside = path.with_extension("new");
         let mut file = File::create(&beside)?;
         writeln!(file, "{HEAD}\n{}\n{}", self.next, serde_json::to_string(&self.inputs)?)?;
-        writeln!(file, "{}", self.rules.len())?;
+        writeln!(file, "{}\n{}", self.learning.to_line(), self.rules.len())?;
         file.write_all(&self.rules)?;
         file.write_all(&self.state)?;
         file.sync_all()?;
@@ -49,12 +55,18 @@ impl Marker {
         let next = next.and_then(|next| next.parse().ok());
         let inputs = inputs.and_then(|inputs| serde_json::from_str(inputs).ok());
         match (head, next, inputs, parts.next()) {
-            (Some(OLDER), Some(next), Some(inputs), Some(state)) => {
-                Ok(Some(Self { next, inputs, rules: Vec::new(), state: state.to_vec() }))
+            (Some(OLDEST), Some(next), Some(inputs), Some(state)) => {
+                let (learning, rules) = (Learning::default(), Vec::new());
+                Ok(Some(Self { next, inputs, learning, rules, state: state.to_vec() }))
             }
-            (Some(HEAD), Some(next), Some(inputs), Some(rest)) => {
+            (Some(head @ (HEAD | OLDER)), Some(next), Some(inputs), Some(rest)) => {
+                let (learning, rest) = match head {
+                    HEAD => learning(rest).ok_or_else(cut)?,
+                    _ => (Learning::default(), rest),
+                };
                 let (rules, state) = split(rest).ok_or_else(cut)?;
-                Ok(Some(Self { next, inputs, rules: rules.to_vec(), state: state.to_vec() }))
+                let (rules, state) = (rules.to_vec(), state.to_vec());
+                Ok(Some(Self { next, inputs, learning, rules, state }))
             }
             _ => Err(io::Error::other("it is not a marker of this version")),
         }
@@ -63,6 +75,13 @@ impl Marker {
 
 fn cut() -> io::Error {
     io::Error::other("it ends before its rules do")
+}
+
+/// What was forgotten, in the first line, and the rest.
+fn learning(rest: &[u8]) -> Option<(Learning, &[u8])> {
+    let end = rest.iter().position(|byte| *byte == b'\n')?;
+    let line = std::str::from_utf8(rest.get(..end)?).ok()?;
+    Some((Learning::of_line(line)?, rest.get(end + 1..)?))
 }
 
 /// The rules, whose length stands before them, and the state.
@@ -74,6 +93,8 @@ fn split(rest: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use detect::Learning;
+
     use super::Marker;
 
     #[test]
@@ -83,14 +104,19 @@ mod tests {
         assert_eq!(Marker::read(&path).unwrap(), None);
         let state = b"\n\0binary\n".to_vec();
         let (inputs, rules) = (vec!["a b".to_owned(), "c".to_owned()], b"12\n\0".to_vec());
-        let marker = Marker { next: 7, inputs, rules, state };
+        let learning = Learning::of_line("[[\"a/b\",5,true,null]]").unwrap();
+        let marker = Marker { next: 7, inputs, learning, rules, state };
         marker.write(&path).unwrap();
         assert_eq!(Marker::read(&path).unwrap().as_ref(), Some(&marker));
         std::fs::write(&path, "tidegate marker 1\n7\n[\"a b\",\"c\"]\n\n\0binary\n").unwrap();
-        let older = Marker { rules: Vec::new(), ..marker };
+        let older = Marker { learning: Learning::default(), rules: Vec::new(), ..marker };
         assert_eq!(Marker::read(&path).unwrap(), Some(older));
-        std::fs::write(&path, "tidegate marker 2\n7\n[]\n9\nabc").unwrap();
-        assert!(Marker::read(&path).is_err());
+        std::fs::write(&path, "tidegate marker 2\n7\n[]\n3\nabcde").unwrap();
+        assert_eq!(Marker::read(&path).unwrap().map(|marker| marker.rules), Some(b"abc".to_vec()));
+        for cut in ["2\n7\n[]\n9\nabc", "3\n7\n[]\n[]\n9\nabc", "3\n7\n[]\n3\nabc"] {
+            std::fs::write(&path, format!("tidegate marker {cut}")).unwrap();
+            assert!(Marker::read(&path).is_err());
+        }
         std::fs::write(&path, "something else").unwrap();
         assert!(Marker::read(&path).is_err());
     }

@@ -61,6 +61,8 @@ pub(super) struct Wiring {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) rules_metrics: RulesMetrics,
+    /// Told which rules have forgotten the past.
+    pub(super) memory: Condition,
 }
 
 /// Why the pipeline stopped.
@@ -137,6 +139,8 @@ pub(super) struct Pipeline {
     counts: Counts,
     /// Lanes and reasons for which a dead letter was shown.
     told: BTreeSet<(usize, Reason)>,
+    /// What was told of rules that have forgotten the past.
+    forgotten: Option<String>,
     /// Moments and the raw log's end at them, oldest first, for trimming.
     ends: Vec<(i64, NextOffset)>,
 }
@@ -160,8 +164,10 @@ impl Pipeline {
         }
         let names: Vec<String> = lanes.iter().map(|lane| lane.name.clone()).collect();
         let settings = LocalSettings { sources: inputs.iter().map(source).collect() };
+        let start = wiring.raw.log().bounds(RawLog::PARTITION).await?.start;
         let Resumed { local, from, rules, in_force, is_logged } =
-            resumed(&wiring, &names, texts, &settings)?;
+            resumed(&wiring, (&names, start), texts, &settings)?;
+        wiring.memory.ready();
         if !is_logged {
             // From here on the log says by itself which rules ran.
             wiring.raw.append(vec![wiring.raw.rules(rules.clone())]).await?;
@@ -185,6 +191,7 @@ impl Pipeline {
             blocks,
             wiring,
             told: BTreeSet::new(),
+            forgotten: None,
             ends: Vec::new(),
         })
     }
@@ -208,6 +215,7 @@ impl Pipeline {
                 fetched = self.reader.next(ReadLimits::default()) => fetched?,
             };
             Box::pin(self.take(&fetched.records)).await?;
+            self.remember();
             if self.reader.next_offset() >= target {
                 ready.ready();
                 self.in_force.settled();
@@ -408,6 +416,19 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Tells which rules have forgotten the past.
+    fn remember(&mut self) {
+        let told = self.local.learning().told();
+        if told == self.forgotten {
+            return;
+        }
+        match &told {
+            Some(told) => self.wiring.memory.remark(told),
+            None => self.wiring.memory.ready(),
+        }
+        self.forgotten = told;
+    }
+
     /// Callers that succeed are known to be good later.
     fn teach(&self, batch: &RecordBatch) {
         let known_good = self.wiring.responder.known_good();
@@ -443,6 +464,7 @@ impl Pipeline {
         let marker = Marker {
             next: next.0,
             inputs: self.lanes.iter().map(|lane| lane.name.clone()).collect(),
+            learning: self.local.learning().clone(),
             rules: self.rules.to_vec(),
             state: self.local.snapshot()?,
         };

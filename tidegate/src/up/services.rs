@@ -296,9 +296,11 @@ impl Starting<'_> {
             codec: Arc::new(forms.codec(&verdicts).await?),
             verdicts,
             folder: self.process.base.join(&config.storage.folder).join("detect"),
+            state: self.topics.state("detect.state").await?,
             group: self.topics.group("reduce"),
             metrics: ReducerMetrics::new(&metrics),
             condition: Some(self.shared.ready.condition("reduce", "waits for its partitions")),
+            memory: Some(self.shared.ready.condition("memory", "is being read")),
         };
         let stop = self.shared.tasks.shutdown().token();
         let map_stop = stop.clone();

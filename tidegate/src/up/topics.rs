@@ -134,22 +134,28 @@ impl Topics {
 
     /// `access.events` or `access.enriched`: a partition for each source partition.
     pub(super) async fn events(&self, name: &str) -> Result<Log, Fault> {
-        self.ensure(name, self.sources().await?, false).await
+        self.ensure(TopicSpec::new(name, self.sources().await?)).await
     }
 
     /// A topic with as many partitions as the exchange.
     pub(super) async fn exchange(&self, name: &str) -> Result<Log, Fault> {
-        self.ensure(name, self.table.exchange_partitions.max(1), false).await
+        self.ensure(TopicSpec::new(name, self.table.exchange_partitions.max(1))).await
+    }
+
+    /// A topic with as many partitions as the exchange, in which what is written is soon replaced.
+    pub(super) async fn state(&self, name: &str) -> Result<Log, Fault> {
+        let spec = TopicSpec::new(name, self.table.exchange_partitions.max(1));
+        self.ensure(TopicSpec { compacted: true, cleaned_soon: true, ..spec }).await
     }
 
     /// A topic with one partition.
     pub(super) async fn single(&self, name: &str) -> Result<Log, Fault> {
-        self.ensure(name, 1, false).await
+        self.ensure(TopicSpec::new(name, 1)).await
     }
 
     /// A topic with one partition that keeps the last record of each key.
     pub(super) async fn compacted(&self, name: &str) -> Result<Log, Fault> {
-        self.ensure(name, 1, true).await
+        self.ensure(TopicSpec { compacted: true, ..TopicSpec::new(name, 1) }).await
     }
 
     /// A topic that somebody else makes and writes. Waits for it.
@@ -157,14 +163,11 @@ impl Topics {
         self.patiently(|| self.kafka.topic(name)).await
     }
 
-    async fn ensure(&self, name: &str, partitions: u32, compacted: bool) -> Result<Log, Fault> {
-        let spec = TopicSpec {
-            replicas: self.table.replicas,
-            compacted,
-            ..TopicSpec::new(&format!("{}{name}", self.table.topic_prefix), partitions)
-        };
+    async fn ensure(&self, spec: TopicSpec) -> Result<Log, Fault> {
+        let name = format!("{}{}", self.table.topic_prefix, spec.name);
+        let spec = TopicSpec { name, replicas: self.table.replicas, ..spec };
         let log = self.patiently(|| self.kafka.ensure(&spec)).await?;
-        match self.kafka.concerns(&log, compacted).await {
+        match self.kafka.concerns(&log, spec.compacted).await {
             Ok(concerns) => {
                 for concern in concerns {
                     warn!("{concern}");

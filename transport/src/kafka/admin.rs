@@ -35,6 +35,9 @@ pub struct TopicSpec {
     pub compacted: bool,
     /// How long records are kept; without it what the brokers are set to.
     pub retention: Option<Duration>,
+    /// Whether records replace each other so often that the brokers should look soon for what can
+    /// go: whoever reads the topic from its beginning would read all of that as well.
+    pub cleaned_soon: bool,
 }
 
 impl TopicSpec {
@@ -42,7 +45,14 @@ impl TopicSpec {
     #[must_use]
     pub fn new(name: &str, partitions: u32) -> Self {
         let name = name.to_owned();
-        Self { name, partitions, replicas: None, compacted: false, retention: None }
+        Self {
+            name,
+            partitions,
+            replicas: None,
+            compacted: false,
+            retention: None,
+            cleaned_soon: false,
+        }
     }
 }
 
@@ -118,6 +128,10 @@ impl Kafka {
         }
         if spec.replicas.is_some_and(|replicas| replicas >= 3) {
             new = new.set("min.insync.replicas", "2");
+        }
+        if spec.cleaned_soon {
+            // The segment that is written to is never cleaned.
+            new = new.set("segment.bytes", "67108864").set("min.cleanable.dirty.ratio", "0.1");
         }
         let options = AdminOptions::new().operation_timeout(Some(ASK_MAX));
         let made = self.admin(&topic)?.create_topics([&new], &options).await;

@@ -221,9 +221,11 @@ impl Session {
         record: &'r NewRecord,
         sent: &Arc<Sent>,
     ) -> BaseRecord<'r, [u8], [u8], Arc<Sent>> {
-        let mut native = BaseRecord::with_opaque_to(self.topic(), Arc::clone(sent))
-            .partition(number(partition))
-            .payload(record.value.as_ref());
+        let mut native =
+            BaseRecord::with_opaque_to(self.topic(), Arc::clone(sent)).partition(number(partition));
+        if !record.takes_away() {
+            native = native.payload(record.value.as_ref());
+        }
         if let Some(key) = &record.key {
             native = native.key(key.as_ref());
         }

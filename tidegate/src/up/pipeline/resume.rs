@@ -3,7 +3,7 @@
 //! Owns: reading the marker, and what is begun with where it is of no use. Never: reading the log.
 
 use bytes::Bytes;
-use detect::{Local, LocalSettings};
+use detect::{Learning, Local, LocalSettings};
 use engine::rule::Problem;
 use tracing::{info, warn};
 use transport::NextOffset;
@@ -23,11 +23,11 @@ pub(super) struct Resumed {
     pub(super) is_logged: bool,
 }
 
-/// State, place and rules of the last marker; the log's beginning and the rules of the folder where
-/// there is none that fits.
+/// State, place and rules of the last marker; the log's beginning, which is `start`, and the rules
+/// of the folder where there is none that fits.
 pub(super) fn resumed(
     wiring: &Wiring,
-    names: &[String],
+    (names, start): (&[String], NextOffset),
     texts: &Texts,
     settings: &LocalSettings,
 ) -> Result<Resumed, PipelineError> {
@@ -57,7 +57,8 @@ pub(super) fn resumed(
     if let Some(marker) = marker {
         if marker.inputs == names {
             match Local::restore(&ruleset, settings, &marker.state) {
-                Ok((local, fresh)) => {
+                Ok((mut local, fresh)) => {
+                    local.learn(marker.learning);
                     if !fresh.is_empty() {
                         info!(rules = fresh.join(", "), "rules begin without state");
                     }
@@ -75,7 +76,12 @@ pub(super) fn resumed(
             info!("the inputs have changed; the whole raw log is read again");
         }
     }
-    Ok(resumed(Local::new(&ruleset, settings)?, NextOffset::ZERO))
+    let mut local = Local::new(&ruleset, settings)?;
+    if start > NextOffset::ZERO {
+        // What the log has forgotten, nobody knows.
+        local.learn(Learning::anew(&ruleset, |_| true));
+    }
+    Ok(resumed(local, start))
 }
 
 fn refused(problems: Vec<Problem>) -> PipelineError {
