@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use transport::{
     Attempt, Given, Log, NewRecord, NextOffset, Output, Partition, ReadLimits, Receipt, Record,
-    Share,
+    Share, TopicId,
 };
 
 use super::marker::{self, Checkpoint, entry};
@@ -44,6 +44,8 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// The header with the offset of the exchange, big-endian.
 const AT_HEADER: &str = "tidegate-exchange-offset";
+/// The header with the incarnation of the exchange topic that the offset is of.
+const OF_HEADER: &str = "tidegate-exchange-id";
 
 /// What reduce counts.
 #[derive(Debug, Clone)]
@@ -206,7 +208,8 @@ impl Reducing {
         let Restored { reducer, rules, next, learning, found } =
             restored(&task, bounds.start).await?;
         let last = task.verdicts.last(task.partition).await?;
-        let said = last.as_ref().and_then(at).unwrap_or(-1);
+        let of = task.exchange.frames.topic_id();
+        let said = last.as_ref().and_then(|last| at(last, of)).unwrap_or(-1);
         let partition = task.partition;
         info!(%partition, from = %next, end = %bounds.end, said, "reducing an exchange partition");
         let in_flight = VecDeque::new();
@@ -329,10 +332,11 @@ impl Reducing {
             index: 0,
         });
         let at = Bytes::copy_from_slice(&from.offset.0.to_be_bytes());
+        let of = Bytes::from(self.task.exchange.frames.topic_id().to_string());
         let value = self.task.codec.encode(&verdict)?;
         Ok(NewRecord {
             key: Some(Bytes::from(verdict.id.clone().into_bytes())),
-            headers: vec![(AT_HEADER.to_owned(), at)],
+            headers: vec![(AT_HEADER.to_owned(), at), (OF_HEADER.to_owned(), of)],
             ..NewRecord::new(value)
         })
     }
@@ -399,8 +403,11 @@ impl Reducing {
     }
 }
 
-/// The offset of the exchange that a verdict on the topic came from.
-fn at(verdict: &Record) -> Option<i64> {
+/// The offset of the exchange that a verdict on the topic came from; none where it was another
+/// exchange, whose offsets say nothing about this one. Earlier builds do not say which it was.
+fn at(verdict: &Record, exchange: TopicId) -> Option<i64> {
+    let is_this = |of: &Bytes| **of == *exchange.to_string().as_bytes();
+    verdict.header(OF_HEADER).is_none_or(is_this).then_some(())?;
     let bytes = <[u8; 8]>::try_from(verdict.header(AT_HEADER)?.as_ref()).ok()?;
     Some(i64::from_be_bytes(bytes))
 }

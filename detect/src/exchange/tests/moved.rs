@@ -123,3 +123,25 @@ async fn what_no_checkpoint_holds_is_said_by_rule_until_it_is_learned_again() {
     pass(&mut schedule).await;
     assert_eq!(schedule.firsts().await, ["192.0.2.3"], "the other came while it learned");
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_the_exchange_begins_anew_its_verdicts_are_not_taken_for_said() {
+    let mut schedule = moved(async |_| ()).await;
+    schedule.say(&[(200, "192.0.2.1")]).await;
+    pass(&mut schedule).await;
+    assert_eq!(schedule.firsts().await, ["192.0.2.2"]);
+    // Somebody deletes the topics; all that is in the enriched log is mapped again, in few frames.
+    schedule.move_away().await;
+    schedule.maps.drain(..).for_each(|process| process.abort());
+    let empty = |name| MemoryLog::new(name, EXCHANGES, Clock::system());
+    schedule.exchange.frames = Log::Memory(empty("detect.exchange"));
+    schedule.exchange.markers = Log::Memory(empty("detect.markers"));
+    schedule.state = Log::Memory(empty("detect.state"));
+    let known: Vec<(i64, &str)> = (40..46).map(|at| (at * 5, "192.0.2.1")).collect();
+    schedule.say(&known).await;
+    schedule.say(&[(228, "192.0.2.7"), (400, "192.0.2.1")]).await;
+    schedule.begin_map();
+    schedule.begin_reduce("3");
+    pass(&mut schedule).await;
+    assert_eq!(schedule.firsts().await, ["192.0.2.2", "192.0.2.7"]);
+}
