@@ -29,7 +29,7 @@ use std::sync::Arc;
 use arrow::error::ArrowError;
 use engine::WireError;
 use engine::accept::AcceptError;
-use engine::key::{HashKey, exchange_partition};
+use engine::key::exchange_partition;
 use engine::map::MapError;
 use engine::plan::CompiledRule;
 use engine::reduce::{ReduceError, RestoreError, SwitchError};
@@ -160,7 +160,7 @@ impl Exchange {
     /// Whether what a rule remembers of the past is in this exchange partition: all of
     /// `first_seen` is in the rule's own.
     fn is_home(&self, rule: &CompiledRule, partition: Partition) -> bool {
-        let hash = HashKey::PUBLISHED.hash(rule.id().as_bytes());
+        let hash = self.rules.latest().ruleset.hash_key().hash(rule.id().as_bytes());
         rule.past.is_none() || exchange_partition(hash, self.partitions()) == partition.0
     }
 }

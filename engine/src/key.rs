@@ -10,6 +10,11 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::cell;
 
+/// What keys are made from and told apart by. No text is hashed to the same under an installation's
+/// secret: this is none.
+const DERIVED: &[u8] = b"\xfftidegate: key of hashes of rule keys";
+const CHECK: &[u8] = b"\xfftidegate: check of a key";
+
 /// The key of the hash. An installation makes its own, the same for all its instances, so that
 /// nobody outside can aim at one exchange partition.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,6 +23,24 @@ pub struct HashKey(pub [u8; 16]);
 impl HashKey {
     /// For replays and tests, where no one aims.
     pub const PUBLISHED: Self = Self(*b"tidegate/keyhash");
+
+    /// An installation's own, of its secret.
+    #[must_use]
+    pub fn derived(secret: [u8; 16]) -> Self {
+        Self(Self(secret).hash(DERIVED).to_le_bytes())
+    }
+
+    /// Tells one key from another, and shows nothing of it.
+    #[must_use]
+    pub fn check(self) -> String {
+        format!("{:016x}", low(self.hash(CHECK)))
+    }
+
+    /// The name of something whose state is found by hashes under this key: what another key has
+    /// made is of something else.
+    pub(crate) fn own(self, name: &str) -> String {
+        if self == Self::PUBLISHED { name.to_owned() } else { format!("{name}@{}", self.check()) }
+    }
 
     /// The identity of a key: 128 bits of SipHash-2-4 over its canonical bytes.
     #[must_use]
@@ -79,6 +102,16 @@ pub(crate) fn write_key(columns: &[&ArrayRef], row: usize, out: &mut Vec<u8>) ->
 #[cfg(test)]
 mod tests {
     use super::{HashKey, exchange_partition};
+
+    #[test]
+    fn a_derived_key_is_of_its_secret_alone_and_shows_neither() {
+        let (one, other) = (HashKey::derived([1; 16]), HashKey::derived([2; 16]));
+        assert!(one == HashKey::derived([1; 16]) && one != other && one != HashKey([1; 16]));
+        assert_ne!(one.check(), other.check());
+        assert_eq!(format!("{one:?}"), "HashKey(…)");
+        assert_eq!(HashKey::PUBLISHED.own("x"), "x");
+        assert_eq!(one.own("x"), format!("x@{}", one.check()));
+    }
 
     #[test]
     fn a_key_keeps_its_place_and_another_hash_key_moves_it() {

@@ -47,7 +47,8 @@ pub enum RulesetError {
 pub(crate) struct Prepared {
     pub(crate) rule: CompiledRule,
     pub(crate) id: Arc<str>,
-    /// Hash of what makes its episodes comparable.
+    /// Hash of what makes its episodes comparable, and of whose key finds its state. Episodes are
+    /// named without the latter.
     pub(crate) version: Arc<str>,
     pub(crate) windows: Option<Windows>,
     pub(crate) link: Link,
@@ -93,14 +94,16 @@ impl Ruleset {
     ) -> Result<Self, RulesetError> {
         let (by_name, index) = (HashMap::new(), Index::default());
         let mut set = Self { rules: Vec::new(), by_name, index, hash_key };
-        for rule in rules {
+        for mut rule in rules {
             if rule.rule.mode == schemas::Mode::Off {
                 continue;
             }
             if set.rules.iter().any(|known| known.rule.id() == rule.id()) {
                 return Err(RulesetError::Twice { rule: rule.id().to_owned() });
             }
-            let prepared = Prepared::new(rule)?;
+            rule.unit = hash_key.own(&rule.unit);
+            let mut prepared = Prepared::new(rule)?;
+            prepared.version = Arc::from(hash_key.own(&prepared.version));
             let name = (Arc::clone(&prepared.id), Arc::clone(&prepared.version));
             set.by_name.insert(name, set.rules.len());
             set.rules.push(Arc::new(prepared));
@@ -147,7 +150,9 @@ impl Ruleset {
         &self.index
     }
 
-    pub(crate) fn hash_key(&self) -> HashKey {
+    /// What keys of rules are hashed under.
+    #[must_use]
+    pub fn hash_key(&self) -> HashKey {
         self.hash_key
     }
 }

@@ -221,6 +221,11 @@ fn a_detect_on_another_machine_goes_on_with_what_the_exchange_does_not_hold_any_
     cluster.ship_everywhere(&later());
     assert_eq!(cluster.verdict("closed")["values"]["failures"], 25);
     cluster.stop();
+    // A machine to which nobody copied the key would count under other hashes.
+    std::fs::write(cluster.path("data/key"), format!("{:032x}\n", 7)).unwrap();
+    let (code, said) = cluster.refused("detect");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("copy the file from one of them"), "{said}");
 }
 
 #[test]

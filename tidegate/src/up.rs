@@ -16,6 +16,7 @@ mod topics;
 
 use std::path::{Path, PathBuf};
 
+use engine::key::HashKey;
 use enrich::{DeploysEndpoint, JoinOptions, Joiner, KubernetesPull};
 use ingest::input::{
     FileInput, HttpInput, InputConfig, InputType, RawLog, StdinInput, SyslogInput, keep_time,
@@ -172,6 +173,7 @@ impl Process {
             metrics: shared.metrics.clone(),
             rules_metrics: rules_metrics.clone(),
             memory: shared.ready.condition("memory", "is being read"),
+            hash_key: HashKey::derived(key),
         };
         let pipeline = Pipeline::open(&self.config.input, Keys::new(key), &texts, wiring);
         let pipeline = Box::pin(pipeline).await.map_err(|error| Fault::of(&error))?;

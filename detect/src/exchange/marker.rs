@@ -129,6 +129,8 @@ pub(super) struct Checkpoint {
     pub(super) next: NextOffset,
     /// The number of the rules.
     pub(super) rules: i64,
+    /// The check of the key under which the state was made.
+    pub(super) key: String,
     /// The rules that have forgotten the past.
     pub(super) learning: Learning,
     /// The reducer's state.
@@ -137,25 +139,26 @@ pub(super) struct Checkpoint {
 
 impl Checkpoint {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let Self { topic, next, rules, learning, .. } = self;
+        let Self { topic, next, rules, key, learning, .. } = self;
         let learning = learning.to_line();
-        let mut bytes = format!("{HEAD}\n{topic}\n{next}\n{rules}\n{learning}\n").into_bytes();
+        let head = format!("{HEAD}\n{topic}\n{next}\n{rules}\n{key}\n{learning}\n");
+        let mut bytes = head.into_bytes();
         bytes.extend_from_slice(&self.state);
         bytes
     }
 
     pub(super) fn of_bytes(bytes: &[u8]) -> io::Result<Self> {
-        let mut parts = bytes.splitn(6, |byte| *byte == b'\n');
+        let mut parts = bytes.splitn(7, |byte| *byte == b'\n');
         let mut line = || parts.next().and_then(|part| std::str::from_utf8(part).ok());
         let is_known = line() == Some(HEAD);
         let mut rest = || {
             let (topic, next, rules) = (line()?, line()?.parse().ok()?, line()?.parse().ok()?);
-            let (learning, next) = (Learning::of_line(line()?)?, NextOffset(next));
-            Some((topic.to_owned(), next, rules, learning))
+            let (key, learning) = (line()?.to_owned(), Learning::of_line(line()?)?);
+            Some((topic.to_owned(), NextOffset(next), rules, key, learning))
         };
         match (rest().filter(|_| is_known), parts.next()) {
-            (Some((topic, next, rules, learning)), Some(state)) => {
-                Ok(Self { topic, next, rules, learning, state: state.to_vec() })
+            (Some((topic, next, rules, key, learning)), Some(state)) => {
+                Ok(Self { topic, next, rules, key, learning, state: state.to_vec() })
             }
             _ => Err(io::Error::other("it is not a checkpoint of this version")),
         }
@@ -172,8 +175,9 @@ mod tests {
     #[test]
     fn a_checkpoint_reads_back_as_written_and_anything_else_says_so() {
         let learning = Learning::of_line("[[\"a/b\",5,true,null]]").unwrap();
-        let (topic, state) = ("id".to_owned(), b"\n\0binary\n".to_vec());
-        let checkpoint = Checkpoint { topic, next: NextOffset(7), rules: -1, learning, state };
+        let (topic, key) = ("id".to_owned(), "0f".to_owned());
+        let (next, state) = (NextOffset(7), b"\n\0binary\n".to_vec());
+        let checkpoint = Checkpoint { topic, next, rules: -1, key, learning, state };
         let bytes = checkpoint.to_bytes();
         assert_eq!(Checkpoint::of_bytes(&bytes).unwrap(), checkpoint);
         assert!(Checkpoint::of_bytes(b"tidegate checkpoint 2\nid\n7\n-1\n[]\n").is_err());

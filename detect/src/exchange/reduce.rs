@@ -376,6 +376,7 @@ impl Reducing {
             topic: self.task.exchange.frames.topic_id().to_string(),
             next: self.next,
             rules: self.rules.number,
+            key: self.rules.ruleset.hash_key().check(),
             learning: self.learning.clone(),
             state: self.reducer.snapshot().map_err(ExchangeError::Snapshot)?,
         };

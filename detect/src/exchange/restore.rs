@@ -87,7 +87,11 @@ fn candidates(
     let mut candidates = Candidates { usable: Vec::new(), foreign: false };
     for (place, bytes) in own.into_iter().chain(of_topic) {
         match Checkpoint::of_bytes(&bytes) {
-            Err(error) => warn!(place, %error, "the checkpoint cannot be used"),
+            Err(error) => {
+                // An earlier build, whose frames are under the published key.
+                candidates.foreign = true;
+                warn!(place, %error, "the checkpoint cannot be used");
+            }
             Ok(checkpoint) => candidates.judge(task, start, Candidate { place, checkpoint }),
         }
     }
@@ -100,6 +104,9 @@ impl Candidates {
         let Candidate { place, checkpoint } = &candidate;
         if checkpoint.topic != task.exchange.frames.topic_id().to_string() {
             warn!(place, "the checkpoint is of another incarnation of the exchange topic");
+            self.foreign = true;
+        } else if checkpoint.key != task.exchange.rules.latest().ruleset.hash_key().check() {
+            warn!(place, "the checkpoint was made under another key of the installation");
             self.foreign = true;
         } else if checkpoint.next < start {
             warn!(place, "the exchange begins after the checkpoint");

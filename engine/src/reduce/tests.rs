@@ -8,10 +8,12 @@ use schemas::{EventTime, Verdict};
 use super::{ReduceError, ReduceSettings, Reducer};
 use crate::accept::{AcceptError, Acceptance};
 use crate::frame::{Entry, Frame, Owner};
+use crate::key::HashKey;
 use crate::map::{Input, MapSettings, Mapper, Start};
 use crate::ruleset::Ruleset;
 use crate::trial::{
-    COUNT, DISTINCT, HANDFUL, Seen, Text, batch, disorder, failure, history, numbered, ruleset,
+    COUNT, DISTINCT, HANDFUL, NONE, RATIO, Seen, Text, batch, disorder, failure, history, numbered,
+    ruleset,
 };
 use crate::watermark::Guard;
 
@@ -61,6 +63,39 @@ fn reduce_all(reducer: &mut Reducer, frames: &[Frame]) -> Vec<Vec<Verdict>> {
 fn burst(rules: &Arc<Ruleset>) -> Vec<Frame> {
     let events = numbered((0..6).map(|n| failure(n * 1_000, 1)).collect());
     frames(rules, &events, &[(0, 0); 6], 3)
+}
+
+/// Rules over panes, over rows and without state, each of one address.
+fn keyed(key: HashKey) -> Arc<Ruleset> {
+    let rules = crate::trial::compiled(&[COUNT, RATIO, NONE]);
+    Arc::new(Ruleset::with_hash_key(rules, key).unwrap())
+}
+
+#[test]
+fn state_and_frames_under_another_key_are_of_other_rules_and_episodes_keep_their_ids() {
+    let keys = [HashKey::PUBLISHED, HashKey::derived([1; 16]), HashKey::derived([2; 16])];
+    let said = |key: HashKey| {
+        let rules = keyed(key);
+        let said = reduce_all(&mut reducer(&rules, 2), &burst(&rules)).concat();
+        assert!(said.len() > 2, "{said:?}");
+        said
+    };
+    assert!(said(keys[0]) == said(keys[1]) && said(keys[1]) == said(keys[2]));
+    for (theirs, ours) in [(keys[0], keys[1]), (keys[1], keys[2]), (keys[1], keys[0])] {
+        let (theirs, ours) = (keyed(theirs), keyed(ours));
+        let mut reducer = reducer(&theirs, 2);
+        let frames = burst(&theirs);
+        reduce_all(&mut reducer, &frames[..2]);
+        let marker = reducer.snapshot().unwrap();
+        let settings = ReduceSettings::alone(2);
+        let restored = Reducer::restore(Arc::clone(&ours), settings, &marker).unwrap();
+        assert_eq!(restored.fresh.len(), 3, "{:?}", restored.fresh);
+        assert_eq!(reducer.switch(&ours).unwrap().fresh, restored.fresh);
+        for frame in &frames {
+            let decoded = Entry::decode(&frame.encode(), &ours).unwrap();
+            assert_eq!(decoded.foreign_blocks, frame.blocks.len());
+        }
+    }
 }
 
 #[test]

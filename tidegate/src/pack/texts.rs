@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use engine::key::HashKey;
 use engine::rule::{self, Problem, SourceFile};
 use engine::ruleset::Ruleset;
 
@@ -42,14 +43,15 @@ impl Texts {
         Pack::of(self.files.clone())
     }
 
-    /// The ruleset to run, or what keeps it from running.
-    pub(crate) fn ruleset(&self) -> Result<Arc<Ruleset>, Vec<Problem>> {
+    /// The ruleset to run, or what keeps it from running. Keys of rules are hashed under the
+    /// installation's own key.
+    pub(crate) fn ruleset(&self, hash_key: HashKey) -> Result<Arc<Ruleset>, Vec<Problem>> {
         let pack = self.pack();
         let errors = |problem: &Problem| problem.level == rule::Level::Error;
         if pack.problems.iter().any(errors) {
             return Err(pack.problems.into_iter().filter(errors).collect());
         }
-        Ruleset::new(pack.compiled).map(Arc::new).map_err(|error| {
+        Ruleset::with_hash_key(pack.compiled, hash_key).map(Arc::new).map_err(|error| {
             let nowhere = file("", "");
             let text = runtime::error::chain(&error);
             vec![Problem::new(rule::Level::Error, &nowhere, &(0..0), text)]
@@ -80,6 +82,8 @@ impl Texts {
 
 #[cfg(test)]
 mod tests {
+    use engine::key::HashKey;
+
     use super::Texts;
 
     #[test]
@@ -93,7 +97,8 @@ mod tests {
         let mut other = texts.clone();
         other.files[0].text.push('\n');
         assert_ne!(other.hash(), texts.hash());
-        assert!(texts.ruleset().is_ok());
+        let key = HashKey::derived([7; 16]);
+        assert!(texts.ruleset(key).unwrap().hash_key() == key);
         assert!(Texts::decode(&bytes[..bytes.len() - 1]).is_err());
         assert!(Texts::decode(b"something else").is_err());
     }
@@ -102,7 +107,8 @@ mod tests {
     fn what_cannot_run_says_where() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.yml"), "title: t\nseverity: loud\n").unwrap();
-        let problems = Texts::read(Some(folder.path())).unwrap().ruleset().unwrap_err();
+        let problems = Texts::read(Some(folder.path())).unwrap();
+        let problems = problems.ruleset(HashKey::PUBLISHED).unwrap_err();
         assert!(problems.iter().any(|problem| problem.line == 2), "{problems:?}");
     }
 }

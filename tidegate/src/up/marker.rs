@@ -17,6 +17,9 @@ pub(super) struct Marker {
     pub(super) inputs: Vec<String>,
     /// The rules that have forgotten the past.
     pub(super) learning: Learning,
+    /// The check of the key under which the state was made; empty in a marker of an older build,
+    /// which had none of its own.
+    pub(super) key: String,
     /// The rules that ran, as their record; empty in a marker of an older build.
     pub(super) rules: Vec<u8>,
     /// The state.
@@ -24,7 +27,7 @@ pub(super) struct Marker {
 }
 
 const HEAD: &str = "tidegate marker 3";
-/// Without what was forgotten.
+/// Without what was forgotten, and without a key.
 const OLDER: &str = "tidegate marker 2";
 /// Without rules, either.
 const OLDEST: &str = "tidegate marker 1";
@@ -35,7 +38,7 @@ impl Marker {
         let beside = path.with_extension("new");
         let mut file = File::create(&beside)?;
         writeln!(file, "{HEAD}\n{}\n{}", self.next, serde_json::to_string(&self.inputs)?)?;
-        writeln!(file, "{}\n{}", self.learning.to_line(), self.rules.len())?;
+        writeln!(file, "{}\n{}\n{}", self.learning.to_line(), self.key, self.rules.len())?;
         file.write_all(&self.rules)?;
         file.write_all(&self.state)?;
         file.sync_all()?;
@@ -56,17 +59,17 @@ impl Marker {
         let inputs = inputs.and_then(|inputs| serde_json::from_str(inputs).ok());
         match (head, next, inputs, parts.next()) {
             (Some(OLDEST), Some(next), Some(inputs), Some(state)) => {
-                let (learning, rules) = (Learning::default(), Vec::new());
-                Ok(Some(Self { next, inputs, learning, rules, state: state.to_vec() }))
+                let (learning, key, rules) = Default::default();
+                Ok(Some(Self { next, inputs, learning, key, rules, state: state.to_vec() }))
             }
             (Some(head @ (HEAD | OLDER)), Some(next), Some(inputs), Some(rest)) => {
-                let (learning, rest) = match head {
-                    HEAD => learning(rest).ok_or_else(cut)?,
-                    _ => (Learning::default(), rest),
+                let (learning, key, rest) = match head {
+                    HEAD => lines(rest).ok_or_else(cut)?,
+                    _ => (Learning::default(), String::new(), rest),
                 };
                 let (rules, state) = split(rest).ok_or_else(cut)?;
                 let (rules, state) = (rules.to_vec(), state.to_vec());
-                Ok(Some(Self { next, inputs, learning, rules, state }))
+                Ok(Some(Self { next, inputs, learning, key, rules, state }))
             }
             _ => Err(io::Error::other("it is not a marker of this version")),
         }
@@ -77,11 +80,12 @@ fn cut() -> io::Error {
     io::Error::other("it ends before its rules do")
 }
 
-/// What was forgotten, in the first line, and the rest.
-fn learning(rest: &[u8]) -> Option<(Learning, &[u8])> {
-    let end = rest.iter().position(|byte| *byte == b'\n')?;
-    let line = std::str::from_utf8(rest.get(..end)?).ok()?;
-    Some((Learning::of_line(line)?, rest.get(end + 1..)?))
+/// What was forgotten and the check of the key, a line each, and the rest.
+fn lines(rest: &[u8]) -> Option<(Learning, String, &[u8])> {
+    let mut parts = rest.splitn(3, |byte| *byte == b'\n');
+    let mut line = || std::str::from_utf8(parts.next()?).ok();
+    let (learning, key) = (Learning::of_line(line()?)?, line()?.to_owned());
+    Some((learning, key, parts.next()?))
 }
 
 /// The rules, whose length stands before them, and the state.
@@ -105,15 +109,16 @@ mod tests {
         let state = b"\n\0binary\n".to_vec();
         let (inputs, rules) = (vec!["a b".to_owned(), "c".to_owned()], b"12\n\0".to_vec());
         let learning = Learning::of_line("[[\"a/b\",5,true,null]]").unwrap();
-        let marker = Marker { next: 7, inputs, learning, rules, state };
+        let marker = Marker { next: 7, inputs, learning, key: "0f".to_owned(), rules, state };
         marker.write(&path).unwrap();
         assert_eq!(Marker::read(&path).unwrap().as_ref(), Some(&marker));
         std::fs::write(&path, "tidegate marker 1\n7\n[\"a b\",\"c\"]\n\n\0binary\n").unwrap();
-        let older = Marker { learning: Learning::default(), rules: Vec::new(), ..marker };
+        let (learning, key, rules) = Default::default();
+        let older = Marker { learning, key, rules, ..marker };
         assert_eq!(Marker::read(&path).unwrap(), Some(older));
         std::fs::write(&path, "tidegate marker 2\n7\n[]\n3\nabcde").unwrap();
         assert_eq!(Marker::read(&path).unwrap().map(|marker| marker.rules), Some(b"abc".to_vec()));
-        for cut in ["2\n7\n[]\n9\nabc", "3\n7\n[]\n[]\n9\nabc", "3\n7\n[]\n3\nabc"] {
+        for cut in ["2\n7\n[]\n9\nabc", "3\n7\n[]\n[]\nk\n9\nabc", "3\n7\n[]\n[]\n3\nabc"] {
             std::fs::write(&path, format!("tidegate marker {cut}")).unwrap();
             assert!(Marker::read(&path).is_err());
         }

@@ -17,6 +17,7 @@ use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use detect::{Local, LocalError, LocalSettings, Source, Step, Taken};
+use engine::key::HashKey;
 use engine::watermark::Guard;
 use enrich::{Block, Blocks, ContextCell, JoinError, Joiner};
 use ingest::input::{InputConfig, RawKind, RawLog, RawRecord};
@@ -63,6 +64,8 @@ pub(super) struct Wiring {
     pub(super) rules_metrics: RulesMetrics,
     /// Told which rules have forgotten the past.
     pub(super) memory: Condition,
+    /// What keys of rules are hashed under.
+    pub(super) hash_key: HashKey,
 }
 
 /// Why the pipeline stopped.
@@ -335,7 +338,7 @@ impl Pipeline {
         if *record == self.rules {
             return Ok(());
         }
-        let (texts, ruleset) = match rules::of_log(record) {
+        let (texts, ruleset) = match rules::of_log(record, self.wiring.hash_key) {
             Ok(read) => read,
             Err(why) => {
                 error!(why, "rules that ran cannot run in this build; those before them go on");
@@ -465,6 +468,7 @@ impl Pipeline {
             next: next.0,
             inputs: self.lanes.iter().map(|lane| lane.name.clone()).collect(),
             learning: self.local.learning().clone(),
+            key: self.wiring.hash_key.check(),
             rules: self.rules.to_vec(),
             state: self.local.snapshot()?,
         };

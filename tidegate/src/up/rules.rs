@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::key::HashKey;
 use engine::plan::Identity;
 use engine::rule::Problem;
 use engine::ruleset::Ruleset;
@@ -204,7 +205,8 @@ impl<A: Ask> Watched<A> {
         }
         seen.answered.clone_from(&hash);
         let checked = texts.clone();
-        let ruleset = tokio::task::spawn_blocking(move || checked.ruleset()).await;
+        let ruleset =
+            tokio::task::spawn_blocking(move || checked.ruleset(HashKey::PUBLISHED)).await;
         match ruleset {
             Ok(Ok(ruleset)) => {
                 info!(ruleset = hash, rules = ruleset.len(), "other rules are to run");
@@ -250,9 +252,9 @@ fn count(rules: usize) -> i64 {
 
 /// The ruleset of texts that a log says are to run: they ran once, so that only another build can
 /// refuse them.
-pub(super) fn of_log(bytes: &[u8]) -> Result<(Texts, Arc<Ruleset>), String> {
+pub(super) fn of_log(bytes: &[u8], hash_key: HashKey) -> Result<(Texts, Arc<Ruleset>), String> {
     let texts = Texts::decode(bytes)?;
-    let ruleset = texts.ruleset().map_err(|problems| {
+    let ruleset = texts.ruleset(hash_key).map_err(|problems| {
         problems.first().map(ToString::to_string).unwrap_or_else(|| "they cannot run".to_owned())
     })?;
     Ok((texts, ruleset))

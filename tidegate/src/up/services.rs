@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use detect::Source;
 use detect::exchange::{Exchange, MapStage, MapperMetrics, ReduceStage, ReducerMetrics, Rules};
+use engine::key::HashKey;
 use engine::watermark::Guard;
 use enrich::{
     AcceptedDeploys, ContextCell, DeploysEndpoint, EnrichMetrics, EventsToEnriched, JoinOptions,
@@ -313,16 +314,18 @@ impl Starting<'_> {
     async fn follow_rules(&self, detecting: &Detecting) -> Result<Rules, Fault> {
         let Detecting { folder, texts, in_force, metrics } = detecting;
         let log = self.topics.compacted("detect.rules").await?;
-        let told = rules::begin(&log, texts, in_force.clone(), metrics.clone()).await?;
+        let hash_key = HashKey::derived(self.key);
+        let (in_force, metrics) = (in_force.clone(), metrics.clone());
+        let told = rules::begin(&log, texts, hash_key, (in_force.clone(), metrics.clone())).await?;
         let rules = told.rules.clone();
         self.follow(log.clone(), "rules of the topic", move |records| told.take(records)).await?;
         in_force.settled();
         let watched = Watched {
             folder: folder.clone(),
-            in_force: in_force.clone(),
-            metrics: metrics.clone(),
+            in_force,
+            metrics,
             condition: self.shared.ready.condition("rules", "are being looked at"),
-            ask: ByTopic(log),
+            ask: ByTopic { log, hash_key },
         };
         let stop = self.shared.tasks.shutdown().token();
         self.shared.tasks.spawn("rules", watched.run(stop));

@@ -35,7 +35,7 @@ pub(super) fn resumed(
     let marker = Marker::read(&wiring.marker)
         .map_err(|source| PipelineError::Marker { path: path.clone(), source })?;
     let ran = marker.as_ref().filter(|marker| !marker.rules.is_empty());
-    let ran = ran.and_then(|marker| match rules::of_log(&marker.rules) {
+    let ran = ran.and_then(|marker| match rules::of_log(&marker.rules, wiring.hash_key) {
         Ok(ran) => Some(ran),
         Err(why) => {
             warn!(path, why, "the rules that ran cannot run in this build");
@@ -45,7 +45,7 @@ pub(super) fn resumed(
     let is_logged = ran.is_some();
     let (texts, ruleset) = match ran {
         Some(ran) => ran,
-        None => (texts.clone(), texts.ruleset().map_err(refused)?),
+        None => (texts.clone(), texts.ruleset(wiring.hash_key).map_err(refused)?),
     };
     let resumed = |local, from| Resumed {
         local,
@@ -55,7 +55,13 @@ pub(super) fn resumed(
         is_logged,
     };
     if let Some(marker) = marker {
-        if marker.inputs == names {
+        if marker.key != wiring.hash_key.check() {
+            warn!(
+                path,
+                "the marker was made under another key, or by an earlier build; the whole raw log \
+                 is read again"
+            );
+        } else if marker.inputs == names {
             match Local::restore(&ruleset, settings, &marker.state) {
                 Ok((mut local, fresh)) => {
                     local.learn(marker.learning);
