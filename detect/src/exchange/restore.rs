@@ -55,7 +55,7 @@ pub(super) async fn restored(task: &Task, start: NextOffset) -> Result<Restored,
     for Candidate { place, checkpoint } in candidates.usable {
         let Checkpoint { next, rules, learning, state, .. } = checkpoint;
         let rules = match rules {
-            NO_RULES => Numbered { number: NO_RULES, ..task.exchange.rules.first() },
+            NO_RULES => Numbered { number: NO_RULES, ..task.exchange.rules.latest() },
             number => task.exchange.rules.get(number).await?,
         };
         match Reducer::restore(Arc::clone(&rules.ruleset), settings(task), &state) {
@@ -136,7 +136,7 @@ async fn anew(
     let number = marker.as_ref().map_or(NO_RULES, |(_, number, _)| *number);
     // Otherwise the first owner that opens says which rules run.
     let rules = match number {
-        NO_RULES => Numbered { number, ..task.exchange.rules.first() },
+        NO_RULES => Numbered { number, ..task.exchange.rules.latest() },
         number => task.exchange.rules.get(number).await?,
     };
     let mut reducer = Reducer::new(Arc::clone(&rules.ruleset), settings(task));

@@ -237,7 +237,11 @@ impl Schedule {
         let exchange = Exchange {
             frames: Log::Memory(frames.clone()),
             markers: Log::Memory(behind("detect.markers", EXCHANGES)),
-            rules: Rules::new(numbered(0), Arc::new(|_: &[u8]| Err("none is read".to_owned()))),
+            rules: Rules::new(
+                direct("detect.rules", 1),
+                numbered(0),
+                Arc::new(|_: &[u8]| Err("none is read".to_owned())),
+            ),
             sources: SOURCES,
             left_out,
         };

@@ -7,11 +7,13 @@
 //! exchange is of: what others would write to it would be lost on those who read it, so they do not
 //! begin, and records of theirs are passed over. Records of earlier builds have none.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use detect::exchange::{Numbered, Rules};
 use engine::key::HashKey;
+use engine::ruleset::Ruleset;
 use tracing::{error, info, warn};
 use transport::{Log, LogError, NewRecord, Partition, ReadLimits, Record};
 
@@ -65,31 +67,22 @@ pub(super) async fn begin(
     (in_force, metrics): (InForce, RulesMetrics),
 ) -> Result<Told, Fault> {
     let fault = |error: LogError| Fault::of(&error);
-    let mut records = read(log).await.map_err(fault)?;
-    let runs = |record: &Record| of_log(&record.value, hash_key).ok();
-    let has_key = |record: &Record| record.header(KEY_HEADER).is_some();
-    let is_said = records.iter().any(has_key);
-    if !is_said || !records.iter().any(|record| runs(record).is_some()) {
+    let mut held = Held::read(log, hash_key).await.map_err(fault)?;
+    if held.first_key.is_none() || held.last(hash_key).is_none() {
         ByTopic { log: log.clone(), hash_key }.ask(folder).await.map_err(fault)?;
         // Another process may have been faster.
-        records = read(log).await.map_err(fault)?;
+        held = Held::read(log, hash_key).await.map_err(fault)?;
     }
-    if let Some(first) = records.iter().find(|record| has_key(record))
-        && !is_ours(first, hash_key)
-    {
+    if held.first_key.as_ref().is_some_and(|check| *check != hash_key.check()) {
         return Err(other_key(log));
     }
-    records.retain(|record| is_ours(record, hash_key));
-    let last = records.iter().rev().find_map(|record| Some((record.offset.0, runs(record)?)));
-    let Some((number, (texts, ruleset))) = last else {
+    let Some((number, (texts, ruleset))) = held.last(hash_key) else {
         return Err(Fault::Dependency("the topic of rules does not hold what it took".to_owned()));
     };
     let make = move |bytes: &[u8]| of_log(bytes, hash_key).map(|(_texts, ruleset)| ruleset);
     in_force.switched(texts.hash(), &ruleset);
-    let rules = Rules::new(Numbered { number, ruleset }, Arc::new(make));
-    for record in records.iter().filter(|record| record.offset.0 < number) {
-        rules.remember(record.offset.0, record.value.clone());
-    }
+    let rules = Rules::new(log.clone(), Numbered { number, ruleset }, Arc::new(make));
+    held.numbers.into_iter().for_each(|number| rules.remember(number));
     Ok(Told { rules, hash_key, in_force, metrics })
 }
 
@@ -104,14 +97,49 @@ fn other_key(log: &Log) -> Fault {
     ))
 }
 
-async fn read(log: &Log) -> Result<Vec<Record>, LogError> {
-    let bounds = log.bounds(Partition(0)).await?;
-    let mut reader = log.apart().reader(Partition(0), bounds.start).await?;
-    let mut records = Vec::new();
-    while reader.next_offset() < bounds.end {
-        records.extend(reader.next(ReadLimits::default()).await?.records);
+/// Records whose texts are held while the last that can run is looked for.
+const HELD_MAX: usize = 64;
+
+/// What the topic holds for processes with this key.
+#[derive(Default)]
+struct Held {
+    /// The first check of a key.
+    first_key: Option<Bytes>,
+    numbers: Vec<i64>,
+    /// The last records.
+    records: VecDeque<Record>,
+}
+
+impl Held {
+    async fn read(log: &Log, hash_key: HashKey) -> Result<Self, LogError> {
+        let bounds = log.bounds(Partition(0)).await?;
+        let mut reader = log.apart().reader(Partition(0), bounds.start).await?;
+        let mut held = Self::default();
+        while reader.next_offset() < bounds.end {
+            for record in reader.next(ReadLimits::default()).await?.records {
+                held.take(record, hash_key);
+            }
+        }
+        Ok(held)
     }
-    Ok(records)
+
+    fn take(&mut self, record: Record, hash_key: HashKey) {
+        self.first_key = self.first_key.take().or_else(|| record.header(KEY_HEADER).cloned());
+        if !is_ours(&record, hash_key) {
+            return;
+        }
+        self.numbers.push(record.offset.0);
+        self.records.push_back(record);
+        if self.records.len() > HELD_MAX {
+            self.records.pop_front();
+        }
+    }
+
+    /// The last that can run here.
+    fn last(&self, hash_key: HashKey) -> Option<(i64, (Texts, Arc<Ruleset>))> {
+        let runs = |record: &Record| of_log(&record.value, hash_key).ok();
+        self.records.iter().rev().find_map(|record| Some((record.offset.0, runs(record)?)))
+    }
 }
 
 impl Told {
@@ -135,7 +163,14 @@ impl Told {
                 }
                 Err(why) => {
                     // Whoever wrote them could run them: another build.
-                    error!(number, why, "rules of the topic cannot run here; those before go on");
+                    error!(
+                        number,
+                        why,
+                        "rules of the topic cannot run in this build; those before go on until \
+                         another process maps by these: run the build here that asked for them"
+                    );
+                    // Whoever waits for them is to hear so.
+                    self.rules.remember(number);
                 }
             }
         }
@@ -148,10 +183,10 @@ mod tests {
     use runtime::clock::Clock;
     use runtime::metrics::Metrics;
     use transport::memory::MemoryLog;
-    use transport::{Log, NewRecord, Partition};
+    use transport::{Log, NewRecord, NextOffset, Partition, ReadLimits};
 
     use super::super::super::rules::{Ask, InForce, RulesMetrics};
-    use super::{ByTopic, Told, begin, read};
+    use super::{ByTopic, Told, begin};
     use crate::fault::Fault;
     use crate::pack::Texts;
 
@@ -195,7 +230,8 @@ mod tests {
         let told = process(&log, OURS).await.unwrap();
         theirs.ask(&texts).await.unwrap();
         ours.ask(&texts).await.unwrap();
-        told.take(&read(&log).await.unwrap());
+        let mut reader = log.reader(Partition(0), NextOffset(0)).await.unwrap();
+        told.take(&reader.next(ReadLimits::default()).await.unwrap().records);
         assert_eq!(told.rules.latest().number, 3);
     }
 
