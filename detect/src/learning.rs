@@ -7,8 +7,8 @@ use engine::plan::{CompiledRule, FirstSeen};
 use engine::ruleset::Ruleset;
 use schemas::EventTime;
 
-/// What learns otherwise than `first_seen` needs three seasons, of a week at most.
-const SEASONS_MS: i64 = 3 * 7 * 86_400_000;
+/// What learns otherwise than `first_seen` is `baseline_max`: it has to see an hour on three days.
+const DAYS_MS: i64 = 3 * 86_400_000;
 
 /// Rules that fire nothing for some time, because what they remembered is gone: neither a state
 /// nor a log of events holds it any more.
@@ -26,7 +26,7 @@ impl Learning {
         let asks = |rule: &&CompiledRule| rule.asks_the_past() && was_here(rule);
         let learner = |rule: &CompiledRule| {
             let learns_ms = rule.past.as_ref().map(FirstSeen::learns_ms);
-            let (counts, learns_ms) = (learns_ms.is_some(), learns_ms.unwrap_or(SEASONS_MS));
+            let (counts, learns_ms) = (learns_ms.is_some(), learns_ms.unwrap_or(DAYS_MS));
             (rule.id().to_owned(), learns_ms, counts, None)
         };
         Self(ruleset.rules().filter(asks).map(learner).collect())
