@@ -73,6 +73,13 @@ impl Windows {
         self.size_ms
     }
 
+    /// The first window that begins at a moment or later.
+    #[must_use]
+    pub fn first_from(self, at_ms: i64) -> i64 {
+        let k = at_ms.div_euclid(self.slide_ms);
+        if at_ms.rem_euclid(self.slide_ms) == 0 { k } else { k.saturating_add(1) }
+    }
+
     /// Length of a pane in milliseconds.
     #[must_use]
     pub fn slide_ms(self) -> i64 {

@@ -17,7 +17,7 @@ use schemas::{BatchBuilder, DeadLetter, Event, EventTime, Reason};
 use crate::envelope::{Head, open, seal};
 
 /// A rule of every state and of every kind of fold.
-const RULES: [(&str, &str); 8] = [
+const RULES: [(&str, &str); 9] = [
     (
         "window: 60s\nslide: 10s\nrearm: 20s",
         "SELECT client_ip, count(*) AS n, count(DISTINCT account) AS accounts FROM events \
@@ -48,6 +48,11 @@ const RULES: [(&str, &str); 8] = [
         "window: 60s\nslide: 20s",
         "SELECT client_ip, count(*) AS n FROM events GROUP BY client_ip \
          HAVING sequence(event_time, status = 401, status = 200) >= 2",
+    ),
+    (
+        "window: 1h\nslide: 20m",
+        "SELECT client_ip, count(*) AS n FROM events GROUP BY client_ip \
+         HAVING count(*) >= greatest(2, baseline_max(count(*), 2, 3))",
     ),
     (
         "window: 60s\nslide: 60s",

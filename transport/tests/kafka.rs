@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use runtime::CancellationToken;
 use runtime::clock::Clock;
 use runtime::error::{Class, Classified};
@@ -614,4 +615,33 @@ async fn two_stages_of_one_group_hand_partitions_over_without_loss() {
         let (values, _) = accepted(&events, Partition(partition)).await;
         assert!(values == expected, "partition {partition}: {} values", values.len());
     }
+}
+
+#[tokio::test]
+async fn a_key_with_nothing_under_it_is_a_tombstone_and_what_has_headers_is_not() {
+    let Some(brokers) = brokers("tombstones") else { return };
+    let kafka = cluster(&brokers, &[]);
+    let spec = TopicSpec::new(&fresh("state"), 1);
+    let spec = TopicSpec { compacted: true, cleaned_soon: true, ..spec };
+    let log = kafka.ensure(&spec).await.unwrap();
+    let key = || Some("key".into());
+    let headers = vec![("void".to_owned(), "1".into())];
+    let records = vec![
+        NewRecord { key: key(), ..NewRecord::new("value") },
+        NewRecord { key: key(), headers, ..NewRecord::default() },
+        NewRecord { key: key(), ..NewRecord::default() },
+    ];
+    let end = log.append(P0, records).await.unwrap().end;
+    assert!(read(&log, P0, NextOffset(1), end).await.iter().all(|record| record.value.is_empty()));
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &brokers)
+        .set("group.id", fresh("reader"))
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(log.topic(), 0, Offset::Beginning).unwrap();
+    consumer.assign(&list).unwrap();
+    let payloads: Vec<bool> =
+        (0..3).map(|_| consumer.poll(MINUTE).unwrap().unwrap().payload().is_some()).collect();
+    assert_eq!(payloads, [true, true, false]);
 }

@@ -164,7 +164,8 @@ impl Baseline {
     pub(crate) fn knows(&self, k: i64) -> bool {
         let begins = (self.period_of(k) - APART + 1).saturating_mul(self.period_ms);
         // The last window that begins before ends so late.
-        let over = begins.saturating_sub(self.windows.slide_ms()) + self.windows.size_ms();
+        let over =
+            begins.saturating_add(self.windows.size_ms()).saturating_sub(self.windows.slide_ms());
         self.closed.millis() >= over
     }
 

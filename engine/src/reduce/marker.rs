@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
+use schemas::EventTime;
 
 use super::state::{Kept, RuleState};
 use super::{ReduceSettings, Reducer};
@@ -19,6 +20,9 @@ use crate::ruleset::{Prepared, Ruleset};
 use crate::wire::{self, Kind, Reader, WireError, Writer};
 
 const MARKER: Kind = Kind { name: "marker", tag: b'm', version: 8 };
+
+/// Events that others have seen are at most so much later than any watermark: the lateness.
+const AHEAD_MS: i64 = 60_000;
 
 /// Names of folds.
 type Names = Vec<Arc<str>>;
@@ -142,8 +146,9 @@ impl Reducer {
             }
         }
         from.end("a marker")?;
+        let seen = reducer.sources.fastest();
         for rule in reducer.rules.iter_mut().filter(|state| fresh.contains(&*state.rule.id)) {
-            begin(rule, &reducer.ruleset, (&mut reducer.units, &known));
+            begin(rule, &reducer.ruleset, (&mut reducer.units, &known), seen);
         }
         Ok(Restored { reducer, forgotten, fresh: fresh.into_iter().collect() })
     }
@@ -219,24 +224,39 @@ impl Reducer {
     }
 }
 
-/// A rule that is new in a unit that is not: where the unit kept all that it reads, it reads the
-/// past too; otherwise it begins with the panes that are still to come.
+/// A rule that is new among others. Where its unit kept all that it reads, it reads the past too;
+/// otherwise it begins with the panes that are still to come. One that does not stay true once it
+/// is must not judge a window of which it has seen a part only: it begins with those that are whole.
 fn begin(
     state: &mut RuleState,
     ruleset: &Ruleset,
     (units, known): (&mut [Groups], &[Option<Names>]),
+    seen: EventTime,
 ) {
-    let (Kept::Panes(watch), Some(panes)) = (&mut state.kept, state.rule.folded()) else { return };
+    let whole = match state.rule.windows {
+        Some(windows) if !state.rule.monotone && seen > EventTime::MIN => {
+            windows.first_from(seen.millis().saturating_add(AHEAD_MS))
+        }
+        _ => i64::MIN,
+    };
+    let watch = match &mut state.kept {
+        Kept::Nothing => return,
+        Kept::Rows(store) => return store.begin(whole),
+        Kept::Panes(watch) => watch,
+    };
+    let Some(panes) = state.rule.folded() else { return };
     let place = ruleset.find(&state.rule.id, &state.rule.version);
-    let unit = place.and_then(|place| ruleset.index().unit_of_rule(place));
-    let Some((unit, _)) = unit else { return };
-    let (Some(Some(names)), Some(groups)) = (known.get(unit), units.get_mut(unit)) else { return };
+    let unit = place.and_then(|place| ruleset.index().unit_of_rule(place)).map(|(unit, _)| unit);
+    let names = unit.and_then(|unit| known.get(unit)?.as_ref());
+    let (Some(names), Some(groups)) = (names, unit.and_then(|unit| units.get_mut(unit))) else {
+        return watch.begin(whole);
+    };
     groups.ask_again();
     let kept = panes.folds.iter().all(|fold| names.contains(&fold.name));
     match groups.last() {
         Some(_) if kept => watch.touch(groups),
-        Some(last) => watch.begin(last.saturating_add(1)),
-        None => {}
+        Some(last) => watch.begin(whole.max(last.saturating_add(1))),
+        None => watch.begin(whole),
     }
 }
 

@@ -12,8 +12,8 @@ use crate::key::HashKey;
 use crate::map::{Input, MapSettings, Mapper, Start};
 use crate::ruleset::Ruleset;
 use crate::trial::{
-    COUNT, DISTINCT, HANDFUL, NONE, RATIO, Seen, Text, batch, disorder, failure, history, numbered,
-    ruleset,
+    COUNT, DISTINCT, HANDFUL, NONE, RATIO, SHARE, Seen, Text, batch, disorder, failure, history,
+    numbered, ruleset, ruleset_of_rows,
 };
 use crate::watermark::Guard;
 
@@ -190,6 +190,50 @@ fn a_new_threshold_keeps_state_and_a_new_filter_begins_anew() {
     let other = restored(OTHER);
     assert_eq!(other.fresh, ["x/count"]);
     assert!(other.reducer.load().all(|load| load.bytes == 0));
+}
+
+#[test]
+fn what_is_only_said_of_whole_windows_begins_with_those_after_a_switch() {
+    let at = |second: i64, status: i32| Seen { status, ..failure(second * 1_000, 1) };
+    // Nine in ten succeed, until a change of rules; then some fail, which is half of what the new
+    // rules see of the windows that are open. Later most do.
+    let before: Vec<Seen> = (0..100).map(|n| at(n, if n % 10 == 0 { 500 } else { 200 })).collect();
+    let after: Vec<Seen> =
+        (0..200).map(|n| at(100 + n, if (15..150).contains(&n) { 200 } else { 500 })).collect();
+    let (old, both) = (ruleset(&[COUNT]), [COUNT, RATIO, SHARE]);
+    for new in [ruleset(&both), ruleset_of_rows(&both)] {
+        let mut reducer = reducer(&old, 1);
+        let mut mapper = mappers(&old, 1).remove(0);
+        let mut said = Vec::new();
+        let mut start = Start::of_log(0);
+        for (rules, events) in [(&old, before.clone()), (&new, after.clone())] {
+            if start.position > 0 {
+                let switched = reducer.switch(rules).unwrap();
+                assert!(switched.fresh.contains(&"x/ratio".to_owned()));
+                mapper = Mapper::new(Arc::clone(rules), 0, map_settings(), start.clone());
+                reducer.open(&mapper.open()).unwrap();
+            }
+            for part in numbered(events).chunks(10) {
+                let next = mapper.position() + i64::try_from(part.len()).unwrap();
+                let batch = batch(part);
+                let input = Input { batch: &batch, append_times: None, next, origin: None };
+                for frame in mapper.map(input).unwrap().frames {
+                    (start.position, start.watermark) = (frame.to, frame.watermark);
+                    said.extend(reducer.reduce(frame).unwrap().verdicts);
+                }
+            }
+            start.owner.term += 1;
+        }
+        for frame in mapper.end().unwrap().frames {
+            said.extend(reducer.reduce(frame).unwrap().verdicts);
+        }
+        let first = |rule: &str| {
+            let opened = said.iter().find(|verdict| verdict.rule == rule);
+            opened.map(|verdict| verdict.window.unwrap().start.millis() / 1_000)
+        };
+        // The watermark stood at 89 s. Of 60 s more than half failed first from 240 s on.
+        assert_eq!((first("x/ratio"), first("x/share")), (Some(240), Some(150)));
+    }
 }
 
 #[test]

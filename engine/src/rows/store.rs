@@ -92,6 +92,11 @@ impl Store {
         self.windows.start(k) < self.shed_until
     }
 
+    /// The rule begins with this window.
+    pub(crate) fn begin(&mut self, k: i64) {
+        self.next = self.next.max(k);
+    }
+
     /// Takes rows in order of arrival.
     pub(crate) fn absorb(&mut self, rows: Rows) -> Result<Shed, ArrowError> {
         self.latest = rows.at.iter().copied().max().unwrap_or(i64::MIN).max(self.latest);
