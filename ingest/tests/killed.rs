@@ -162,8 +162,7 @@ impl Writer {
     }
 }
 
-async fn follow(folder: &Path, stop: CancellationToken) {
-    let raw = store(folder);
+async fn follow(folder: &Path, raw: RawLog, stop: CancellationToken) {
     let path = folder.join("access.log*");
     let input = format!(r#"{{"type":"file","name":"nginx","path":"{}"}}"#, path.display());
     let input: InputConfig = serde_json::from_str(&input).unwrap();
@@ -176,7 +175,7 @@ async fn follow(folder: &Path, stop: CancellationToken) {
 fn followed_files_are_read_once_and_in_order_whatever_is_rotated_and_killed() {
     const TEST: &str = "followed_files_are_read_once_and_in_order_whatever_is_rotated_and_killed";
     if let Some(folder) = role() {
-        return runtime().block_on(follow(&folder, CancellationToken::new()));
+        return runtime().block_on(follow(&folder, store(&folder), CancellationToken::new()));
     }
     let folder = tempfile::tempdir().unwrap();
     let (path, kills) = (folder.path().to_owned(), AtomicU64::new(0));
@@ -206,14 +205,20 @@ fn followed_files_are_read_once_and_in_order_whatever_is_rotated_and_killed() {
     let expected: Vec<Vec<u8>> =
         written.into_iter().map(|line| line[..line.len().min(LINE_BYTES_MAX)].to_vec()).collect();
     let found = runtime().block_on(async {
-        let stop = CancellationToken::new();
+        let (raw, stop) = (store(&path), CancellationToken::new());
         let enough = async {
-            // Twice the time in which it would look again.
+            let all = async {
+                while lines_of(&raw).await.len() < expected.len() {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            };
+            // What does not come in a minute is missed below; what comes twice has a second to.
+            let _late = tokio::time::timeout(Duration::from_secs(60), all).await;
             tokio::time::sleep(Duration::from_millis(1500)).await;
             stop.cancel();
         };
-        tokio::join!(follow(&path, stop.clone()), enough);
-        lines_of(&store(&path)).await
+        tokio::join!(follow(&path, raw.clone(), stop.clone()), enough);
+        lines_of(&raw).await
     });
     same(&found, &expected);
     every_one_is_an_event_or_a_dead_letter(&found);

@@ -43,8 +43,8 @@ impl Pack {
         Self { rules, compiled, problems, lists }
     }
 
-    /// The ruleset to run over files, or to look at. Every mistake is said on standard error; with one that keeps a rule
-    /// from running, nothing runs: a rule that is missing unnoticed is silence.
+    /// The ruleset to run over files, or to look at. Every mistake is said on standard error; with
+    /// one that keeps a rule from running, nothing runs: a rule that is missing unnoticed is silence.
     pub(crate) fn ruleset(self) -> Result<Arc<Ruleset>, Fault> {
         let errors: Vec<&Problem> =
             self.problems.iter().filter(|problem| problem.level == rule::Level::Error).collect();
