@@ -13,6 +13,7 @@ mod fields_page;
 mod id;
 mod json;
 mod order;
+mod same;
 mod time;
 mod verdict;
 mod wire;
@@ -29,6 +30,7 @@ pub use fields_page::fields_page;
 pub use id::{EpisodeName, EventIds, Origin, event_id, event_id_of, verdict_id};
 pub use json::ValueError;
 pub use order::{Action, GuardNote, Order, Outcome, OutcomeState, Subject};
+pub use same::same;
 pub use time::{EventTime, TimeError};
 pub use verdict::{Exemplar, Mode, Severity, Verdict, VerdictDeploy, VerdictKind, WindowSpan};
 pub use wire::{

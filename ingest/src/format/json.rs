@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use schemas::{Event, Field};
+use schemas::{Event, Field, same};
 
 use super::aliases::{Aliases, Meaning, Slot};
 use super::{Desk, Failure};
@@ -16,7 +16,7 @@ use crate::parts::Parts;
 use crate::read::json::{End, Key, Object, Value, items, unescape};
 use crate::read::number::{self, Unit};
 use crate::read::times::Times;
-use crate::read::words::{present, same};
+use crate::read::words::present;
 use crate::secret;
 
 /// Names whose meaning is kept. Longer objects are read, only slower.

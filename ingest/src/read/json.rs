@@ -9,8 +9,7 @@
 use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
-
-use super::words::same;
+use schemas::same;
 
 /// A piece of JSON text between its quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,7 @@
 
 use jiff::civil;
 use jiff::tz::TimeZone;
-use schemas::EventTime;
-
-use super::words::same;
+use schemas::{EventTime, same};
 
 const MILLIS_PER_SECOND: i64 = 1_000;
 

@@ -20,6 +20,7 @@ use arrow::datatypes::Field as ArrowField;
 
 use super::{BATCH_ROWS_MAX, arrow_type, item};
 use crate::field::Kind;
+use crate::same::same;
 
 /// Rows from which on a whole batch of one value is worth being made and kept.
 const KEPT_ROWS_MIN: usize = 256;
@@ -261,24 +262,6 @@ impl Codes {
             (self.same, self.differ) = (0, true);
         }
     }
-}
-
-/// Whether two codes are the same. They are short, and a call of `memcmp` costs more than to look at
-/// their first and last bytes, which together are all where there are no more than 16.
-#[inline]
-fn same(one: &[u8], other: &[u8]) -> bool {
-    fn ends<const N: usize>(one: &[u8], other: &[u8]) -> bool {
-        one.first_chunk::<N>() == other.first_chunk::<N>()
-            && one.last_chunk::<N>() == other.last_chunk::<N>()
-    }
-    one.len() == other.len()
-        && match one.len() {
-            0..2 => one.first() == other.first(),
-            2..4 => ends::<2>(one, other),
-            4..8 => ends::<4>(one, other),
-            8..=16 => ends::<8>(one, other),
-            _ => one == other,
-        }
 }
 
 #[derive(Debug)]
