@@ -14,13 +14,12 @@ use schemas::{DeadLetter, EventTime, Field, Verdict};
 
 use crate::frame::Frame;
 use crate::map::{Input, LateRow, MapError, MapSettings, Mapped, Mapper, Start};
+use crate::past::baseline::HOUR_MS;
 use crate::plan::CompiledRule;
 use crate::reduce::{
     EPISODES_OPEN_MAX, Failure, ReduceError, ReduceSettings, Reducer, RestoreError, RuleLoad,
 };
 use crate::ruleset::Ruleset;
-
-const HOUR_MS: i64 = 3_600_000;
 
 /// What a run is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +109,8 @@ pub struct Runner {
     reducers: Vec<Reducer>,
     /// By source partition: rows given.
     given: Vec<i64>,
+    /// The latest event so far.
+    latest: Vec<i64>,
     ended: Vec<bool>,
 }
 
@@ -130,8 +131,9 @@ impl Runner {
                 reducer.open(&mapper.open())?;
             }
         }
-        let (given, ended) = (vec![0; mappers.len()], vec![false; mappers.len()]);
-        Ok(Self { ruleset, settings, mappers, reducers, given, ended })
+        let (given, latest) = (vec![0; mappers.len()], vec![i64::MIN; mappers.len()]);
+        let ended = vec![false; mappers.len()];
+        Ok(Self { ruleset, settings, mappers, reducers, given, latest, ended })
     }
 
     /// Takes the next events of a source partition.
@@ -153,7 +155,7 @@ impl Runner {
         append_times: Option<&[i64]>,
     ) -> Result<Fed, RunnerError> {
         let mut fed = Fed::default();
-        for rows in self.cuts(batch) {
+        for rows in self.cuts(partition, batch) {
             let append_times = append_times.and_then(|times| times.get(rows.clone()));
             let batch = &batch.slice(rows.start, rows.len());
             let next = self.advance(partition, batch.num_rows())?;
@@ -165,24 +167,24 @@ impl Runner {
 
     /// Where a batch is taken in parts: for rules that learn, the first row of an hour is one of its
     /// own. What the hours before it taught is then known when the others come, as it is live.
-    fn cuts(&self, batch: &RecordBatch) -> Vec<Range<usize>> {
+    fn cuts(&mut self, partition: u32, batch: &RecordBatch) -> Vec<Range<usize>> {
         let all = 0..batch.num_rows();
-        if !self.ruleset.rules().any(CompiledRule::learns) {
-            return vec![all];
-        }
+        let learns = self.ruleset.rules().any(CompiledRule::learns);
         let times = batch.column_by_name(Field::EventTime.name());
         let times = times.and_then(|times| times.as_primitive_opt::<TimestampMillisecondType>());
-        let Some(times) = times else { return vec![all] };
-        let (mut cuts, mut from, mut latest) = (Vec::new(), 0, i64::MIN);
+        let place = usize::try_from(partition).unwrap_or(usize::MAX);
+        let latest = self.latest.get_mut(place);
+        let (true, Some(times), Some(latest)) = (learns, times, latest) else { return vec![all] };
+        let (mut cuts, mut from) = (Vec::new(), 0);
         for (row, at) in times.iter().enumerate() {
-            let at = at.unwrap_or(i64::MIN).max(latest);
+            let at = at.unwrap_or(i64::MIN).max(*latest);
             if at.div_euclid(HOUR_MS) != latest.div_euclid(HOUR_MS) {
                 cuts.extend([from..row, row..row + 1]);
                 from = row + 1;
             }
-            latest = at;
+            *latest = at;
         }
-        cuts.push(from..batch.num_rows());
+        cuts.push(from..all.end);
         cuts.retain(|cut| !cut.is_empty());
         // A batch without rows is one, too.
         if cuts.is_empty() { vec![all] } else { cuts }

@@ -27,7 +27,8 @@ use crate::rows::store::Shed;
 use crate::window::Windows;
 use crate::wire::{Reader, Wire, WireError, Writer, wire_struct};
 
-const HOUR_MS: i64 = 3_600_000;
+/// A period at least.
+pub(crate) const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 const WEEK_MS: i64 = 7 * DAY_MS;
 /// Periods before a window's own that do not teach it.
@@ -60,7 +61,7 @@ pub(crate) struct Baseline {
     bytes: usize,
     /// All windows that end by then have closed.
     closed: EventTime,
-    /// The day up to which keys were forgotten.
+    /// The day up to which forgotten keys are gone.
     swept: i64,
     /// Up to this period a key may be unknown because there was no room for it.
     lossy_until: i64,
@@ -174,8 +175,9 @@ impl Baseline {
         if self.learned_at.is_some_and(|learned_at| self.windows.start(k) < learned_at.millis()) {
             return f64::INFINITY;
         }
-        let Some(learned) = self.keys.get(&key) else { return call.unknown };
         let period = self.period_of(k);
+        let learned = self.keys.get(&key).filter(|learned| !self.is_forgotten(learned, period));
+        let Some(learned) = learned else { return call.unknown };
         let season = self.season(period);
         let seen_min = if self.learned_at.is_some() { 1 } else { SEEN_MIN };
         let known = |seasons: &[Season]| {
@@ -215,6 +217,9 @@ impl Baseline {
         for (key, most) in came_to {
             let mut learned = self.keys.remove(&key).unwrap_or_default();
             self.bytes = self.bytes.saturating_sub(learned.bytes());
+            if self.is_forgotten(&learned, period) {
+                learned = Learned::default();
+            }
             self.teach(&mut learned, period);
             learned.change(period, |recent| recent.most = recent.most.max(most));
             learned.last = learned.last.max(period);
@@ -230,7 +235,7 @@ impl Baseline {
             learned.last = learned.last.max(last);
             self.put(key, learned);
         }
-        self.forget(self.windows.end(k));
+        self.sweep(k);
         self.make_room(period)
     }
 
@@ -275,15 +280,21 @@ impl Baseline {
         u8::try_from(hour + weekend).unwrap_or(0)
     }
 
-    /// Once a day, keys go that did not come for long.
-    fn forget(&mut self, now: i64) {
-        let day = now.div_euclid(DAY_MS);
+    /// Whether a key did not come for so long before a period that it is unknown there.
+    fn is_forgotten(&self, learned: &Learned, period: i64) -> bool {
+        learned.last < period.saturating_sub(FORGET_MS / self.period_ms)
+    }
+
+    /// Once a day, keys go that are forgotten from window `k` on.
+    fn sweep(&mut self, k: i64) {
+        let (period, day) = (self.period_of(k), self.windows.start(k).div_euclid(DAY_MS));
         if day <= self.swept {
             return;
         }
         self.swept = day;
-        let from = self.period(now.saturating_sub(FORGET_MS));
-        self.keys.retain(|_, learned| learned.last >= from);
+        let mut keys = std::mem::take(&mut self.keys);
+        keys.retain(|_, learned| !self.is_forgotten(learned, period));
+        self.keys = keys;
         self.count();
     }
 

@@ -10,15 +10,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue, exec_err, plan_err};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue, plan_err};
 use datafusion::error::Result;
-use datafusion::logical_expr::{
-    Aggregate, ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Volatility,
-};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, ScalarUDF};
 
 use super::panes::{Held, Kind};
-use super::{CompiledRule, Possible, shape};
+use super::{CompiledRule, Possible, functions, shape};
 use crate::rule::Rule;
 use crate::rule::problem::{Level, Problem};
 
@@ -30,57 +27,31 @@ const COLUMN: &str = "__baseline_";
 
 /// The function.
 pub(super) fn function() -> Arc<ScalarUDF> {
-    let signature = Signature::user_defined(Volatility::Immutable);
-    Arc::new(ScalarUDF::new_from_impl(Function { signature }))
+    functions::of_the_past(NAME, arguments, DataType::Float64)
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Function {
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for Function {
-    fn name(&self) -> &'static str {
-        NAME
+fn arguments(given: &[DataType]) -> Result<Vec<DataType>> {
+    let [aggregate, numbers @ ..] = given else {
+        return plan_err!(
+            "baseline_max takes an aggregate and a number: baseline_max(count(*), 6)"
+        );
+    };
+    if !aggregate.is_integer() {
+        return plan_err!(
+            "baseline_max learns whole numbers, such as count(*), and not {aggregate}"
+        );
     }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
+    if numbers.is_empty() || numbers.len() > 2 {
+        return plan_err!(
+            "baseline_max takes an aggregate, how many deviations are usual, and perhaps what \
+             stands for a key that is not known yet: baseline_max(count(*), 6, 1000)"
+        );
     }
-
-    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        let [aggregate, numbers @ ..] = given else {
-            return plan_err!(
-                "baseline_max takes an aggregate and a number: baseline_max(count(*), 6)"
-            );
-        };
-        if !aggregate.is_integer() {
-            return plan_err!(
-                "baseline_max learns whole numbers, such as count(*), and not {aggregate}"
-            );
-        }
-        if numbers.is_empty() || numbers.len() > 2 {
-            return plan_err!(
-                "baseline_max takes an aggregate, how many deviations are usual, and perhaps what \
-                 stands for a key that is not known yet: baseline_max(count(*), 6, 1000)"
-            );
-        }
-        if let Some(other) = numbers.iter().find(|of| !of.is_numeric()) {
-            return plan_err!("baseline_max takes numbers after the aggregate, and not {other}");
-        }
-        let numbers = std::iter::repeat_n(DataType::Float64, numbers.len());
-        Ok(std::iter::once(DataType::Int64).chain(numbers).collect())
+    if let Some(other) = numbers.iter().find(|of| !of.is_numeric()) {
+        return plan_err!("baseline_max takes numbers after the aggregate, and not {other}");
     }
-
-    fn return_type(&self, _given: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Float64)
-    }
-
-    fn invoke_with_args(&self, _call: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        exec_err!(
-            "baseline_max is asked of the past, not of a query; this is a mistake of the planner"
-        )
-    }
+    let numbers = std::iter::repeat_n(DataType::Float64, numbers.len());
+    Ok(std::iter::once(DataType::Int64).chain(numbers).collect())
 }
 
 /// Whether an expression is a call, and with it the same for all rows of a key in a window.
@@ -238,16 +209,22 @@ pub(super) fn learns(kind: Kind) -> bool {
     matches!(kind, Kind::Count | Kind::Distinct | Kind::Sum | Kind::Greatest(Held::Whole))
 }
 
-/// Everything that is wrong with its use in an analyzed plan.
-pub(super) fn check(rule: &Rule, plan: &LogicalPlan) -> Vec<Problem> {
-    let mut all = 0;
+/// How many calls there are anywhere in a plan.
+fn calls_in(plan: &LogicalPlan) -> usize {
+    let mut found = 0;
     let walked = plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
-            all += calls(expr).len();
+            found += calls(expr).len();
             Ok(TreeNodeRecursion::Continue)
         })
     });
     debug_assert!(walked.is_ok(), "the walk itself does not fail");
+    found
+}
+
+/// Everything that is wrong with its use in an analyzed plan.
+pub(super) fn check(rule: &Rule, plan: &LogicalPlan) -> Vec<Problem> {
+    let all = calls_in(plan);
     if all == 0 {
         return Vec::new();
     }
@@ -279,31 +256,13 @@ pub(super) fn check(rule: &Rule, plan: &LogicalPlan) -> Vec<Problem> {
     Vec::new()
 }
 
-/// That a rule which asks what is usual has its state where that is known.
-pub(super) fn placed(compiled: &CompiledRule, asks: bool) -> Vec<Problem> {
-    let rule = &compiled.rule;
-    let problem = |message: String, hint: String| {
-        let at = rule.source.word(NAME);
-        vec![rule.source.in_sql(Level::Error, at, message).hint(hint)]
-    };
-    match (&compiled.panes, asks) {
-        (Some(Possible::No { clause, why }), true) => problem(
-            format!("`{NAME}` needs state in panes, which `{clause}` stands in the way of"),
-            why.clone(),
-        ),
-        _ => Vec::new(),
+/// That a rule which asks what is usual, by its analyzed plan, has its state where that is known.
+pub(super) fn placed(rule: &CompiledRule, plan: &LogicalPlan) -> Option<Problem> {
+    let Some(Possible::No { clause, why }) = &rule.panes else { return None };
+    if calls_in(plan) == 0 {
+        return None;
     }
-}
-
-/// Whether the past of a key is asked for anywhere in a plan.
-pub(super) fn is_asked(plan: &LogicalPlan) -> bool {
-    let mut found = false;
-    let walked = plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            found |= !calls(expr).is_empty();
-            Ok(TreeNodeRecursion::Continue)
-        })
-    });
-    debug_assert!(walked.is_ok(), "the walk itself does not fail");
-    found
+    let source = &rule.rule.source;
+    let message = format!("`{NAME}` needs state in panes, which `{clause}` stands in the way of");
+    Some(source.in_sql(Level::Error, source.word(NAME), message).hint(why.clone()))
 }

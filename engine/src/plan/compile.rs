@@ -64,7 +64,7 @@ pub(super) fn rule(rule: &Arc<Rule>, lists: &Arc<Lists>) -> (Option<CompiledRule
     }
     match draft.build(key) {
         Ok(compiled) => {
-            problems.extend(baseline::placed(&compiled, baseline::is_asked(&draft.analyzed)));
+            problems.extend(baseline::placed(&compiled, &draft.analyzed));
             problems.extend(first_seen::unasked(&compiled));
             (Some(compiled).filter(|_runs| !failed(&problems)), problems)
         }

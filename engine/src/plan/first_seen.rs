@@ -12,20 +12,17 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::plan_err;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility, lit,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, ScalarUDF, lit};
 use datafusion::physical_plan::PhysicalExpr;
 
 use super::CompiledRule;
 use super::compile::physical;
 use super::query::RunError;
-use super::shape;
+use super::{functions, shape};
 use crate::key::{HashKey, low, write_key};
 use crate::rule::problem::{Level, Problem};
 use crate::rule::{Rule, TestCase, duration};
@@ -42,50 +39,24 @@ const LEARNING: i64 = 4;
 
 /// The function.
 pub(super) fn function() -> Arc<ScalarUDF> {
-    let signature = Signature::user_defined(Volatility::Immutable);
-    Arc::new(ScalarUDF::new_from_impl(Function { signature }))
+    functions::of_the_past(NAME, types, DataType::Boolean)
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Function {
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for Function {
-    fn name(&self) -> &'static str {
-        NAME
+fn types(given: &[DataType]) -> Result<Vec<DataType>> {
+    let [span, parts @ ..] = given else {
+        return plan_err!(
+            "first_seen takes a span and columns: first_seen('30d', principal, route)"
+        );
+    };
+    if *span != DataType::Utf8 {
+        return plan_err!("first_seen takes a span first, such as '30d', and not {span}");
     }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
+    if parts.is_empty() {
+        return plan_err!(
+            "first_seen('30d') says of nothing that it is new: name columns after the span"
+        );
     }
-
-    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        let [span, parts @ ..] = given else {
-            return plan_err!(
-                "first_seen takes a span and columns: first_seen('30d', principal, route)"
-            );
-        };
-        if *span != DataType::Utf8 {
-            return plan_err!("first_seen takes a span first, such as '30d', and not {span}");
-        }
-        if parts.is_empty() {
-            return plan_err!(
-                "first_seen('30d') says of nothing that it is new: name columns after the span"
-            );
-        }
-        Ok(given.to_vec())
-    }
-
-    fn return_type(&self, _given: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Boolean)
-    }
-
-    fn invoke_with_args(&self, _call: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        exec_err!(
-            "first_seen is asked of the past, not of a query; this is a mistake of the planner"
-        )
-    }
+    Ok(given.to_vec())
 }
 
 fn is_call(expr: &Expr) -> bool {

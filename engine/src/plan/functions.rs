@@ -1,6 +1,7 @@
 //! Functions beside standard SQL.
 //!
-//! Owns: `cidr_match`, `in_list`, `window_start`, `window_end`; the others have rooms of their own. Never: what they read from outside:
+//! Owns: `cidr_match`, `in_list`, `window_start`, `window_end`; the others have rooms of their own.
+//! Never: what they read from outside:
 //! lists and window bounds are handed in.
 
 use std::hash::{Hash, Hasher};
@@ -45,6 +46,61 @@ pub(super) fn own(lists: &Arc<Lists>, window: &Arc<WindowCell>) -> Vec<Arc<Scala
         Arc::new(ScalarUDF::new_from_impl(bound(start, false))),
         Arc::new(ScalarUDF::new_from_impl(bound(end, true))),
     ]
+}
+
+/// A function of this name that is asked of the past and never of a query. `coerce` says to what its
+/// arguments are cast, or what is wrong with them.
+pub(super) fn of_the_past(name: &'static str, coerce: Coerce, gives: DataType) -> Arc<ScalarUDF> {
+    let signature = Signature::user_defined(Volatility::Immutable);
+    Arc::new(ScalarUDF::new_from_impl(OfThePast { name, coerce, gives, signature }))
+}
+
+type Coerce = fn(&[DataType]) -> Result<Vec<DataType>>;
+
+#[derive(Debug)]
+struct OfThePast {
+    name: &'static str,
+    coerce: Coerce,
+    gives: DataType,
+    signature: Signature,
+}
+
+// There is one of each name.
+impl PartialEq for OfThePast {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for OfThePast {}
+
+impl Hash for OfThePast {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for OfThePast {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
+        (self.coerce)(given)
+    }
+
+    fn return_type(&self, _given: &[DataType]) -> Result<DataType> {
+        Ok(self.gives.clone())
+    }
+
+    fn invoke_with_args(&self, _call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let name = self.name;
+        exec_err!("{name} is asked of the past, not of a query; this is a mistake of the planner")
+    }
 }
 
 fn two_texts() -> Signature {

@@ -184,6 +184,28 @@ fn what_did_not_come_for_eight_weeks_is_forgotten() {
     assert_eq!(see(58, 3), [2, 3]);
 }
 
+#[test]
+fn a_key_that_comes_back_after_eight_weeks_is_unknown_whenever_the_others_are_swept() {
+    let windows = Windows::new(10 * MINUTE, 5 * MINUTE).unwrap();
+    let mut baseline = Baseline::new(windows, None, 1 << 20);
+    let call = Call { fold: 0, deviations: 0.0, unknown: -1.0 };
+    let window = |at: i64| at / (5 * MINUTE);
+    for day in 0..4 {
+        let came = std::iter::once((1, 7));
+        baseline.see(window(MONDAY + day * DAY), came, std::iter::empty());
+    }
+    // The last day may be forgotten from the hour after this one on.
+    let week_eight = MONDAY + 3 * DAY + 56 * DAY;
+    let usual = |baseline: &Baseline, at: i64| baseline.usual(1, window(at), call);
+    assert!((usual(&baseline, week_eight + 59 * MINUTE) - 7.0).abs() < 0.01);
+    assert!((usual(&baseline, week_eight + HOUR) - call.unknown).abs() < 0.01);
+    // It comes, and is as unknown in the rest of that hour.
+    let came = std::iter::once((1, 7));
+    baseline.see(window(week_eight + HOUR), came, std::iter::empty());
+    assert!((usual(&baseline, week_eight + HOUR + 30 * MINUTE) - call.unknown).abs() < 0.01);
+    assert_eq!(baseline.keys[&1].seasons, []);
+}
+
 /// What a rule is by its definition, from all events at once: which windows fire, and for each key
 /// the greatest number in an episode.
 struct Defined {
