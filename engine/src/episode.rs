@@ -184,6 +184,11 @@ impl Episodes {
         said
     }
 
+    /// Whether the watermark has passed none of them.
+    pub(crate) fn is_quiet(&self, watermark: EventTime) -> bool {
+        self.over.first().is_none_or(|(over, _)| *over > watermark.millis())
+    }
+
     /// Closes what the watermark has passed, in order of when it was over, then of key. With each
     /// goes the moment from which it was over.
     pub(crate) fn close(&mut self, watermark: EventTime) -> Vec<(i64, Change)> {

@@ -65,19 +65,15 @@ pub struct Block {
 
 /// The two forms of what rules see.
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one a rule and batch, moved and never kept in numbers"
-)]
 pub(crate) enum Seen {
     /// Rows of a rule: its id and version; a mark for each where it asks of the past, else none.
-    Rows { rule: Arc<str>, version: Arc<str>, rows: Rows, marks: Vec<Mark> },
+    Rows { rule: Arc<str>, version: Arc<str>, rows: Box<Rows>, marks: Vec<Mark> },
     /// Hits of a unit: its name, and the names of the folds.
     Hits { unit: Arc<str>, folds: Arc<[Arc<str>]>, hits: Hits },
 }
 
 impl Block {
-    pub(crate) fn of_rule(rule: &Prepared, rows: Rows, marks: Vec<Mark>) -> Self {
+    pub(crate) fn of_rule(rule: &Prepared, rows: Box<Rows>, marks: Vec<Mark>) -> Self {
         let (rule, version) = (Arc::clone(&rule.id), Arc::clone(&rule.version));
         Self { seen: Seen::Rows { rule, version, rows, marks } }
     }
@@ -265,7 +261,7 @@ fn read_block(
     let rows = match Rows::read(&mut bytes, wanted) {
         // Mapped by an edit of the rule that keeps other columns.
         Err(WireError::Malformed { what: wire::OTHER_COLUMNS }) => return Ok(None),
-        rows => rows?,
+        rows => Box::new(rows?),
     };
     let marks: Vec<Mark> = bytes.get()?;
     bytes.end("a block")?;

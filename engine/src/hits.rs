@@ -180,10 +180,16 @@ impl Events {
 }
 
 impl Taken {
-    /// The greatest of its whole numbers, where one is not negative; some of them may not be taken.
-    pub(crate) fn greatest(&self) -> Option<u64> {
+    /// The greatest of its whole numbers in `rows`, where one is not negative; some of them may not
+    /// be taken.
+    pub(crate) fn greatest(&self, rows: &[u32]) -> Option<u64> {
         let Values::Whole(values) = &self.values else { return None };
-        values.iter().copied().max().and_then(|most| u64::try_from(most).ok())
+        let most = if self.by_row {
+            rows.iter().filter_map(|row| values.get(place(*row))).max()
+        } else {
+            values.iter().max()
+        };
+        most.and_then(|most| u64::try_from(*most).ok())
     }
 
     /// Where `takes` and `values` tell of a hit.

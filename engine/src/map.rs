@@ -22,6 +22,7 @@ use schemas::{DeadLetter, EventTime, Origin};
 use crate::frame::{Frame, Open, Owner, Straggler};
 use crate::plan::Table;
 use crate::reduce::Failure;
+use crate::rows::circumstances::CensusMemory;
 use crate::rows::count;
 use crate::ruleset::Ruleset;
 use crate::watermark::{Guard, Watermark, straggler_bound};
@@ -150,6 +151,7 @@ pub struct Mapper {
     /// An event that jumps ahead and waits for a second one that agrees.
     held: Option<RecordBatch>,
     ended: bool,
+    census: CensusMemory,
 }
 
 impl Mapper {
@@ -166,6 +168,7 @@ impl Mapper {
             watermark: Watermark::resumed(settings.lateness_ms, start.watermark),
             held: None,
             ended: start.watermark == EventTime::MAX,
+            census: CensusMemory::default(),
         }
     }
 
@@ -270,7 +273,7 @@ impl Mapper {
             stamps: &placed.stamps,
             on_time: (!placed.dropped.is_empty()).then_some(placed.on_time.as_slice()),
         };
-        seen.judge(&self.ruleset, Table::Events, &events)?;
+        seen.judge(&self.ruleset, Table::Events, &events, &mut self.census)?;
         let letters: Vec<DropRow<'_>> = late
             .iter()
             .zip(&placed.dropped)
@@ -280,7 +283,7 @@ impl Mapper {
                 at: *at,
             })
             .collect();
-        seen.judge_drops(&self.ruleset, &letters)?;
+        seen.judge_drops(&self.ruleset, &letters, &mut self.census)?;
         let future = u64::try_from(placed.stamps.len()).unwrap_or(u64::MAX);
         Ok(Mapped { late, future, ..self.frames(seen, to) })
     }
@@ -305,7 +308,7 @@ impl Mapper {
             })
             .collect();
         let mut seen = Seen::new(self.settings.exchange_partitions);
-        seen.judge_drops(&self.ruleset, &rows)?;
+        seen.judge_drops(&self.ruleset, &rows, &mut self.census)?;
         let last = letters.iter().rev().find_map(|letter| letter.origin.clone());
         self.origin = last.or(self.origin.take());
         let held = self.held.as_ref().map_or(0, RecordBatch::num_rows);

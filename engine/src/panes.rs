@@ -234,7 +234,7 @@ impl Groups {
         let mut more = false;
         for ((most, taken), fold) in self.most.iter_mut().zip(&reading.taken).zip(reading.folds) {
             let taken = taken.filter(|_taken| fold.kind == Kind::Sum);
-            let greatest = taken.and_then(Taken::greatest).unwrap_or(0);
+            let greatest = taken.and_then(|taken| taken.greatest(reading.rows)).unwrap_or(0);
             most.seen = most.seen.max(greatest);
             if greatest > most.now {
                 most.now = greatest.next_power_of_two();

@@ -220,7 +220,7 @@ impl Reducer {
         for block in frame.blocks {
             let known = match block.seen {
                 Seen::Rows { rule, version, rows, marks } => {
-                    self.absorb((&rule, &version), (rows, &marks), &mut reduced)?
+                    self.absorb((&rule, &version), (*rows, &marks), &mut reduced)?
                 }
                 Seen::Hits { unit, folds, hits } => {
                     self.fold((&unit, &folds), &hits, &mut steps, &mut reduced)
@@ -256,7 +256,7 @@ impl Reducer {
     /// Whether the unit runs here, and whoever made the hits knew all of its folds.
     fn fold(
         &mut self,
-        (unit, names): (&str, &[Arc<str>]),
+        (unit, names): (&str, &Arc<[Arc<str>]>),
         hits: &Hits,
         steps: &mut Vec<Step>,
         reduced: &mut Reduced,
@@ -275,7 +275,7 @@ impl Reducer {
             failures: &mut reduced.failures,
         };
         reduced.verdicts.extend(folding.fold(hits, names, step));
-        unit.names.iter().all(|name| names.contains(name))
+        Arc::ptr_eq(names, &unit.names) || unit.names.iter().all(|name| names.contains(name))
     }
 
     /// Judges a frame without changing anything.
@@ -313,6 +313,9 @@ impl Reducer {
         let mut said: Vec<Said> = Vec::new();
         let ruleset = Arc::clone(&self.ruleset);
         for (place, rule) in self.rules.iter_mut().enumerate() {
+            if rule.is_quiet(watermark) {
+                continue;
+            }
             let closing = ruleset.index().unit_of_rule(place).and_then(|(unit, places)| {
                 let groups = self.units.get(unit)?;
                 Some(Closing { groups, register: &self.register, places })

@@ -86,11 +86,12 @@ impl<'a> Asked<'a> {
         let coded = atom.of_texts.as_ref().and_then(|texts| Some((texts, self.coded(texts)?)));
         let rows = match coded {
             Some((texts, coded)) => coded.ask(texts),
-            None => atom.ask(self.batch),
+            None => atom.ask(self.batch).map(Some),
         };
         match rows {
             Err(_of_some_row) => Answer::Failed,
-            Ok(rows) => match rows.count_set_bits() {
+            Ok(None) => Answer::None,
+            Ok(Some(rows)) => match rows.count_set_bits() {
                 0 => Answer::None,
                 all if all == rows.len() => Answer::All,
                 _ => Answer::Some(rows),
@@ -154,13 +155,15 @@ impl<'a> Coded<'a> {
         Self { known, values: OnceCell::new(), ends, rows }
     }
 
-    fn ask(&self, texts: &OfTexts) -> Result<BooleanBuffer, RunError> {
+    /// Nothing where there is no row.
+    fn ask(&self, texts: &OfTexts) -> Result<Option<BooleanBuffer>, RunError> {
         if let Some(listed) = &texts.listed {
             let numbers = listed.iter().filter_map(|text| self.known.get(text.as_str()));
-            return Ok(self.rows_of(numbers.map(|number| place(*number))));
+            let mut numbers = numbers.map(|number| place(*number)).peekable();
+            return Ok(numbers.peek().is_some().then(|| self.rows_of(numbers)));
         }
         let truth = texts.ask(self.values.get_or_init(|| self.values()))?;
-        Ok(self.rows_of(truth.set_indices()))
+        Ok(Some(self.rows_of(truth.set_indices())))
     }
 
     /// By number, the absent one last.

@@ -20,7 +20,7 @@ use crate::past::Mark;
 use crate::past::chains::heads;
 use crate::plan::{Program, RunError, Table};
 use crate::reduce::{Failure, failed};
-use crate::rows::circumstances::{Census, column, text_at};
+use crate::rows::circumstances::{Census, CensusMemory, column, text_at};
 use crate::rows::{EXEMPLARS_MAX, Rows, Sparse, count, place};
 use crate::ruleset::{Prepared, Ruleset, Unit};
 
@@ -52,10 +52,9 @@ pub(super) struct Shared<'a> {
 }
 
 /// What a rule or a unit is to see.
-#[expect(clippy::large_enum_variant, reason = "one a rule and batch, moved once")]
 enum Found<'r> {
     /// Marks one a row where the rule asks of the past.
-    Rows(&'r Prepared, Rows, Vec<Mark>),
+    Rows(&'r Prepared, Box<Rows>, Vec<Mark>),
     Hits(&'r Unit, Draft),
 }
 
@@ -71,10 +70,11 @@ impl Seen {
         ruleset: &Ruleset,
         table: Table,
         rows: &Rowset<'_>,
+        memory: &mut CensusMemory,
     ) -> Result<(), ArrowError> {
         let texts = |field| column(rows.batch, field).and_then(|column| column.as_string_opt());
         let shared = Shared {
-            census: Census::new(rows.batch),
+            census: Census::new(rows.batch, memory),
             ids: texts(Field::EventId),
             lines: texts(Field::Line),
         };
@@ -86,6 +86,7 @@ impl Seen {
         &mut self,
         ruleset: &Ruleset,
         dropped: &[DropRow<'_>],
+        memory: &mut CensusMemory,
     ) -> Result<(), ArrowError> {
         if dropped.is_empty() || !ruleset.rules().any(|rule| rule.table == Table::Drops) {
             return Ok(());
@@ -94,7 +95,7 @@ impl Seen {
         let at: Vec<i64> = dropped.iter().map(|row| row.at).collect();
         let rows = Rowset { batch: &batch, at: &at, stamps: &[], on_time: None };
         let shared = Shared {
-            census: Census::new(&batch),
+            census: Census::new(&batch, memory),
             ids: batch.column_by_name("event_id").and_then(|column| column.as_string_opt()),
             lines: Some(&lines),
         };
@@ -137,7 +138,7 @@ impl Seen {
             let selected = select(rule, (rows, hash_key), passing, &mut self.failures);
             let Some(Selected { places, batch, marks }) = selected else { continue };
             let built = build(rule, rows, (&places, batch), (&mut shared, hash_key))?;
-            found.push(Found::Rows(rule, built, marks));
+            found.push(Found::Rows(rule, Box::new(built), marks));
         }
         let complete = common.complete(rows, &mut shared);
         for found in found {
@@ -157,20 +158,15 @@ impl Seen {
         passing: Option<Vec<u32>>,
         common: &mut Common<'_>,
     ) -> Option<Draft> {
-        let rules: Vec<&Prepared> = unit
-            .rules
-            .iter()
-            .filter_map(|place| ruleset.prepared().get(*place))
-            .map(AsRef::as_ref)
-            .collect();
+        let rules = || unit.rules.iter().filter_map(|place| ruleset.prepared().get(*place));
         let mut could_not = |error: &RunError| {
-            for rule in &rules {
+            for rule in rules() {
                 note(&mut self.failures, failed(&rule.id, None, error));
             }
         };
         let mut places = passing.unwrap_or_else(|| {
             let all = (0..count(rows.at.len())).filter(|row| is_seen(rows, *row));
-            all.filter(|row| match rules.first().map(|rule| passes(rule, rows, *row)) {
+            all.filter(|row| match rules().next().map(|rule| passes(rule, rows, *row)) {
                 Some(Err(error)) => {
                     could_not(&error);
                     false
@@ -220,7 +216,7 @@ impl Seen {
     fn hand_out(
         &mut self,
         rule: &Prepared,
-        (rows, marks): (Rows, Vec<Mark>),
+        (rows, marks): (Box<Rows>, Vec<Mark>),
         hash_key: HashKey,
     ) -> Result<(), ArrowError> {
         let partitions = count(self.blocks.len());
@@ -241,7 +237,7 @@ impl Seen {
                 .map(|(row, _)| row)
                 .collect();
             if !inside.is_empty() {
-                blocks.push(Block::of_rule(rule, rows.select(&inside)?, Vec::new()));
+                blocks.push(Block::of_rule(rule, Box::new(rows.select(&inside)?), Vec::new()));
             }
         }
         Ok(())

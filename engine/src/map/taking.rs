@@ -21,8 +21,11 @@ use crate::rows::place;
 use crate::ruleset::Unit;
 use keys::Keys;
 
-/// A fold is read of a whole step where at least one row in so many passes the unit's filter.
+/// A fold is read of a whole step, for all units, where at least one row in so many passes the
+/// unit's filter, where it is a column as it stands, or where the step is short: to read so many
+/// rows takes no longer than to begin.
 const WHOLE_STEP: usize = 4;
+const SHORT_STEP: usize = 1_024;
 
 /// What units share of the rows of a step.
 #[derive(Debug)]
@@ -135,7 +138,11 @@ impl<'a> Common<'a> {
         if let (Kind::Distinct, Some(column)) = (fold.kind, fold.column) {
             return Ok(Arc::new(self.hashed(column, rows)));
         }
-        if never_fails && rows.len().saturating_mul(WHOLE_STEP) >= self.batch.num_rows() {
+        let all = self.batch.num_rows();
+        let whole = all <= SHORT_STEP
+            || fold.column.is_some()
+            || rows.len().saturating_mul(WHOLE_STEP) >= all;
+        if never_fails && whole {
             let taken = self.converted(fold.kind, fold.read_all(self.batch)?);
             let taken = Arc::new(Taken { by_row: true, ..taken });
             self.folds.push((Arc::clone(&fold.name), Arc::clone(&taken)));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Groups;
 use super::pane::NONE;
 use super::shelf::Shelf;
+use crate::keyed::ByText;
 use crate::rows::circumstances::Circumstances;
 use crate::rows::{count, place};
 use crate::wire::{Reader, WireError, Writer};
@@ -20,14 +21,14 @@ const SORTED_OUT_MIN: usize = 1_024;
 pub(crate) struct Register {
     pub(crate) shelf: Shelf,
     table: Vec<Arc<Circumstances>>,
-    known: HashMap<Arc<Circumstances>, u32>,
+    known: HashMap<Arc<Circumstances>, u32, ByText>,
     /// When to sort out `table`.
     most: usize,
 }
 
 impl Default for Register {
     fn default() -> Self {
-        let (table, known) = (Vec::new(), HashMap::new());
+        let (table, known) = (Vec::new(), HashMap::default());
         Self { shelf: Shelf::default(), table, known, most: SORTED_OUT_MIN }
     }
 }

@@ -65,6 +65,11 @@ impl Watch {
         self.since = k;
     }
 
+    /// Whether no window can be due yet, whatever has rows.
+    pub(crate) fn is_quiet(&self, watermark: EventTime) -> bool {
+        self.next() > i64::MIN && self.windows.end(self.next()) > watermark.millis()
+    }
+
     /// The next window that has rows and that the watermark has passed.
     pub(crate) fn due(&self, groups: &Groups, watermark: EventTime) -> Option<i64> {
         let from = self.next.max(self.since);

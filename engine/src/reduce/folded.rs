@@ -42,11 +42,13 @@ impl Folding<'_> {
     pub(super) fn fold(
         &mut self,
         hits: &Hits,
-        names: &[Arc<str>],
+        names: &Arc<[Arc<str>]>,
         step: &mut Step,
     ) -> Vec<Verdict> {
-        let taken = self.unit.folds.iter().map(|fold| {
-            let at = names.iter().position(|name| *name == fold.name)?;
+        let same = Arc::ptr_eq(names, &self.unit.names);
+        let taken = self.unit.folds.iter().enumerate().map(|(at, fold)| {
+            let named = || names.iter().position(|name| *name == fold.name);
+            let at = if same { at } else { named()? };
             hits.folds.get(at).map(AsRef::as_ref)
         });
         let mut reading = Reading {

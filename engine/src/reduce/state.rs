@@ -161,6 +161,16 @@ impl RuleState {
         said
     }
 
+    /// Whether it has nothing to do at this watermark: what most rules have at most.
+    pub(super) fn is_quiet(&self, watermark: EventTime) -> bool {
+        let kept = match &self.kept {
+            Kept::Nothing => true,
+            Kept::Rows(store) => store.due(watermark).is_none(),
+            Kept::Panes(watch) => watch.is_quiet(watermark),
+        };
+        kept && self.past.is_none() && self.baseline.is_none() && self.episodes.is_quiet(watermark)
+    }
+
     /// Closes the windows and episodes that the watermark has passed. A rule over panes is given
     /// the groups of its unit.
     pub(super) fn advance(

@@ -39,12 +39,30 @@ pub(crate) struct Deploy {
 wire_struct!(Circumstances { service, route, deploy, missing });
 wire_struct!(Deploy { id, commit, change, owner, since });
 
+/// Circumstances that are remembered from one batch to the next at most.
+const REMEMBERED_MAX: usize = 4_096;
+
+/// Circumstances of batches before: most come again.
+#[derive(Debug, Default)]
+pub(crate) struct CensusMemory {
+    /// By the bytes of the columns, so that a known one costs no allocation.
+    known: HashMap<Vec<u8>, Remembered, ByText>,
+    batch: u64,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    circumstances: Arc<Circumstances>,
+    /// The last batch that had it, and its place in the table of that one.
+    batch: u64,
+    place: u32,
+}
+
 /// Reads circumstances from one batch of a table, each distinct one once.
 #[derive(Debug)]
 pub(crate) struct Census<'a> {
     columns: Columns<'a>,
-    /// By the bytes of the columns, so that a known one costs no allocation.
-    known: HashMap<Vec<u8>, u32, ByText>,
+    memory: &'a mut CensusMemory,
     scratch: Vec<u8>,
     table: Vec<Arc<Circumstances>>,
     /// By row: its place in the table, or not read yet.
@@ -52,10 +70,14 @@ pub(crate) struct Census<'a> {
 }
 
 impl<'a> Census<'a> {
-    pub(crate) fn new(batch: &'a RecordBatch) -> Self {
+    pub(crate) fn new(batch: &'a RecordBatch, memory: &'a mut CensusMemory) -> Self {
+        memory.batch += 1;
+        if memory.known.len() > REMEMBERED_MAX {
+            memory.known.clear();
+        }
         Self {
             columns: Columns::new(batch),
-            known: HashMap::default(),
+            memory,
             scratch: Vec::new(),
             table: Vec::new(),
             rows: vec![u32::MAX; batch.num_rows()],
@@ -95,12 +117,21 @@ impl<'a> Census<'a> {
         }
         self.scratch.clear();
         self.columns.write(place(row), &mut self.scratch);
-        let found = match self.known.get(&self.scratch) {
-            Some(found) => *found,
+        let CensusMemory { known, batch } = &mut *self.memory;
+        let next = count(self.table.len());
+        let found = match known.get_mut(&self.scratch) {
+            Some(found) => {
+                if found.batch != *batch {
+                    (found.batch, found.place) = (*batch, next);
+                    self.table.push(Arc::clone(&found.circumstances));
+                }
+                found.place
+            }
             None => {
-                let next = count(self.table.len());
-                self.table.push(Arc::new(self.columns.read(place(row))));
-                self.known.insert(self.scratch.clone(), next);
+                let circumstances = Arc::new(self.columns.read(place(row)));
+                self.table.push(Arc::clone(&circumstances));
+                let new = Remembered { circumstances, batch: *batch, place: next };
+                known.insert(self.scratch.clone(), new);
                 next
             }
         };

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Prepared;
+use crate::keyed::ByText;
 use crate::plan::{Atom, Fold, Table};
 use crate::window::Windows;
 
@@ -25,7 +26,7 @@ pub(crate) struct Index {
     /// By rule: its unit.
     pub(crate) unit_of: Vec<Option<usize>>,
     pub(crate) units: Vec<Unit>,
-    by_name: HashMap<Arc<str>, usize>,
+    by_name: HashMap<Arc<str>, usize, ByText>,
 }
 
 /// Atoms over one table.

@@ -36,6 +36,8 @@ pub(super) struct Keys<'a> {
     runs_of: Vec<u32>,
     /// By row given: its run.
     run_of: Vec<u32>,
+    /// By run: where its next row goes.
+    next: Vec<u32>,
 }
 
 impl<'a> Keys<'a> {
@@ -60,6 +62,7 @@ impl<'a> Keys<'a> {
             scratch: Vec::new(),
             runs_of: Vec::new(),
             run_of: Vec::new(),
+            next: Vec::new(),
         }
     }
 
@@ -67,8 +70,6 @@ impl<'a> Keys<'a> {
     pub(super) fn in_runs(&mut self, rows: &[u32]) -> (Vec<Run>, Vec<u32>) {
         let mut runs: Vec<Run> = Vec::new();
         self.run_of.clear();
-        self.runs_of.clear();
-        self.runs_of.resize(self.keys.len(), UNKNOWN);
         for row in rows {
             let key = self.of(*row);
             if self.runs_of.len() < self.keys.len() {
@@ -89,16 +90,19 @@ impl<'a> Keys<'a> {
             }
             self.run_of.push(run);
         }
-        let mut next: Vec<u32> = Vec::with_capacity(runs.len());
+        self.next.clear();
         let mut before = 0;
         for run in &mut runs {
-            next.push(before);
+            self.next.push(before);
             before += run.end;
             run.end = before;
+            if let Some(run) = self.runs_of.get_mut(place(run.key)) {
+                *run = UNKNOWN;
+            }
         }
         let mut sorted = vec![0; place(before)];
         for (row, run) in rows.iter().zip(&self.run_of) {
-            let Some(next) = next.get_mut(place(*run)) else { continue };
+            let Some(next) = self.next.get_mut(place(*run)) else { continue };
             if let Some(slot) = sorted.get_mut(place(*next)) {
                 *slot = *row;
             }
