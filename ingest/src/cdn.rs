@@ -71,6 +71,15 @@ static NETWORKS: LazyLock<Vec<(IpAddr, IpAddr, &'static str)>> = LazyLock::new(|
     all
 });
 
+/// The networks of the CDN of this name.
+pub(crate) fn networks(name: &str) -> &'static [&'static str] {
+    match name {
+        "Cloudflare" => &CLOUDFLARE,
+        "Fastly" => &FASTLY,
+        _ => &[],
+    }
+}
+
 /// The CDN whose address this is.
 pub(crate) fn name(ip: IpAddr) -> Option<&'static str> {
     let begun = NETWORKS.partition_point(|(first, ..)| *first <= ip);

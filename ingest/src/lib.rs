@@ -40,4 +40,4 @@ pub use hop::LinesToEvents;
 pub use keys::Keys;
 pub use parser::{Fed, LINE_BYTES_MAX, Parsed, Parser, Place, detect};
 pub use settings::{Choice, Settings, Zone, ZoneError};
-pub use watch::Advice;
+pub use watch::{Advice, Watch};

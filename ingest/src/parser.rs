@@ -135,6 +135,12 @@ impl Parser {
         self.watch.advice()
     }
 
+    /// Whether so many events were read that having no advice means that there is none to give.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        self.watch.is_judged()
+    }
+
     /// The same, where it was not given by this yet.
     pub fn news(&mut self) -> Option<&Advice> {
         self.watch.news()

@@ -39,6 +39,17 @@ pub enum Advice {
     },
 }
 
+impl Advice {
+    /// The addresses and networks behind which the clients sit.
+    #[must_use]
+    pub fn networks(&self) -> Vec<String> {
+        match self {
+            Self::OneProxy { address } | Self::NoChain { address } => vec![address.clone()],
+            Self::Cdn { name } => cdn::networks(name).iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
 impl fmt::Display for Advice {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -65,7 +76,7 @@ impl fmt::Display for Advice {
 
 /// Watches the clients of an input.
 #[derive(Debug, Default)]
-pub(crate) struct Watch {
+pub struct Watch {
     first: String,
     of_first: u32,
     /// Events of the first that was looked up of a CDN, which that is, and how many were its.
@@ -73,25 +84,40 @@ pub(crate) struct Watch {
     of_cdn: u32,
     events: u32,
     advice: Option<Advice>,
+    /// Whether enough was seen for one.
+    is_judged: bool,
     /// Whether the advice was not given yet.
     is_new: bool,
 }
 
 impl Watch {
-    pub(crate) fn advice(&self) -> Option<&Advice> {
+    /// What seems to be lacking, by the last thousand events.
+    #[must_use]
+    pub fn advice(&self) -> Option<&Advice> {
         self.advice.as_ref()
     }
 
+    /// Whether so many events were seen that having no advice means that there is none to give.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        self.is_judged
+    }
+
     /// The advice, where it was not given yet.
-    pub(crate) fn news(&mut self) -> Option<&Advice> {
+    pub fn news(&mut self) -> Option<&Advice> {
         if std::mem::take(&mut self.is_new) { self.advice.as_ref() } else { None }
     }
 
-    /// Sees the client of an event; `trusts` says whether an address is a trusted proxy's.
-    pub(crate) fn see(&mut self, client: Option<&str>, trusts: impl Fn(IpAddr) -> bool) {
+    /// Sees the client of an event; `trusts` says whether an address is a trusted proxy's. Whether
+    /// it was the last of a thousand, by which the clients were judged anew.
+    pub fn see(&mut self, client: Option<&str>, trusts: impl Fn(IpAddr) -> bool) -> bool {
         if self.events == 0 {
             self.first.clear();
-            self.first.push_str(client.unwrap_or(""));
+            // Somebody else, such as a health check, may happen to be the first of a thousand.
+            self.first.push_str(match &self.advice {
+                Some(Advice::OneProxy { address } | Advice::NoChain { address }) => address,
+                Some(Advice::Cdn { .. }) | None => client.unwrap_or(""),
+            });
         }
         if self.events.is_multiple_of(EVENTS_PER_LOOK) {
             let name = client.and_then(|client| cdn::name(client.parse().ok()?));
@@ -100,12 +126,15 @@ impl Watch {
         }
         self.events += 1;
         self.of_first += u32::from(client == Some(&self.first));
-        if self.events == EVENTS {
+        let is_last = self.events == EVENTS;
+        if is_last {
             let advice = self.judged(trusts);
             self.is_new |= advice.is_some() && advice != self.advice;
             self.advice = advice;
+            self.is_judged = true;
             (self.events, self.of_first, self.cdn, self.of_cdn) = (0, 0, None, 0);
         }
+        is_last
     }
 
     fn judged(&self, trusts: impl Fn(IpAddr) -> bool) -> Option<Advice> {
@@ -155,6 +184,24 @@ mod tests {
     fn a_trusted_proxy_as_the_client_of_all_says_that_the_chain_is_not_logged() {
         let said = advice(&["198.51.100.7"], "198.51.100.7").unwrap();
         assert!(said.contains("one of `trusted_proxies`"), "{said}");
+    }
+
+    #[test]
+    fn advice_stands_whoever_comes_first_until_a_thousand_events_are_without_it() {
+        let mut watch = Watch::default();
+        let mut see = |clients: &[&str], count: u32| {
+            for client in clients.iter().cycle().take(usize::try_from(count).unwrap()) {
+                watch.see(Some(client), |_| false);
+            }
+            watch.advice().map(super::Advice::networks).unwrap_or_default()
+        };
+        assert_eq!(see(&["10.0.0.1"], EVENTS - 1), [""; 0]);
+        assert_eq!(see(&["10.0.0.1"], 1), ["10.0.0.1"]);
+        see(&["203.0.113.9"], 1);
+        assert_eq!(see(&["10.0.0.1"], EVENTS - 1), ["10.0.0.1"]);
+        assert_eq!(see(&["203.0.113.9", "10.0.0.1"], EVENTS - 1), ["10.0.0.1"]);
+        assert_eq!(see(&["203.0.113.9"], 1), [""; 0]);
+        assert!(watch.is_judged());
     }
 
     #[test]

@@ -27,10 +27,12 @@ pub(crate) struct Ability {
 }
 
 /// What is known of a subject's callers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct CallerFacts {
     pub(crate) successes: u64,
     pub(crate) callers_behind: usize,
+    /// Why it stands for all callers of an input; none where it does not.
+    pub(crate) hidden: Option<String>,
 }
 
 /// All that a decision depends on, beside the verdict.
@@ -324,6 +326,7 @@ fn rule_on(verdict: &Verdict, line: &Line, ask: Ask, subject: &Subject, scene: S
         .find_map(|map| map.get("user_agent").and_then(Value::as_str));
     ruled.take("never_block", guard::never_block(never_block, subject, agent));
     let facts = (scene.callers)(subject);
+    ruled.take("hidden_callers", guard::hidden_callers(facts.hidden));
     ruled.take("known_good", guard::known_good(*known_good, facts.successes));
     ruled.take("blast_radius", guard::blast_radius(*blast_radius, facts.callers_behind));
     let dry_run = guard::dry_run(scene.dry_run, line.dry_run.then_some(&line.name));

@@ -152,6 +152,13 @@ pub fn blast_radius(limits: BlastLimits, callers: usize) -> Ruling {
     ))
 }
 
+/// A subject behind which all callers of an input sit is not acted on by a machine alone: `told` says
+/// why it is one, see [`crate::HiddenCallers`].
+#[must_use]
+pub fn hidden_callers(told: Option<String>) -> Ruling {
+    told.map_or(Ruling::Pass, Ruling::Approve)
+}
+
 /// Above the budget a person decides.
 #[must_use]
 pub fn budget(limits: BudgetLimits, used: BudgetUse) -> Ruling {

@@ -12,6 +12,7 @@ mod config;
 mod decide;
 pub mod guard;
 mod hex;
+mod hidden;
 mod known_good;
 mod ledger;
 mod metrics;
@@ -26,6 +27,7 @@ pub use config::{
     AuthzConfig, FileConfig, Markup, NginxConfig, RedmineConfig, RespondConfig, Settings,
     SettingsError, TargetConfig, TicketsConfig, WebhookConfig,
 };
+pub use hidden::{Hidden, HiddenCallers};
 pub use known_good::{KnownGood, Success};
 pub use ledger::{
     Asker, Entry, Episode, LEDGER_FILE, Ledger, LedgerError, Options, Phase, Record, State, Taken,

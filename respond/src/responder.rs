@@ -26,6 +26,7 @@ use tracing::warn;
 
 use crate::config::{Settings, SettingsError};
 use crate::decide::{Ability, CallerFacts, Scene, decide};
+use crate::hidden::HiddenCallers;
 use crate::known_good::KnownGood;
 use crate::ledger::{Ledger, LedgerError, LedgerFile, Line, Record, State, Taken, lines_after};
 use crate::metrics::RespondMetrics;
@@ -101,6 +102,7 @@ struct Inner {
     targets: Vec<Target>,
     abilities: Vec<Ability>,
     known_good: KnownGood,
+    hidden_callers: HiddenCallers,
     clock: Clock,
     metrics: RespondMetrics,
     http: HttpMetrics,
@@ -133,6 +135,7 @@ impl Responder {
             abilities: targets.iter().map(Target::ability).collect(),
             targets,
             known_good,
+            hidden_callers: HiddenCallers::default(),
             clock,
             metrics: RespondMetrics::new(&metrics),
             http: HttpMetrics::new(&metrics, "authz"),
@@ -241,6 +244,12 @@ impl Responder {
         &self.0.known_good
     }
 
+    /// Inputs whose callers sit behind one address; to be told by who reads them.
+    #[must_use]
+    pub fn hidden_callers(&self) -> &HiddenCallers {
+        &self.0.hidden_callers
+    }
+
     /// Tells the number of the ledger's last line whenever there is one more.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
@@ -331,6 +340,7 @@ impl Inner {
         let callers = |subject: &Subject| CallerFacts {
             successes: self.known_good.successes(subject),
             callers_behind: self.known_good.callers_behind(subject, policy.known_good.requests),
+            hidden: self.hidden_callers.behind(subject),
         };
         let decision = decide(
             &verdict,

@@ -2,6 +2,7 @@
 //!
 //! Owns: which parts there are and what each is given. Never: what a part does.
 
+mod clients;
 mod context;
 mod forms;
 mod marker;
@@ -23,6 +24,7 @@ use ingest::input::{
     lines_router,
 };
 use ingest::{Keys, Mapping, Settings};
+use respond::guard::NeverBlockLists;
 use respond::{Fingerprint, KnownGood, Ledger, Options, Parts, Responder, TargetParts, Targets};
 use runtime::admin::{Access, Admin};
 use runtime::clock::Clock;
@@ -173,6 +175,7 @@ impl Process {
             metrics: shared.metrics.clone(),
             rules_metrics: rules_metrics.clone(),
             memory: shared.ready.condition("memory", "is being read"),
+            clients: shared.ready.condition("clients", "are not judged yet"),
             hash_key: HashKey::derived(key),
         };
         let pipeline = Pipeline::open(&self.config.input, Keys::new(key), &texts, wiring);
@@ -208,7 +211,12 @@ impl Process {
 
     fn responder(&self, folder: &Path, key: [u8; 16], shared: &Shared) -> Result<Responder, Fault> {
         let fault = |error: &respond::SettingsError| Fault::of(error);
-        let settings = self.config.respond.settings(&self.base).map_err(|error| fault(&error))?;
+        let mut settings =
+            self.config.respond.settings(&self.base).map_err(|error| fault(&error))?;
+        let trusted = self.config.input.iter().flat_map(|input| &input.trusted_proxies);
+        let networks = trusted.map(ToString::to_string).collect();
+        let proxies = NeverBlockLists { networks, ..NeverBlockLists::default() };
+        settings.policy = settings.policy.protecting(proxies);
         let keys = Keys::new(key);
         let fingerprint = move |secret: &[u8]| keys.hash(&String::from_utf8_lossy(secret));
         let parts = TargetParts {

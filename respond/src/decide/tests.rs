@@ -41,7 +41,7 @@ impl Stage {
     }
 
     fn decide(&self, verdict: &Verdict) -> Decision {
-        let callers = |_: &Subject| self.facts;
+        let callers = |_: &Subject| self.facts.clone();
         decide(
             verdict,
             Scene {
@@ -239,7 +239,7 @@ fn a_guardrail_leaves_its_reason_on_the_order() {
         ticket tracker"#]],
     );
     let mut crowded = Stage::with(&format!("{ALL}\nknown_good: {{requests: 50, then: ticket}}"));
-    crowded.facts = CallerFacts { successes: 70, callers_behind: 4 };
+    crowded.facts = CallerFacts { successes: 70, callers_behind: 4, hidden: None };
     let mut only_block = verdict("a", 1);
     only_block.respond = vec!["block 30m".into()];
     check(
@@ -287,6 +287,23 @@ fn a_guardrail_leaves_its_reason_on_the_order() {
               budget: 0 subjects are acted on in the last minute by this rule, the limit is 0
               dry_run: `respond.dry_run` is on: nothing is carried out
             ticket tracker"#]],
+    );
+}
+
+#[test]
+fn an_address_that_hides_all_callers_waits_for_a_person() {
+    let mut behind_a_proxy = Stage::with(ALL);
+    behind_a_proxy.facts.hidden = Some("input `shop`: nearly all requests come from it".into());
+    let mut only_block = verdict("a", 1);
+    only_block.respond = vec!["block 30m".into()];
+    check(
+        &behind_a_proxy,
+        &only_block,
+        expect![[r#"
+            block nginx ip:203.0.113.9 for 1800s waits -> Waiting
+              hidden_callers: input `shop`: nearly all requests come from it
+            block authz ip:203.0.113.9 for 1800s waits -> Waiting
+              hidden_callers: input `shop`: nearly all requests come from it"#]],
     );
 }
 

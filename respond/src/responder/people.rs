@@ -108,6 +108,34 @@ impl Responder {
         .await
     }
 
+    /// Asks to undo what acts on addresses behind which all callers of an input sit, see
+    /// [`Responder::hidden_callers`], unless a person agreed to it. Gives the orders' ids.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written; nothing has changed then.
+    pub async fn release_hidden(&self) -> Result<Vec<String>, LedgerError> {
+        let callers = self.hidden_callers().clone();
+        self.transact(move |state, at| {
+            let is_of_machine = |entry: &&Entry| {
+                let acts = matches!(entry.phase, Phase::Pending | Phase::Standing);
+                acts && enforces(entry.order.action) && entry.asked.is_none()
+            };
+            let hidden = state.open_entries().filter(is_of_machine).filter_map(|entry| {
+                let reason = callers.behind(entry.order.subject.as_ref()?)?;
+                let by = Asker { by: "tidegate".to_owned(), reason };
+                Some(Record::ReleaseAsked { orders: vec![entry.order.id.clone()], at, by })
+            });
+            let records: Vec<Record> = hidden.collect();
+            let asked = |record: &Record| match record {
+                Record::ReleaseAsked { orders, .. } => orders.clone(),
+                _ => Vec::new(),
+            };
+            let orders = records.iter().flat_map(asked).collect();
+            (records, orders)
+        })
+        .await
+    }
+
     /// Agrees to an order that waits; its time runs from now. Whether it did wait.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use super::{Parts, Responder, Took, Which};
 use crate::ask::action_name;
 use crate::config::{Settings, TargetConfig};
 use crate::fixture::{verdict, verdict_on};
+use crate::hidden::Hidden;
 use crate::known_good::{KnownGood, Success};
 use crate::ledger::{Asker, Ledger, Options, Record};
 use crate::policy::Policy;
@@ -263,6 +264,51 @@ async fn a_known_good_subject_waits_for_a_person() {
     responder.settle().await.unwrap();
     assert_eq!(states(&responder), ["block waiting", "ticket done"]);
     assert!(stage.ticket("a").unwrap().contains("50 successful authenticated requests"));
+}
+
+#[tokio::test]
+async fn a_proxy_is_not_blocked_and_its_ticket_says_what_to_set() {
+    let stage = Stage::new(ALL);
+    let responder = stage.responder();
+    let advice = "nearly all requests come from 203.0.113.9; put it into `trusted_proxies`";
+    let hidden = Hidden { networks: vec!["203.0.113.9".into()], advice: advice.into() };
+    responder.hidden_callers().tell("shop", Some(hidden));
+    responder.take(verdict("a", 1)).await.unwrap();
+    responder.settle().await.unwrap();
+    assert_eq!(states(&responder), ["block waiting", "ticket done"]);
+    let ticket = stage.ticket("a").unwrap();
+    assert!(ticket.contains("put it into `trusted_proxies`"), "{ticket}");
+    responder.hidden_callers().tell("shop", None);
+    responder.take(verdict_on("b", 1, "203.0.113.10")).await.unwrap();
+    responder.settle().await.unwrap();
+    assert_eq!(
+        states(&responder),
+        ["block standing", "block waiting", "ticket done", "ticket done"]
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_known_too_late_is_released_unless_a_person_agreed() {
+    let stage = Stage::new("lines: [{then: asked}]\nbudget: {total: 1}\nnever_block: {own: false}");
+    let responder = stage.responder();
+    responder.take(verdict("a", 1)).await.unwrap();
+    responder.take(verdict_on("b", 1, "203.0.113.10")).await.unwrap();
+    let waits = responder.orders(Some("waiting"), 9)[0].order.id.clone();
+    assert!(responder.approve(&waits, ann("sure")).await.unwrap());
+    responder.settle().await.unwrap();
+    assert_eq!(responder.blocks().len(), 2);
+    let networks = vec!["203.0.113.0/24".into()];
+    let hidden = Hidden { networks, advice: "it looks like a proxy".into() };
+    responder.hidden_callers().tell("shop", Some(hidden));
+    let ended = responder.release_hidden().await.unwrap();
+    assert_eq!(ended.len(), 1);
+    responder.settle().await.unwrap();
+    let shown = responder.order(&ended[0]).unwrap();
+    assert_eq!(shown.state, "released");
+    let why = "released by tidegate: input `shop`: it looks like a proxy";
+    assert_eq!(shown.detail.as_deref(), Some(why));
+    assert_eq!(responder.blocks()[0].order.id, waits);
+    assert_eq!(responder.release_hidden().await.unwrap().len(), 0);
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ use tracing::{error, info, warn};
 use transport::embedded::Store;
 use transport::{Log, LogError, NewRecord, NextOffset, Partition, ReadLimits, Reader, Record};
 
+use super::clients::{self, Clients};
 use super::marker::Marker;
 use super::parser_settings;
 use super::rules::{self, Ask, InForce, RulesMetrics};
@@ -64,6 +65,8 @@ pub(super) struct Wiring {
     pub(super) rules_metrics: RulesMetrics,
     /// Told which rules have forgotten the past.
     pub(super) memory: Condition,
+    /// Told which inputs hide their clients.
+    pub(super) clients: Condition,
     /// What keys of rules are hashed under.
     pub(super) hash_key: HashKey,
 }
@@ -139,6 +142,7 @@ pub(super) struct Pipeline {
     reader: Reader,
     dead: Log,
     blocks: watch::Receiver<u64>,
+    clients: Clients,
     counts: Counts,
     /// Lanes and reasons for which a dead letter was shown.
     told: BTreeSet<(usize, Reason)>,
@@ -182,6 +186,9 @@ impl Pipeline {
         let dead = Log::Embedded(wiring.store.log("dead-letter", 1)?);
         let mut blocks = wiring.responder.subscribe();
         blocks.mark_changed();
+        let file = wiring.marker.with_file_name("clients.json");
+        let (callers, told) = (wiring.responder.hidden_callers(), wiring.clients.clone());
+        let clients = Clients::open(&names, callers, told, file);
         Ok(Self {
             by_name: names.into_iter().zip(0..).collect(),
             counts: Counts::new(&wiring.metrics),
@@ -192,6 +199,7 @@ impl Pipeline {
             reader,
             dead,
             blocks,
+            clients,
             wiring,
             told: BTreeSet::new(),
             forgotten: None,
@@ -287,6 +295,7 @@ impl Pipeline {
         let Some(mut run) = run else { return Ok(()) };
         let partition = u32::try_from(run.lane).unwrap_or(u32::MAX);
         let batch = run.builder.finish()?;
+        self.clients(run.lane).await?;
         // Dead letters stand before the events of their run, at one offset less.
         if !run.letters.is_empty() {
             let at = if batch.num_rows() > 0 { run.next - 1 } else { run.next };
@@ -303,13 +312,25 @@ impl Pipeline {
         self.teach(&batch);
         if let Some(lane) = self.lanes.get(run.lane) {
             self.counts.events.with([&lane.name]).inc_by(batch.num_rows() as u64);
-            let hidden = lane.parser.advice().is_some();
-            self.counts.hidden.with([&lane.name]).set(i64::from(hidden));
         }
         let taken =
             Taken { partition, batch: &batch, append_times: Some(&run.times), next: run.next };
         let step = self.local.take(taken)?;
         self.said(run.lane, step).await
+    }
+
+    /// Tells what an input's clients look like by now, before anything is done about any of them.
+    async fn clients(&mut self, lane: usize) -> Result<(), PipelineError> {
+        let Some(lane) = self.lanes.get(lane) else { return Ok(()) };
+        if !lane.parser.is_judged() {
+            return Ok(());
+        }
+        let advice = lane.parser.advice();
+        self.counts.hidden.with([&lane.name]).set(i64::from(advice.is_some()));
+        if self.clients.judged(&lane.name, advice) {
+            clients::spare(&self.wiring.responder).await?;
+        }
+        Ok(())
     }
 
     /// Gives news of a deploy the grace to come, where the batch names a version that is not known.

@@ -38,7 +38,7 @@ use crate::fault::Fault;
 use crate::pack::Texts;
 use blocks::Standing;
 use heard::Heard;
-use known::Learning;
+use known::{Learning, Students};
 use publish::Published;
 use rules::ByTopic;
 use verdicts::VerdictStage;
@@ -361,11 +361,12 @@ impl Starting<'_> {
         let stop = self.shared.tasks.shutdown().token();
         self.shared.tasks.spawn("publish", published.run(stop.clone()));
         let events = forms.readable(&self.topics.events("access.enriched").await?);
+        let told = self.shared.ready.condition("clients", "are not judged yet");
         let learning = Learning::begin(
             &self.shared.tasks,
             &events,
             &forms.event_reader(RecordKind::Enriched),
-            responder.known_good(),
+            &Students::new(&responder, &self.process.config.input, told),
             self.shared.clock.unix_ms() - KnownGood::SPAN_MS,
         );
         let stage = VerdictStage {

@@ -1,26 +1,35 @@
-//! Callers that succeed, from the topic of enriched events.
+//! Callers that succeed, and inputs that hide their callers, from the topic of enriched events.
 //!
 //! Owns: reading what was stored in the last day at each start, and going on. Never: who is good;
 //! `respond` says.
 //!
 //! Nothing is committed, and every `respond` reads all partitions: what it learns is in memory.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use respond::KnownGood;
+use ingest::Watch;
+use ingest::input::InputConfig;
+use respond::Responder;
 use runtime::CancellationToken;
 use runtime::error::{Class, Classified, chain};
 use runtime::ready::Condition;
 use runtime::retry::Backoff;
 use runtime::tasks::Tasks;
-use schemas::{EventReader, event_at};
+use schemas::{Event, EventReader, event_at};
 use tokio::sync::watch;
 use tracing::{info, warn};
 use transport::{Log, LogError, NextOffset, Partition, ReadLimits, Record};
 
+use crate::up::clients::{Clients, spare};
+
 /// For how long verdicts wait at a start until it is known who is good. Silence for longer would be
 /// worse than what the other guardrails decide without it.
 const LEARN_MAX: Duration = Duration::from_secs(30);
+
+/// Inputs that are watched. An input has one name, which no caller chooses.
+const INPUTS_MAX: usize = 1_000;
 
 /// How the learning stands.
 #[derive(Debug)]
@@ -32,7 +41,7 @@ impl Learning {
         tasks: &Tasks,
         events: &Log,
         reader: &EventReader,
-        known_good: &KnownGood,
+        students: &Students,
         since_ms: i64,
     ) -> Self {
         let (behind, learning) = watch::channel(events.partitions());
@@ -41,7 +50,7 @@ impl Learning {
                 log: events.clone(),
                 partition,
                 reader: reader.clone(),
-                known_good: known_good.clone(),
+                students: students.clone(),
                 since_ms,
                 next: None,
                 is_there: false,
@@ -70,6 +79,52 @@ impl Learning {
     }
 }
 
+/// Who learns from events. Clones are one.
+#[derive(Debug, Clone)]
+pub(super) struct Students {
+    responder: Responder,
+    inputs: Arc<Mutex<Inputs>>,
+}
+
+#[derive(Debug)]
+struct Inputs {
+    /// By name: its configuration, where this process has it, and its clients over all partitions.
+    watched: BTreeMap<String, (Option<InputConfig>, Watch)>,
+    clients: Clients,
+}
+
+impl Students {
+    /// The responder; `told` says which inputs hide their clients.
+    pub(super) fn new(responder: &Responder, inputs: &[InputConfig], told: Condition) -> Self {
+        let watched =
+            |input: &InputConfig| (input.sensor(), (Some(input.clone()), Watch::default()));
+        let inputs = Inputs {
+            watched: inputs.iter().map(watched).collect(),
+            clients: Clients::unknown(responder.hidden_callers(), told),
+        };
+        Self { responder: responder.clone(), inputs: Arc::new(Mutex::new(inputs)) }
+    }
+
+    /// Sees an event. Whether its input turned out to hide its clients.
+    fn see(&self, event: &Event<'_>) -> bool {
+        self.responder.known_good().saw_event(event);
+        let input = event.sensor.as_deref().unwrap_or_default();
+        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inputs { watched, clients } = &mut *inputs;
+        if !watched.contains_key(input) {
+            if watched.len() >= INPUTS_MAX {
+                return false;
+            }
+            watched.insert(input.to_owned(), Default::default());
+        }
+        let Some((config, watch)) = watched.get_mut(input) else { return false };
+        let trusted = config.iter().flat_map(|config| &config.trusted_proxies);
+        let trusts = |ip| trusted.clone().any(|net| net.contains(&ip));
+        let judges = watch.see(event.client_ip.as_deref(), trusts);
+        judges && clients.judged(input, watch.advice())
+    }
+}
+
 /// Whether reading can go on. What the topic forgot before it was read teaches nobody any more, and
 /// is no reason to stop.
 fn is_passing(failure: &LogError) -> bool {
@@ -81,7 +136,7 @@ struct Lesson {
     log: Log,
     partition: Partition,
     reader: EventReader,
-    known_good: KnownGood,
+    students: Students,
     since_ms: i64,
     /// Where it goes on, once it has begun.
     next: Option<NextOffset>,
@@ -130,17 +185,21 @@ impl Lesson {
                 () = stop.cancelled() => return Ok(()),
                 fetched = reader.next(ReadLimits::default()) => fetched?,
             };
-            self.learn(&fetched.records);
+            self.learn(&fetched.records).await;
         }
     }
 
     /// What cannot be read is `detect`'s to tell: it reads the same records.
-    fn learn(&mut self, records: &[Record]) {
+    async fn learn(&mut self, records: &[Record]) {
         let events = records.iter().map(|record| &*record.value).filter(|value| !value.is_empty());
+        let mut is_news = false;
         for batch in self.reader.read(events).batches {
             for row in 0..batch.num_rows() {
-                self.known_good.saw_event(&event_at(&batch, row));
+                is_news |= self.students.see(&event_at(&batch, row));
             }
+        }
+        if is_news && let Err(error) = spare(&self.students.responder).await {
+            warn!(%error, "orders on addresses behind which all clients sit are not ended");
         }
     }
 }
