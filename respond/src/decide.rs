@@ -325,6 +325,8 @@ fn rule_on(verdict: &Verdict, line: &Line, ask: Ask, subject: &Subject, scene: S
         .into_iter()
         .find_map(|map| map.get("user_agent").and_then(Value::as_str));
     ruled.take("never_block", guard::never_block(never_block, subject, agent));
+    let ended = scene.state.last_ended(subject).map(|(at, by)| (at, by.to_string()));
+    ruled.take("released", guard::released(ended, verdict.last_event));
     let facts = (scene.callers)(subject);
     ruled.take("hidden_callers", guard::hidden_callers(facts.hidden));
     ruled.take("known_good", guard::known_good(*known_good, facts.successes));

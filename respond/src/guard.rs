@@ -6,6 +6,7 @@
 mod never_block;
 
 use runtime::config::Span;
+use schemas::EventTime;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -157,6 +158,19 @@ pub fn blast_radius(limits: BlastLimits, callers: usize) -> Ruling {
 #[must_use]
 pub fn hidden_callers(told: Option<String>) -> Ruling {
     told.map_or(Ruling::Pass, Ruling::Approve)
+}
+
+/// What somebody ended is not begun again for what had happened by then: `ended` says when that was,
+/// by whom and why.
+#[must_use]
+pub fn released(ended: Option<(EventTime, String)>, last_event: EventTime) -> Ruling {
+    match ended {
+        Some((at, by)) if last_event <= at => Ruling::Refuse(format!(
+            "an order on this subject was ended {by}, at {at}; the last event here, at \
+             {last_event}, is from before"
+        )),
+        Some(_) | None => Ruling::Pass,
+    }
 }
 
 /// Above the budget a person decides.

@@ -362,6 +362,47 @@ fn a_block_that_a_person_released_stays_released_for_the_episode() {
     );
 }
 
+/// Another rule's verdict on the same subject, whose last event was then.
+fn of_another_rule(last_event: EventTime) -> Verdict {
+    let mut other = verdict("b", 1);
+    other.rule = "auth/password-spray".into();
+    other.respond = vec!["block 30m".into()];
+    other.last_event = last_event;
+    other
+}
+
+fn released(reason: &str) -> Stage {
+    let mut stage = Stage::with(ALL);
+    let orders = stage.take(&verdict("a", 1)).orders;
+    let ids = orders.iter().map(|order| order.id.clone()).collect();
+    let by = Asker { by: "ann".into(), reason: reason.into() };
+    stage.state.apply(Record::ReleaseAsked { orders: ids, at: NOW, by });
+    stage
+}
+
+#[test]
+fn what_a_person_released_is_not_blocked_by_another_rule_for_what_was_before() {
+    check(
+        &released("false positive"),
+        &of_another_rule(NOW),
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn what_happens_after_a_release_is_blocked_and_a_false_positive_is_no_repetition() {
+    check(
+        &released("False-positive, our scanner"),
+        &of_another_rule(NOW.plus(1)),
+        expect![[r#""#]],
+    );
+    check(
+        &released("they promised to stop"),
+        &of_another_rule(NOW.plus(1)),
+        expect![[r#""#]],
+    );
+}
+
 #[test]
 fn repetition_grows_the_block_and_the_budget_counts_subjects() {
     let mut stage = Stage::with(&format!("{ALL}\nbudget: {{rule_per_minute: 2}}"));

@@ -88,6 +88,15 @@ pub struct Asker {
     pub reason: String,
 }
 
+impl Asker {
+    /// Whether the reason says that it was a false positive, in whatever spelling.
+    #[must_use]
+    pub(crate) fn says_false_positive(&self) -> bool {
+        let spaced = self.reason.to_lowercase().replace(['-', '_'], " ");
+        spaced.contains("false positive")
+    }
+}
+
 impl std::fmt::Display for Asker {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "by {}", self.by)?;

@@ -75,6 +75,9 @@ pub struct Entry {
     /// Whether somebody asked to undo it.
     #[serde(default)]
     pub undo: bool,
+    /// When that was; not known of what an older program wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo_asked_at: Option<EventTime>,
 }
 
 impl Entry {
@@ -82,6 +85,12 @@ impl Entry {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         matches!(self.phase, Phase::Finished(_))
+    }
+
+    /// When and by whom its end was asked for, or it was refused; none where nobody did.
+    fn ended(&self) -> Option<(EventTime, &Asker)> {
+        let asked = self.asked.as_ref().filter(|_| self.undo)?;
+        Some((self.undo_asked_at.unwrap_or(self.changed_at), asked))
     }
 
     /// Whether its time is over.
@@ -188,6 +197,7 @@ impl State {
                 changed_at: at,
                 asked: None,
                 undo: false,
+                undo_asked_at: None,
             });
         }
         for outcome in outcomes {
@@ -256,6 +266,7 @@ impl State {
         entry.changed_at = at;
         entry.asked = Some(by.clone());
         entry.undo = true;
+        entry.undo_asked_at = Some(at);
         self.reopen(id);
     }
 
@@ -266,7 +277,10 @@ impl State {
         }
         entry.phase = if entry.undo { Phase::Releasing } else { Phase::Pending };
         entry.changed_at = at;
-        entry.asked = Some(by);
+        // Who wanted it undone, and why, counts for more than who tries it again.
+        if !entry.undo {
+            entry.asked = Some(by);
+        }
         self.reopen(id);
     }
 
@@ -317,13 +331,22 @@ impl State {
         self.open.iter().filter_map(|id| self.entries.get(id))
     }
 
-    /// Earlier times that this subject was acted on since then, one for each verdict.
+    /// When and by whom what was done about this subject was last ended or refused.
+    #[must_use]
+    pub fn last_ended(&self, subject: &Subject) -> Option<(EventTime, &Asker)> {
+        let acting = self.entries_on(subject).filter(|entry| enforces(entry.order.action));
+        acting.filter_map(Entry::ended).max_by_key(|(at, _)| *at)
+    }
+
+    /// Earlier times that this subject was acted on since then, one for each verdict. What ended as
+    /// a false positive was none.
     #[must_use]
     pub fn repeats(&self, subject: &Subject, since: EventTime, dry_run: bool) -> u32 {
         let earlier: BTreeSet<(&str, u32)> = self
             .entries_on(subject)
             .filter(|entry| enforces(entry.order.action) && entry.order.decided_at >= since)
             .filter(|entry| entry.order.dry_run == dry_run && was_acted_on(entry))
+            .filter(|entry| !entry.ended().is_some_and(|(_, by)| by.says_false_positive()))
             .map(|entry| (entry.order.verdict_id.as_str(), entry.order.revision))
             .collect();
         u32::try_from(earlier.len()).unwrap_or(u32::MAX)

@@ -202,6 +202,33 @@ async fn a_release_by_subject_rule_or_all_is_confirmed() {
 }
 
 #[tokio::test]
+async fn a_release_holds_after_a_restart_against_what_was_before_it() {
+    let stage = Stage::new(ALL);
+    let responder = stage.responder();
+    responder.take(verdict("a", 1)).await.unwrap();
+    responder.settle().await.unwrap();
+    responder.release(Which::All, ann("false positive")).await.unwrap();
+    responder.settle().await.unwrap();
+    drop(responder);
+    stage.hand.advance_ms(20_000);
+    let responder = stage.responder();
+    let mut other = verdict("b", 1);
+    other.rule = "auth/password-spray".into();
+    responder.take(other.clone()).await.unwrap();
+    responder.settle().await.unwrap();
+    assert_eq!(states(&responder), ["block refused", "block released", "ticket done", "ticket done"]);
+    let ticket = stage.ticket("b").unwrap();
+    assert!(ticket.contains("was ended by ann: false positive"), "{ticket}");
+    other.revision = 2;
+    other.last_event = schemas::EventTime(START_MS + 1);
+    responder.take(other).await.unwrap();
+    responder.settle().await.unwrap();
+    let block = responder.blocks().remove(0).order;
+    let lasts = block.expires_at.unwrap().millis() - block.decided_at.millis();
+    assert_eq!(lasts, 30 * 60_000, "a false positive makes it no longer: {:?}", block.notes);
+}
+
+#[tokio::test]
 async fn a_subject_stays_blocked_while_another_order_stands_on_it() {
     let stage = Stage::new(ALL);
     let responder = stage.responder();

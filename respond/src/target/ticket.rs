@@ -219,8 +219,9 @@ fn undo(page: &mut Page, message: &Message) {
     }
     page.heading("A false positive?");
     page.text(&format!(
-        "Release with --reason \"false positive\"; the episode is then not blocked again. If it will \
-         happen again, put the caller on the never_block list of the policy, or change the rule \
+        "Release with --reason \"false positive\": the caller is then not blocked again for anything \
+         before that, by no rule, and no later block lasts longer for it. If it will happen again, put \
+         the caller on the never_block list of the policy, or change the rule \
          (rules/{}.yml) and add a test with these lines.",
         plain(&message.entry.order.rule)
     ));

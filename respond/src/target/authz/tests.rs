@@ -65,6 +65,7 @@ fn block(authz: &Authz, subjects: &[(&str, &str)], until: i64) {
             changed_at: EventTime(0),
             asked: None,
             undo: false,
+            undo_asked_at: None,
         };
         desired.insert(subject, entry);
     }

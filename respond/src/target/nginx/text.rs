@@ -169,6 +169,7 @@ mod tests {
             changed_at: EventTime(0),
             asked: None,
             undo: false,
+            undo_asked_at: None,
         }
     }
 

@@ -33,6 +33,7 @@ fn entry(action: Action, revision: u32, phase: Phase) -> Entry {
         changed_at: EventTime(1_800_000_000_000),
         asked: None,
         undo: false,
+        undo_asked_at: None,
     }
 }
 
