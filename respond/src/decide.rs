@@ -344,6 +344,7 @@ fn rule_on(verdict: &Verdict, line: &Line, ask: Ask, subject: &Subject, scene: S
     let repeats = scene.state.repeats(subject, since, ruled.dry_run);
     let (lasts, reason) = guard::ttl(*ttl, ask.ttl, repeats);
     ruled.notes.extend(reason.map(|reason| note("ttl", reason)));
+    ruled.take("over", guard::over(verdict.last_event, lasts, scene.now));
     ruled.ttl_ms = lasts.as_ms_i64();
     ruled
 }

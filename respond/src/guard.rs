@@ -173,6 +173,17 @@ pub fn released(ended: Option<(EventTime, String)>, last_event: EventTime) -> Ru
     }
 }
 
+/// What would be over by now, had it begun at its last event, is not begun: an old log blocks nobody.
+#[must_use]
+pub fn over(last_event: EventTime, lasts: Span, now: EventTime) -> Ruling {
+    if last_event.plus(lasts.as_ms_i64()) > now {
+        return Ruling::Pass;
+    }
+    Ruling::Refuse(format!(
+        "its time was over before it could be enforced: {lasts} from the last event, at {last_event}"
+    ))
+}
+
 /// Above the budget a person decides.
 #[must_use]
 pub fn budget(limits: BudgetLimits, used: BudgetUse) -> Ruling {

@@ -24,7 +24,7 @@ use runtime::http::axum::{Router, routing::post};
 use runtime::metrics::Metrics;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
-use schemas::Verdict;
+use schemas::{EventTime, Verdict};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -58,12 +58,13 @@ fn say(line: &str) {
 }
 
 fn verdict(index: usize) -> Verdict {
+    // The clock is the machine's, and an old verdict is not acted on.
+    let now = EventTime(Clock::system().unix_ms()).to_string();
     serde_json::from_value(json!({
         "id": format!("v{index}"), "revision": 1, "kind": "opened", "rule": format!("rule/{index}"),
         "rule_version": "1", "title": "x", "severity": "high", "mode": "live", "key": {"k": index},
         "subject": {"ip": format!("203.0.{}.{}", index / 200, index % 200 + 1)}, "values": {},
-        "first_event": "2026-11-20T08:00:00.000Z", "last_event": "2026-11-20T08:00:57.000Z",
-        "fired_at": "2026-11-20T08:00:57.000Z", "early": true, "degraded": false,
+        "first_event": now, "last_event": now, "fired_at": now, "early": true, "degraded": false,
         "respond": ["block 30m", "ticket"],
     }))
     .unwrap()

@@ -180,8 +180,8 @@ fn verdict(id: &str, kind: &str, value: &str, block: &str) -> Verdict {
     serde_json::from_value(json!({
         "id": id, "revision": 1, "kind": "opened", "rule": "auth/x", "rule_version": "1",
         "title": "x", "severity": "high", "mode": "live", "key": {"k": value},
-        "subject": {kind: value}, "values": {}, "first_event": "2026-11-20T08:00:00.000Z",
-        "last_event": "2026-11-20T08:00:57.000Z", "fired_at": "2026-11-20T08:00:57.000Z",
+        "subject": {kind: value}, "values": {}, "first_event": "2027-01-15T08:00:00.000Z",
+        "last_event": "2027-01-15T08:00:57.000Z", "fired_at": "2027-01-15T08:00:57.000Z",
         "early": true, "degraded": false, "respond": [block],
     }))
     .unwrap()

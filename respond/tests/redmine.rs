@@ -196,10 +196,10 @@ fn verdict(id: &str, revision: u32, kind: &str) -> Verdict {
         "id": id, "revision": revision, "kind": kind, "rule": "auth/x", "rule_version": "1",
         "title": "Many accounts fail", "severity": "high", "mode": "live",
         "key": {"client_ip": "203.0.113.9"}, "subject": {"ip": "203.0.113.9"},
-        "values": {"failures": 20 * revision}, "first_event": "2026-11-20T08:00:00.000Z",
-        "last_event": "2026-11-20T08:00:57.000Z", "fired_at": "2026-11-20T08:00:57.000Z",
+        "values": {"failures": 20 * revision}, "first_event": "2027-01-15T08:00:00.000Z",
+        "last_event": "2027-01-15T08:00:57.000Z", "fired_at": "2027-01-15T08:00:57.000Z",
         "early": true, "degraded": false, "respond": ["ticket"],
-        "events": [{"event_id": "e", "event_time": "2026-11-20T08:00:57.000Z",
+        "events": [{"event_id": "e", "event_time": "2027-01-15T08:00:57.000Z",
                     "line": "203.0.113.9 \"POST /login\" </pre> 401"}],
     }))
     .unwrap()

@@ -96,8 +96,8 @@ fn verdict(id: &str) -> Verdict {
     serde_json::from_value(json!({
         "id": id, "revision": 1, "kind": "opened", "rule": "auth/x", "rule_version": "1",
         "title": "x", "severity": "high", "mode": "live", "key": {"client_ip": "203.0.113.9"},
-        "subject": {"ip": "203.0.113.9"}, "values": {}, "first_event": "2026-11-20T08:00:00.000Z",
-        "last_event": "2026-11-20T08:00:57.000Z", "fired_at": "2026-11-20T08:00:57.000Z",
+        "subject": {"ip": "203.0.113.9"}, "values": {}, "first_event": "2027-01-15T08:00:00.000Z",
+        "last_event": "2027-01-15T08:00:57.000Z", "fired_at": "2027-01-15T08:00:57.000Z",
         "early": true, "degraded": false, "respond": ["block 30m"],
     }))
     .unwrap()

@@ -30,7 +30,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use cluster::{Cluster, brokers};
-use running::{binary, until};
+use running::{binary, stamp, until};
 
 const ATTACKER: &str = "203.0.113.9";
 const OTHER: &str = "198.51.100.7";
@@ -39,9 +39,9 @@ const OTHER: &str = "198.51.100.7";
 /// and then a line that is none.
 fn traffic(seconds: std::ops::Range<u32>) -> Vec<String> {
     let line = |address: &str, second: u32, path: &str, status: u32| {
-        let (minute, second) = (second / 60, second % 60);
+        let at = stamp(second.into());
         format!(
-            "{address} - - [20/Nov/2026:08:{minute:02}:{second:02} +0000] \
+            "{address} - - [{at}] \
              \"POST {path} HTTP/1.1\" {status} 120 \"-\" \"curl/8\""
         )
     };
@@ -58,7 +58,7 @@ fn traffic(seconds: std::ops::Range<u32>) -> Vec<String> {
 
 /// Much later, in every partition: all windows and episodes before are over.
 fn later() -> String {
-    format!("{OTHER} - - [20/Nov/2026:09:30:00 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"curl/8\"")
+    format!("{OTHER} - - [{}] \"GET / HTTP/1.1\" 200 5 \"-\" \"curl/8\"", stamp(90 * 60))
 }
 
 fn names(cluster: &Cluster, kind: &str, name: impl Fn(&Value) -> String) -> Vec<String> {
@@ -108,8 +108,8 @@ fn a_respond_that_starts_late_knows_who_was_good_before_it_decides() {
     cluster.start(&["ingest", "enrich", "detect"]);
     let served = |second: u32| {
         format!(
-            "{OTHER} - alice [20/Nov/2026:07:00:{second:02} +0000] \
-             \"GET /v1/orders HTTP/1.1\" 200 120 \"-\" \"curl/8\""
+            "{OTHER} - alice [{}] \"GET /v1/orders HTTP/1.1\" 200 120 \"-\" \"curl/8\"",
+            stamp(i64::from(second) - 3_600)
         )
     };
     cluster.ship(&(0..60).map(served).collect::<Vec<_>>());

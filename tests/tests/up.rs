@@ -20,7 +20,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use running::{STUFFING, Up, ask, free_port, until};
+use running::{STUFFING, Up, ask, free_port, stamp, until};
 
 const FOLLOWED: &str = r#"
 [[input]]
@@ -34,19 +34,24 @@ live = false
 fn failures(seconds: std::ops::Range<u32>) -> String {
     seconds
         .map(|second| {
-            let (minute, second) = (second / 60, second % 60);
+            let (at, minute, second) = (stamp(second.into()), second / 60, second % 60);
             format!(
-                "203.0.113.9 - - [20/Nov/2026:08:{minute:02}:{second:02} +0000] \
+                "203.0.113.9 - - [{at}] \
                  \"POST /login/{minute}-{second} HTTP/1.1\" 401 120 \"-\" \"python-requests/2.32\"\n"
             )
         })
         .collect()
 }
 
+/// Somebody else, so many seconds after the hour.
+fn quiet(seconds: i64) -> String {
+    let at = stamp(seconds);
+    format!("198.51.100.7 - - [{at}] \"GET / HTTP/1.1\" 200 5 \"-\" \"curl/8\"\n")
+}
+
 /// Somebody else, much later: all windows and episodes before are over.
 fn later() -> String {
-    "198.51.100.7 - - [20/Nov/2026:09:30:00 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"curl/8\"\n"
-        .into()
+    quiet(90 * 60)
 }
 
 #[track_caller]

@@ -362,6 +362,20 @@ fn a_block_that_a_person_released_stays_released_for_the_episode() {
     );
 }
 
+#[test]
+fn an_old_log_blocks_nobody_today() {
+    let mut old = verdict("a", 1);
+    old.last_event = NOW.minus(27 * 86_400_000);
+    check(&Stage::with(ALL), &old, expect![[r#""#]]);
+    let mut dry = Stage::with(ALL);
+    dry.dry_run = true;
+    old.last_event = NOW.minus(30 * 60_000);
+    old.respond = vec!["block 30m".into()];
+    check(&dry, &old, expect![[r#""#]]);
+    old.last_event = NOW.minus(30 * 60_000 - 1);
+    check(&Stage::with(ALL), &old, expect![[r#""#]]);
+}
+
 /// Another rule's verdict on the same subject, whose last event was then.
 fn of_another_rule(last_event: EventTime) -> Verdict {
     let mut other = verdict("b", 1);
@@ -382,11 +396,7 @@ fn released(reason: &str) -> Stage {
 
 #[test]
 fn what_a_person_released_is_not_blocked_by_another_rule_for_what_was_before() {
-    check(
-        &released("false positive"),
-        &of_another_rule(NOW),
-        expect![[r#""#]],
-    );
+    check(&released("false positive"), &of_another_rule(NOW), expect![[r#""#]]);
 }
 
 #[test]
@@ -396,11 +406,7 @@ fn what_happens_after_a_release_is_blocked_and_a_false_positive_is_no_repetition
         &of_another_rule(NOW.plus(1)),
         expect![[r#""#]],
     );
-    check(
-        &released("they promised to stop"),
-        &of_another_rule(NOW.plus(1)),
-        expect![[r#""#]],
-    );
+    check(&released("they promised to stop"), &of_another_rule(NOW.plus(1)), expect![[r#""#]]);
 }
 
 #[test]

@@ -214,9 +214,13 @@ async fn a_release_holds_after_a_restart_against_what_was_before_it() {
     let responder = stage.responder();
     let mut other = verdict("b", 1);
     other.rule = "auth/password-spray".into();
+    other.last_event = schemas::EventTime(START_MS);
     responder.take(other.clone()).await.unwrap();
     responder.settle().await.unwrap();
-    assert_eq!(states(&responder), ["block refused", "block released", "ticket done", "ticket done"]);
+    assert_eq!(
+        states(&responder),
+        ["block refused", "block released", "ticket done", "ticket done"]
+    );
     let ticket = stage.ticket("b").unwrap();
     assert!(ticket.contains("was ended by ann: false positive"), "{ticket}");
     other.revision = 2;

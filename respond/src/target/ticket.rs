@@ -6,7 +6,7 @@
 
 mod markup;
 
-use schemas::{Action, EventTime, Order, Verdict, VerdictKind};
+use schemas::{Action, EventTime, Order, OutcomeState, Verdict, VerdictKind};
 use serde_json::Value;
 
 use crate::ask::{action_name, enforces};
@@ -187,6 +187,7 @@ fn did(entry: &Entry) -> String {
     let until = order.expires_at.map(|at: EventTime| format!(" until {at}")).unwrap_or_default();
     let by = format!("by {}", order.target);
     match entry.phase {
+        Phase::Finished(OutcomeState::Refused) => ended(entry, &whom, &by),
         _ if order.dry_run => format!("{whom} {by}: a dry run, nothing was carried out"),
         Phase::Waiting => {
             format!("{whom} {by}: waits for a person's approval (order {})", order.id)
@@ -194,11 +195,13 @@ fn did(entry: &Entry) -> String {
         Phase::Pending => format!("{whom} {by}{until}: about to begin (order {})", order.id),
         Phase::Standing => format!("{whom} {by}{until} (order {})", order.id),
         Phase::Releasing => format!("{whom} {by}: being undone"),
-        Phase::Finished(_) => {
-            let detail = entry.detail.as_deref().map(|detail| format!(": {detail}"));
-            format!("{whom} {by}: {}{}", entry.phase.name(), detail.unwrap_or_default())
-        }
+        Phase::Finished(_) => ended(entry, &whom, &by),
     }
+}
+
+fn ended(entry: &Entry, whom: &str, by: &str) -> String {
+    let detail = entry.detail.as_deref().map(|detail| format!(": {detail}"));
+    format!("{whom} {by}: {}{}", entry.phase.name(), detail.unwrap_or_default())
 }
 
 fn undo(page: &mut Page, message: &Message) {

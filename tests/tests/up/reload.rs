@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::running::{STUFFING, Up, ask, until};
-use super::{FOLLOWED, failures, later, nothing_twice, until_read};
+use super::{FOLLOWED, failures, later, nothing_twice, quiet, until_read};
 
 /// Somebody else, so that the first windows close.
-const TWO_MINUTES_LATER: &str =
-    "198.51.100.7 - - [20/Nov/2026:08:02:00 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"curl/8\"\n";
+fn two_minutes_later() -> String {
+    quiet(2 * 60)
+}
 
 /// What the process says that it runs.
 fn running(up: &Up) -> Value {
@@ -51,7 +52,7 @@ fn a_lower_threshold_keeps_what_was_counted_and_another_slide_begins_anew() {
     // An episode that is open goes on under another title and severity, with the same id.
     save(&up, &STUFFING.replace(">= 20", ">= 15").replace("high", "critical"));
     up.write("access.log", &failures(15..30));
-    up.write("access.log", TWO_MINUTES_LATER);
+    up.write("access.log", &two_minutes_later());
     let update = up.verdict("updated");
     assert_eq!((&update["id"], &update["severity"]), (&first["id"], &Value::from("critical")));
     // Another slide is another rule as far as state goes: the old episode ends, the new one counts

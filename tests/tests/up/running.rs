@@ -4,8 +4,11 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use runtime::clock::Clock;
+use schemas::EventTime;
 use serde_json::Value;
 
 /// Longer than anything here takes on a machine that is busy.
@@ -28,13 +31,29 @@ sql: |
   GROUP BY client_ip
   HAVING count(*) >= 20
 subject: {ip: client_ip}
-respond: [block 30m, ticket]
+respond: [block 6h, ticket]
 tests:
   - name: it fires
     events: [{each: 20, every: 1s, status: 401, client_ip: 203.0.113.9}]
     episodes: [{key: {client_ip: 203.0.113.9}}]
   - {name: it stays quiet, events: [{each: 3, every: 1s, status: 401, client_ip: 203.0.113.9}], episodes: []}
 ";
+
+/// A full hour, two to three hours ago: what happened long ago is blocked no more, and a test plays
+/// an hour and a half.
+static HOUR: LazyLock<i64> = LazyLock::new(|| {
+    const HOUR_MS: i64 = 3_600_000;
+    Clock::system().unix_ms().div_euclid(HOUR_MS) * HOUR_MS - 2 * HOUR_MS
+});
+
+/// The time in access logs, so many seconds after the full hour at which tests begin to play.
+pub(crate) fn stamp(seconds: i64) -> String {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let text = EventTime(*HOUR + seconds * 1_000).to_string();
+    let month = MONTHS[text[5..7].parse::<usize>().unwrap() - 1];
+    format!("{}/{month}/{}:{} +0000", &text[8..10], &text[..4], &text[11..19])
+}
 
 /// Rules and targets; what nginx is asked by follows.
 pub(crate) const TARGETS: &str = r#"

@@ -78,7 +78,7 @@ fn a_note_says_what_is_new() {
         VerdictKind::Updated,
         Phase::Standing,
         expect![[r#"
-        It goes on; last seen 2026-11-20T08:00:57.000Z.
+        It goes on; last seen 2027-01-15T08:00:57.000Z.
 
         - accounts: `10`
         - failures: `20`
@@ -93,7 +93,7 @@ fn a_note_says_what_is_new() {
         VerdictKind::Closed,
         Phase::Finished(OutcomeState::Expired),
         expect![[r#"
-        It is over; last seen 2026-11-20T08:00:57.000Z. The totals:
+        It is over; last seen 2027-01-15T08:00:57.000Z. The totals:
 
         - accounts: `10`
         - failures: `20`
