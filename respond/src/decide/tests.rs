@@ -366,14 +366,39 @@ fn a_block_that_a_person_released_stays_released_for_the_episode() {
 fn an_old_log_blocks_nobody_today() {
     let mut old = verdict("a", 1);
     old.last_event = NOW.minus(27 * 86_400_000);
-    check(&Stage::with(ALL), &old, expect![[r#""#]]);
+    check(
+        &Stage::with(ALL),
+        &old,
+        expect![[r#"
+        block nginx ip:203.0.113.9 for 1800s -> Refused
+          over: its time was over before it could be enforced: 30m from the last event, at 2026-12-19T08:00:00.000Z
+        block authz ip:203.0.113.9 for 1800s -> Refused
+          over: its time was over before it could be enforced: 30m from the last event, at 2026-12-19T08:00:00.000Z
+        ticket tracker"#]],
+    );
     let mut dry = Stage::with(ALL);
     dry.dry_run = true;
     old.last_event = NOW.minus(30 * 60_000);
     old.respond = vec!["block 30m".into()];
-    check(&dry, &old, expect![[r#""#]]);
+    check(
+        &dry,
+        &old,
+        expect![[r#"
+        block nginx ip:203.0.113.9 for 1800s dry -> Refused
+          dry_run: `respond.dry_run` is on: nothing is carried out
+          over: its time was over before it could be enforced: 30m from the last event, at 2027-01-15T07:30:00.000Z
+        block authz ip:203.0.113.9 for 1800s dry -> Refused
+          dry_run: `respond.dry_run` is on: nothing is carried out
+          over: its time was over before it could be enforced: 30m from the last event, at 2027-01-15T07:30:00.000Z"#]],
+    );
     old.last_event = NOW.minus(30 * 60_000 - 1);
-    check(&Stage::with(ALL), &old, expect![[r#""#]]);
+    check(
+        &Stage::with(ALL),
+        &old,
+        expect![[r#"
+        block nginx ip:203.0.113.9 for 1800s
+        block authz ip:203.0.113.9 for 1800s"#]],
+    );
 }
 
 /// Another rule's verdict on the same subject, whose last event was then.
@@ -396,7 +421,15 @@ fn released(reason: &str) -> Stage {
 
 #[test]
 fn what_a_person_released_is_not_blocked_by_another_rule_for_what_was_before() {
-    check(&released("false positive"), &of_another_rule(NOW), expect![[r#""#]]);
+    check(
+        &released("false positive"),
+        &of_another_rule(NOW),
+        expect![[r#"
+        block nginx ip:203.0.113.9 for 1800s -> Refused
+          released: an order on this subject was ended by ann: false positive, at 2027-01-15T08:00:00.000Z; the last event here, at 2027-01-15T08:00:00.000Z, is from before
+        block authz ip:203.0.113.9 for 1800s -> Refused
+          released: an order on this subject was ended by ann: false positive, at 2027-01-15T08:00:00.000Z; the last event here, at 2027-01-15T08:00:00.000Z, is from before"#]],
+    );
 }
 
 #[test]
@@ -404,9 +437,19 @@ fn what_happens_after_a_release_is_blocked_and_a_false_positive_is_no_repetition
     check(
         &released("False-positive, our scanner"),
         &of_another_rule(NOW.plus(1)),
-        expect![[r#""#]],
+        expect![[r#"
+            block nginx ip:203.0.113.9 for 1800s
+            block authz ip:203.0.113.9 for 1800s"#]],
     );
-    check(&released("they promised to stop"), &of_another_rule(NOW.plus(1)), expect![[r#""#]]);
+    check(
+        &released("they promised to stop"),
+        &of_another_rule(NOW.plus(1)),
+        expect![[r#"
+        block nginx ip:203.0.113.9 for 7200s
+          ttl: 2h in place of 30m: 1 earlier within 7d
+        block authz ip:203.0.113.9 for 7200s
+          ttl: 2h in place of 30m: 1 earlier within 7d"#]],
+    );
 }
 
 #[test]

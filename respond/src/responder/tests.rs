@@ -308,7 +308,7 @@ async fn a_proxy_is_not_blocked_and_its_ticket_says_what_to_set() {
     responder.settle().await.unwrap();
     assert_eq!(states(&responder), ["block waiting", "ticket done"]);
     let ticket = stage.ticket("a").unwrap();
-    assert!(ticket.contains("put it into `trusted_proxies`"), "{ticket}");
+    assert!(ticket.contains("hidden_callers") && ticket.contains("trusted_proxies"), "{ticket}");
     responder.hidden_callers().tell("shop", None);
     responder.take(verdict_on("b", 1, "203.0.113.10")).await.unwrap();
     responder.settle().await.unwrap();
