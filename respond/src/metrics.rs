@@ -1,7 +1,8 @@
 //! What this crate counts.
 //!
 //! Owns: the names, units and meanings of its metrics, and the log lines that go with them.
-//! Never: a global.
+//! Never: a global; a field named `target`, which is what `tracing` calls the module: in JSON the
+//! key would be there twice.
 
 use std::time::Duration;
 
@@ -70,32 +71,42 @@ impl RespondMetrics {
         self.orders.with([action, &order.target]).inc();
         let subject = order.subject.as_ref().map(|subject| subject.value.as_str());
         let Order { id, rule, target, dry_run, needs_approval, .. } = order;
-        info!(order = id, action, target, rule, subject, dry_run, needs_approval, "order");
+        info!(order = id, action, at = target, rule, subject, dry_run, needs_approval, "order");
         for note in &order.notes {
-            self.noted(note);
+            self.guarded(note, Some(id), rule);
         }
     }
 
-    pub(crate) fn noted(&self, note: &GuardNote) {
+    /// Why something that a rule asked for did not become an order.
+    pub(crate) fn noted(&self, note: &GuardNote, rule: &str) {
+        self.guarded(note, None, rule);
+    }
+
+    fn guarded(&self, note: &GuardNote, order: Option<&str>, rule: &str) {
         self.notes.with([&note.guard]).inc();
-        info!(guard = note.guard, reason = note.reason, "guardrail");
+        info!(guard = note.guard, reason = note.reason, order, rule, "guardrail");
     }
 
     pub(crate) fn came(&self, order_id: &str, target: &str, state: OutcomeState) {
         let name = crate::ledger::Phase::Finished(state).name();
         self.outcomes.with([target, name]).inc();
-        info!(order = order_id, target, state = name, "outcome");
+        info!(order = order_id, at = target, state = name, "outcome");
     }
 
     pub(crate) fn failed(&self, target: &str, detail: &str, wait: Duration) {
         self.troubles.with([target]).inc();
-        warn!(target, detail, wait_ms = wait.as_millis(), "a target failed, it is tried again");
+        warn!(
+            at = target,
+            detail,
+            wait_ms = wait.as_millis(),
+            "a target failed, it is tried again"
+        );
     }
 
     pub(crate) fn parked(&self, target: &str, order_id: &str, detail: &str) {
         self.parked.with([target]).inc();
         tracing::error!(
-            target,
+            at = target,
             order = order_id,
             detail,
             "a target refuses an order; see `GET /v1/orders?state=parked`"

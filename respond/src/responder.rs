@@ -209,7 +209,7 @@ impl Responder {
         let work = move || {
             for target in &inner.targets {
                 if let Err(error) = target.sweep() {
-                    warn!(target = target.name, %error, "cannot remove a file written half");
+                    warn!(at = target.name, %error, "cannot remove a file written half");
                 }
             }
         };
@@ -357,7 +357,7 @@ impl Inner {
             self.metrics.decided(order);
         }
         for note in &decision.notes {
-            self.metrics.noted(note);
+            self.metrics.noted(note, &verdict.rule);
         }
         let orders = decision.orders.clone();
         let taken = Taken {

@@ -323,7 +323,11 @@ impl Reducing {
         self.task.metrics.verdicts.with([&verdict.rule, verdict.kind.name()]).inc();
         if verdict.kind == VerdictKind::Opened {
             let key = serde_json::to_string(&verdict.key).unwrap_or_default();
-            info!(rule = %verdict.rule, key, fired_at = %verdict.fired_at, id = %verdict.id, "verdict");
+            let severity = format!("{:?}", verdict.severity).to_lowercase();
+            info!(
+                rule = %verdict.rule, title = verdict.title, severity, key,
+                fired_at = %verdict.fired_at, id = %verdict.id, "verdict"
+            );
         }
         verdict.origin = Some(Origin {
             topic: self.task.exchange.frames.topic().to_string(),

@@ -109,7 +109,7 @@ impl Worker {
             let nap = match self.pass(&stop).await {
                 Ok(next_at) => self.nap(next_at),
                 Err(error) if error.class() == Class::Dependency => {
-                    warn!(target = self.target().name, %error, "an outcome is not written down yet");
+                    warn!(at = self.target().name, %error, "an outcome is not written down yet");
                     LEDGER_WAIT
                 }
                 Err(error) => return Err(error),

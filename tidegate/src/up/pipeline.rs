@@ -392,7 +392,11 @@ impl Pipeline {
             self.counts.verdicts.with([&verdict.rule, verdict.kind.name()]).inc();
             if verdict.kind == VerdictKind::Opened {
                 let key = serde_json::to_string(&verdict.key).unwrap_or_default();
-                info!(rule = %verdict.rule, key, fired_at = %verdict.fired_at, id = %verdict.id, "verdict");
+                let severity = format!("{:?}", verdict.severity).to_lowercase();
+                info!(
+                    rule = %verdict.rule, title = verdict.title, severity, key,
+                    fired_at = %verdict.fired_at, id = %verdict.id, "verdict"
+                );
             }
             self.respond(verdict).await?;
         }
