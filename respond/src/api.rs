@@ -22,7 +22,8 @@ use schemas::Subject;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::ledger::{Asker, LedgerError};
+use crate::ledger::{Asker, LedgerError, Phase};
+use crate::nearest;
 use crate::responder::{Responder, Which};
 
 /// Orders in one answer.
@@ -99,6 +100,12 @@ async fn release(
 }
 
 async fn orders(State(responder): State<Responder>, Query(query): Query<OrdersQuery>) -> Response {
+    if let Some(state) = query.state.as_deref().filter(|state| !Phase::NAMES.contains(state)) {
+        let state: String = state.chars().take(64).collect();
+        let (hint, names) = (nearest::hint(&state, Phase::NAMES), Phase::NAMES.join(", "));
+        let message = format!("`{state}` is no state of an order{hint}; states are {names}");
+        return refusal(StatusCode::BAD_REQUEST, &message);
+    }
     let max = query.limit.unwrap_or(ORDERS_DEFAULT).min(ORDERS_MAX);
     Json(json!({"orders": responder.orders(query.state.as_deref(), max)})).into_response()
 }

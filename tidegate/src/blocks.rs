@@ -1,4 +1,4 @@
-//! `tidegate blocks …`: the blocks in force, and their end by hand.
+//! `tidegate blocks …`: the blocks in force, their end by hand, and those that wait for a person.
 //!
 //! Owns: asking the process that runs. Never: the ledger's file, which that process holds open.
 
@@ -9,7 +9,7 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use serde_json::{Value, json};
 
-use crate::cli::{BlocksList, BlocksRelease, Configured, Output};
+use crate::cli::{BlocksDecision, BlocksList, BlocksRelease, Configured, Output};
 use crate::config::{self, AdminConfig};
 use crate::fault::Fault;
 use crate::parse::stdout;
@@ -18,7 +18,7 @@ use crate::terminal;
 /// Releases are confirmed at the target before they are answered.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// Lists the blocks in force.
+/// Lists the blocks in force, those that are about to be, dry runs, and what waits for a person.
 pub(crate) fn list(command: &BlocksList) -> Result<(), Fault> {
     let answer = ask(&command.configured, "v1/blocks", None)?;
     let blocks = answer.get("blocks").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -30,9 +30,25 @@ pub(crate) fn list(command: &BlocksList) -> Result<(), Fault> {
         return Ok(());
     }
     if blocks.is_empty() {
-        return writeln!(out, "no blocks in force").map_err(|error| stdout(&error));
+        let none = "no blocks: none in force, none in a dry run, and none waits for a person";
+        return writeln!(out, "{none}").map_err(|error| stdout(&error));
     }
-    writeln!(out, "{}", table(&blocks)).map_err(|error| stdout(&error))
+    writeln!(out, "{}", table(&blocks)).map_err(|error| stdout(&error))?;
+    if blocks.iter().any(|block| text_at(block, "/state") == "waiting") {
+        terminal::say(
+            "what is waiting is not in force: `tidegate blocks approve ORDER` or `tidegate blocks \
+             refuse ORDER`",
+        );
+    }
+    Ok(())
+}
+
+fn text_at(value: &Value, path: &str) -> String {
+    match value.pointer(path) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    }
 }
 
 fn table(blocks: &[Value]) -> Table {
@@ -40,16 +56,15 @@ fn table(blocks: &[Value]) -> Table {
     table.load_preset(UTF8_BORDERS_ONLY);
     table.set_header(["subject", "state", "target", "until", "rule", "order"]);
     for block in blocks {
-        let text = |path: &str| match block.pointer(path) {
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-            None => String::new(),
-        };
+        let text = |path: &str| text_at(block, path);
+        let state = text("/state").replace('_', " ");
+        // The time of what waits runs from when a person agrees.
+        let until = if state == "waiting" { String::new() } else { text("/order/expires_at") };
         table.add_row([
             format!("{}:{}", text("/order/subject/kind"), text("/order/subject/value")),
-            text("/state"),
+            state,
             text("/order/target"),
-            text("/order/expires_at"),
+            until,
             text("/order/rule"),
             text("/order/id"),
         ]);
@@ -72,10 +87,10 @@ pub(crate) fn release(command: &BlocksRelease) -> Result<(), Fault> {
     let answer = ask(&command.configured, "v1/blocks/release", Some(&request))?;
     let mut out = io::stdout().lock();
     let mut any = false;
-    for (list, word) in [("released", "released"), ("pending", "not confirmed yet:")] {
+    for list in ["released", "pending"] {
         for order in answer.get(list).and_then(Value::as_array).into_iter().flatten() {
             any = true;
-            writeln!(out, "{word} {}", line(order)).map_err(|error| stdout(&error))?;
+            writeln!(out, "{}", ended(order)).map_err(|error| stdout(&error))?;
         }
     }
     if any {
@@ -83,6 +98,47 @@ pub(crate) fn release(command: &BlocksRelease) -> Result<(), Fault> {
     }
     terminal::say("nothing to release; `tidegate blocks list` shows what is in force");
     Err(Fault::No)
+}
+
+/// What a release did to an order.
+fn ended(order: &Value) -> String {
+    let whom = line(order);
+    let is_dry = order.pointer("/order/dry_run").and_then(Value::as_bool).unwrap_or(false);
+    match text_at(order, "/state").as_str() {
+        "refused" => format!("refused, nothing had been blocked: {whom}"),
+        "released" | "expired" if is_dry => {
+            format!("ended a dry run, nothing had been blocked: {whom}")
+        }
+        "released" => format!("released {whom}"),
+        "expired" => format!("its time was over: {whom}"),
+        _ => format!("not confirmed yet: {whom}"),
+    }
+}
+
+/// Agrees to a block that waits for a person.
+pub(crate) fn approve(command: &BlocksDecision) -> Result<(), Fault> {
+    let order = decide(command, "approve")?;
+    let until = text_at(&order, "/order/expires_at");
+    let told = format!("approved, until {until}: {}", line(&order));
+    writeln!(io::stdout().lock(), "{told}").map_err(|error| stdout(&error))
+}
+
+/// Refuses a block that waits for a person.
+pub(crate) fn refuse(command: &BlocksDecision) -> Result<(), Fault> {
+    let order = decide(command, "refuse")?;
+    writeln!(io::stdout().lock(), "{}", ended(&order)).map_err(|error| stdout(&error))
+}
+
+/// The order as it stands after the answer.
+fn decide(command: &BlocksDecision, answer: &str) -> Result<Value, Fault> {
+    let BlocksDecision { configured, order, reason } = command;
+    if !order.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return Err(Fault::Usage(format!(
+            "`{order}` is no id of an order; tickets and `tidegate blocks list` name them"
+        )));
+    }
+    let body = json!({ "by": "command line", "reason": reason });
+    ask(configured, &format!("v1/orders/{order}/{answer}"), Some(&body))
 }
 
 /// `ip:203.0.113.9 at nginx (order 0a1b, rule auth/x)`
@@ -160,6 +216,12 @@ async fn asked(
     let status = response.status();
     let text = response.text().await.map_err(away)?;
     if !status.is_success() {
+        let told = serde_json::from_str::<Value>(&text).ok();
+        let told = told.as_ref().and_then(|told| told.get("error")?.as_str());
+        if let (Some(told), 404 | 409) = (told, status.as_u16()) {
+            terminal::say(told);
+            return Err(Fault::No);
+        }
         return Err(Fault::Usage(format!("the admin endpoint answered {status}: {text}")));
     }
     serde_json::from_str(&text).map_err(|error| {
@@ -169,9 +231,9 @@ async fn asked(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use super::{line, subject_of};
+    use super::{ended, line, subject_of, table};
 
     #[test]
     fn a_bare_address_or_network_needs_no_kind() {
@@ -188,5 +250,44 @@ mod tests {
             "subject": {"kind": "ip", "value": "203.0.113.9"},
         }});
         assert_eq!(line(&order), "ip:203.0.113.9 at nginx (order 0a1b, rule auth/x)");
+    }
+
+    fn shown(state: &str, dry_run: bool) -> Value {
+        json!({"state": state, "order": {
+            "id": "0a1b", "rule": "auth/x", "target": "nginx", "dry_run": dry_run,
+            "expires_at": "2027-01-15T08:30:00.000Z",
+            "subject": {"kind": "ip", "value": "203.0.113.9"},
+        }})
+    }
+
+    #[test]
+    fn a_release_says_whether_anything_was_blocked() {
+        let told = |state, dry_run| {
+            let text = ended(&shown(state, dry_run));
+            text.split("ip:").next().unwrap_or_default().to_owned()
+        };
+        assert_eq!(told("released", false), "released ");
+        assert_eq!(told("expired", false), "its time was over: ");
+        assert_eq!(told("releasing", false), "not confirmed yet: ");
+        assert_eq!(told("refused", false), "refused, nothing had been blocked: ");
+        assert_eq!(told("released", true), "ended a dry run, nothing had been blocked: ");
+    }
+
+    #[test]
+    fn a_dry_run_and_what_waits_are_told_from_what_is_in_force() {
+        let blocks = [shown("standing", false), shown("dry_run", true), shown("waiting", false)];
+        let text = table(&blocks).to_string();
+        let cells = |row: &str| -> Vec<String> {
+            let cells = row.trim_matches('│').split("  ").map(str::trim);
+            cells.filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+        };
+        let rows: Vec<Vec<String>> =
+            text.lines().filter(|row| row.contains("203.0.113.9")).map(cells).collect();
+        let until = "2027-01-15T08:30:00.000Z";
+        let row = |state: &str, until: &str| -> Vec<String> {
+            let cells = ["ip:203.0.113.9", state, "nginx", until, "auth/x", "0a1b"];
+            cells.iter().filter(|cell| !cell.is_empty()).map(ToString::to_string).collect()
+        };
+        assert_eq!(rows, [row("standing", until), row("dry run", until), row("waiting", "")]);
     }
 }

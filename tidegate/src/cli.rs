@@ -47,7 +47,7 @@ pub(crate) enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// List or release blocks
+    /// List, release, approve or refuse blocks
     #[command(subcommand)]
     Blocks(BlocksCommand),
     /// List deploys: what serves now, what was superseded, rolled back, removed
@@ -271,10 +271,25 @@ pub(crate) enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BlocksCommand {
-    /// List the blocks in force
+    /// List the blocks in force, in a dry run, and waiting for a person
     List(BlocksList),
     /// End blocks now, and confirm that they ended
     Release(BlocksRelease),
+    /// Agree to a block that waits for a person; its time runs from now
+    Approve(BlocksDecision),
+    /// Refuse a block that waits for a person
+    Refuse(BlocksDecision),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BlocksDecision {
+    #[command(flatten)]
+    pub(crate) configured: Configured,
+    /// The order's id, as its ticket and `tidegate blocks list` name it
+    pub(crate) order: String,
+    /// Why, for the ledger and the ticket
+    #[arg(long, default_value = "decided by hand")]
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Args)]

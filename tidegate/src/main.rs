@@ -79,6 +79,8 @@ fn run(command: Command) -> Result<(), Fault> {
         Command::Config(ConfigCommand::Show(configured)) => config::show(&configured),
         Command::Blocks(BlocksCommand::List(list)) => blocks::list(&list),
         Command::Blocks(BlocksCommand::Release(release)) => blocks::release(&release),
+        Command::Blocks(BlocksCommand::Approve(decision)) => blocks::approve(&decision),
+        Command::Blocks(BlocksCommand::Refuse(decision)) => blocks::refuse(&decision),
         Command::Deploys(DeploysCommand::List(list)) => deploys::list(&list),
         Command::Routes(RoutesCommand::List(list)) => routes::list(&list),
     }

@@ -32,6 +32,20 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every name for people.
+    pub(crate) const NAMES: [&str; 10] = [
+        "waiting",
+        "pending",
+        "standing",
+        "releasing",
+        "done",
+        "dry_run",
+        "parked",
+        "released",
+        "expired",
+        "refused",
+    ];
+
     /// For people.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -81,6 +95,15 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Where it stands, for people; of a dry run that goes on, that it is one.
+    #[must_use]
+    pub fn state_name(&self) -> &'static str {
+        match self.phase {
+            Phase::Pending | Phase::Standing if self.order.dry_run => "dry_run",
+            phase => phase.name(),
+        }
+    }
+
     /// Whether nothing more is to be done.
     #[must_use]
     pub fn is_finished(&self) -> bool {

@@ -34,7 +34,7 @@ pub struct Shown {
     /// As it was decided.
     pub order: Order,
     /// `waiting`, `pending`, `standing`, `releasing`, `done`, `dry_run`, `parked`, `released`,
-    /// `expired`, `refused`.
+    /// `expired`, `refused`. A dry run is `dry_run` until it ends.
     pub state: &'static str,
     /// Since when.
     pub since: EventTime,
@@ -55,7 +55,7 @@ impl From<&Entry> for Shown {
     fn from(entry: &Entry) -> Self {
         Self {
             order: entry.order.clone(),
-            state: entry.phase.name(),
+            state: entry.state_name(),
             since: entry.changed_at,
             attempt: entry.attempt,
             remote_id: entry.remote_id.clone(),
@@ -78,7 +78,7 @@ impl Responder {
     #[must_use]
     pub fn orders(&self, in_state: Option<&str>, max: usize) -> Vec<Shown> {
         let state = locked(&self.0.state);
-        let fits = |entry: &&Entry| in_state.is_none_or(|name| entry.phase.name() == name);
+        let fits = |entry: &&Entry| in_state.is_none_or(|name| entry.state_name() == name);
         state.entries().filter(fits).take(max).map(Shown::from).collect()
     }
 

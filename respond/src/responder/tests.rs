@@ -202,6 +202,22 @@ async fn a_release_by_subject_rule_or_all_is_confirmed() {
 }
 
 #[tokio::test]
+async fn a_dry_run_is_shown_as_one_and_nothing_is_released_by_its_end() {
+    let stage = Stage::new("lines: [{then: asked, dry_run: true}]\nnever_block: {own: false}");
+    let responder = stage.responder();
+    responder.take(verdict("a", 1)).await.unwrap();
+    responder.settle().await.unwrap();
+    assert_eq!(responder.blocks()[0].state, "dry_run");
+    assert_eq!(responder.orders(Some("dry_run"), 9).len(), 1);
+    assert_eq!(responder.orders(Some("standing"), 9).len(), 0);
+    let ended = responder.release(Which::All, ann("")).await.unwrap();
+    responder.settle().await.unwrap();
+    let shown = responder.order(&ended[0]).unwrap();
+    let detail = "released by ann; a dry run, there was nothing to undo";
+    assert_eq!((shown.state, shown.detail.as_deref()), ("released", Some(detail)));
+}
+
+#[tokio::test]
 async fn a_release_holds_after_a_restart_against_what_was_before_it() {
     let stage = Stage::new(ALL);
     let responder = stage.responder();
@@ -437,6 +453,10 @@ async fn the_decision_service_and_the_admin_routes_answer_over_http() {
     };
     assert_eq!(get("/v1/blocks").await["blocks"][0]["order"]["id"], order.as_str());
     assert_eq!(get("/v1/orders?limit=1").await["orders"].as_array().unwrap().len(), 1);
+    let told = get("/v1/orders?state=parkd").await;
+    let told = told["error"].as_str().unwrap();
+    assert!(told.starts_with("`parkd` is no state of an order (did you mean `parked`?)"), "{told}");
+    assert!(told.contains("dry_run"), "{told}");
     let (status, told) = post("/v1/blocks/release", json!({"by": "ann"})).await;
     assert_eq!((status, told["error"].as_str().unwrap().contains("exactly one")), (422, true));
     assert_eq!(post("/v1/orders/none/approve", json!({})).await.0, 404);

@@ -69,6 +69,7 @@ pub(super) fn create(message: &Message, markup: Markup) -> Ticket {
     who(&mut page, verdict, message.earlier);
     evidence(&mut page, verdict);
     done(&mut page, message);
+    approval(&mut page, message);
     if let Some(now_what) = &verdict.now_what {
         page.heading("What to do now");
         page.text(&plain(now_what));
@@ -94,6 +95,7 @@ pub(super) fn note(message: &Message, markup: Markup) -> String {
         });
         values(&mut page, verdict);
         done(&mut page, message);
+        approval(&mut page, message);
     }
     page.text(&mark(order));
     page.finish()
@@ -202,6 +204,30 @@ fn did(entry: &Entry) -> String {
 fn ended(entry: &Entry, whom: &str, by: &str) -> String {
     let detail = entry.detail.as_deref().map(|detail| format!(": {detail}"));
     format!("{whom} {by}: {}{}", entry.phase.name(), detail.unwrap_or_default())
+}
+
+/// How to agree to what waits for a person, or to refuse it.
+fn approval(page: &mut Page, message: &Message) {
+    let waiting = message.siblings.iter().filter(|entry| entry.phase == Phase::Waiting);
+    let commands: Vec<String> = waiting
+        .flat_map(|entry| {
+            let id = &entry.order.id;
+            [
+                format!("tidegate blocks approve {id}"),
+                format!("tidegate blocks refuse {id} --reason \"…\""),
+            ]
+        })
+        .collect();
+    if commands.is_empty() {
+        return;
+    }
+    page.heading("Waits for a person");
+    page.text(
+        "Nothing is carried out until somebody agrees; without an answer in time (approval.expires \
+         of the policy) it is refused.",
+    );
+    let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
+    page.code(&commands);
 }
 
 fn undo(page: &mut Page, message: &Message) {

@@ -122,6 +122,24 @@ fn a_note_says_what_is_new() {
 }
 
 #[test]
+fn what_waits_says_how_to_decide_and_not_how_to_undo() {
+    let text = create(&message(1, Phase::Waiting), Markup::Markdown).body;
+    let (_, rest) = text.split_once("## Waits for a person").unwrap();
+    let commands = "```\ntidegate blocks approve block-1\n\
+                    tidegate blocks refuse block-1 --reason \"…\"\n```";
+    assert!(rest.contains(commands) && !text.contains("How to undo it"), "{text}");
+}
+
+#[test]
+fn an_order_that_was_refused_says_why_also_in_a_dry_run() {
+    let mut message = message(1, Phase::Finished(OutcomeState::Refused));
+    let block = &mut message.siblings[0];
+    (block.order.dry_run, block.detail) = (true, Some("its time was over".into()));
+    let text = create(&message, Markup::Markdown).body;
+    assert!(text.contains("ip 203.0.113.9 by nginx: refused: its time was over"), "{text}");
+}
+
+#[test]
 fn a_dry_run_says_that_nothing_was_carried_out() {
     let mut message = message(1, Phase::Standing);
     let block = &mut message.siblings[0];
