@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "up/blocks.rs"]
+mod blocks;
 #[path = "up/reload.rs"]
 mod reload;
 #[path = "up/running.rs"]
