@@ -108,16 +108,25 @@ fn a_note_says_what_is_new() {
         VerdictKind::Merged,
         Phase::Waiting,
         expect![[r#"
-        It turned out to be part of tidegate-0193.
+            It turned out to be part of tidegate-0193.
 
-        - accounts: `10`
-        - failures: `20`
+            - accounts: `10`
+            - failures: `20`
 
-        ## What was done
+            ## What was done
 
-        - block: `ip 203.0.113.9 by nginx: waits for a person's approval (order block-1)`
+            - block: `ip 203.0.113.9 by nginx: waits for a person's approval (order block-1)`
 
-        (tidegate-0192 revision 3)"#]],
+            ## Waits for a person
+
+            Nothing is carried out until somebody agrees; without an answer in time (approval.expires of the policy) it is refused.
+
+            ```
+            tidegate blocks approve block-1
+            tidegate blocks refuse block-1 --reason "…"
+            ```
+
+            (tidegate-0192 revision 3)"#]],
     );
 }
 
