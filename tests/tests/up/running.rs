@@ -51,8 +51,11 @@ pub(crate) fn stamp(seconds: i64) -> String {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let text = EventTime(*HOUR + seconds * 1_000).to_string();
-    let month = MONTHS[text[5..7].parse::<usize>().unwrap() - 1];
-    format!("{}/{month}/{}:{} +0000", &text[8..10], &text[..4], &text[11..19])
+    let (date, time) = text.split_once('T').unwrap();
+    let (year, day) = date.split_once('-').unwrap();
+    let (month, day) = day.split_once('-').unwrap();
+    let month = MONTHS.get(month.parse::<usize>().unwrap() - 1).unwrap();
+    format!("{day}/{month}/{year}:{} +0000", time.split_once('.').unwrap().0)
 }
 
 /// Rules and targets; what nginx is asked by follows.
