@@ -203,3 +203,51 @@ impl Lesson {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use respond::{
+        KnownGood, Ledger, Options, Parts, Policy, Responder, Settings, TargetParts, Targets,
+    };
+    use runtime::clock::Clock;
+    use runtime::metrics::Metrics;
+    use runtime::ready::Ready;
+    use schemas::{Event, Subject};
+
+    use super::Students;
+
+    fn responder(folder: &Path) -> Responder {
+        let (policy, clock) = (Policy::built_in().unwrap(), Clock::system());
+        let never_block = policy.never_block.clone();
+        let parts =
+            TargetParts { base: folder, never_block, fingerprint: None, clock: clock.clone() };
+        let targets = Targets::build(&[], &parts).unwrap();
+        let ledger = Ledger::open(folder, Options::default()).unwrap();
+        let (metrics, known_good) = (Metrics::new(), KnownGood::new());
+        let parts = Parts { ledger, targets, clock, metrics, known_good };
+        Responder::new(Settings { policy, dry_run: false }, parts).unwrap()
+    }
+
+    #[test]
+    fn a_proxy_is_told_from_the_events_of_all_partitions() {
+        let folder = tempfile::tempdir().unwrap();
+        let (responder, ready) = (responder(folder.path()), Ready::new());
+        let told = ready.condition("clients", "are not judged yet");
+        let students = Students::new(&responder, &[], told);
+        assert!(ready.report().ready);
+        let event = Event {
+            sensor: Some("access.raw".into()),
+            client_ip: Some("10.77.0.5".into()),
+            ..Event::default()
+        };
+        let other = students.clone();
+        let news = (0..500).filter(|_| students.see(&event) | other.see(&event));
+        assert_eq!(news.count(), 1);
+        let proxy = Subject { kind: "ip".into(), value: "10.77.0.5".into() };
+        let why = responder.hidden_callers().behind(&proxy).unwrap();
+        assert!(why.starts_with("input `access.raw`: nearly all requests come from"), "{why}");
+        assert!(ready.report().remarks[0].reason.contains("trusted_proxies"));
+    }
+}
