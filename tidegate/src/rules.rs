@@ -36,15 +36,14 @@ pub(crate) fn check(command: &RulesCheck) -> Result<(), Fault> {
         let sample = sample::read(&command.sample, &command.reading)?;
         print(&never::found(&pack, &sample)?)?;
     }
-    let errors = pack.problems.iter().filter(|problem| problem.level == Level::Error).count();
-    let fails = pack.problems.iter().filter(|problem| problem.fails_check()).count();
+    let errors = pack.problems.iter().filter(|problem| problem.fails_check()).count();
     terminal::say(&format!(
         "{}, {}, {}",
         counted(pack.rules.len(), "rule"),
         counted(errors, "error"),
         counted(pack.problems.len() - errors, "warning")
     ));
-    if fails > 0 { Err(Fault::No) } else { Ok(()) }
+    if errors > 0 { Err(Fault::No) } else { Ok(()) }
 }
 
 /// Says what each rule costs.
@@ -119,14 +118,21 @@ fn window(rule: &Rule) -> String {
 /// Says how one rule runs.
 pub(crate) fn explain(command: &RulesExplain) -> Result<(), Fault> {
     let pack = Pack::load(command.rules.as_deref())?;
-    let mine = |path: &str| path.trim_end_matches(".yml") == command.rule;
+    let id = |path: &str| path.trim_end_matches(".yml").trim_end_matches(".yaml").to_owned();
+    let mine = |path: &str| id(path) == command.rule;
     for problem in pack.problems.iter().filter(|problem| mine(&problem.path)) {
         terminal::say(&problem.render(terminal::colour()));
     }
     let Some(compiled) = pack.compiled.iter().find(|compiled| compiled.id() == command.rule) else {
         let known: Vec<&str> = pack.rules.iter().map(|rule| rule.id.as_str()).collect();
+        let of = match &command.rules {
+            Some(folder) => format!("in {}", folder.display()),
+            None => {
+                "in the pack that comes with the binary (`--rules DIR` for your own)".to_owned()
+            }
+        };
         return Err(Fault::Usage(format!(
-            "no rule `{}` that can run; there are: {}",
+            "no rule `{}` that can run {of}; there are: {}",
             command.rule,
             known.join(", ")
         )));
