@@ -247,13 +247,18 @@ fn blocks(page: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn the_configuration_in_the_pages_on_context_is_good_as_it_stands() {
+fn the_configuration_in_the_pages_is_good_as_it_stands() {
     let deploys = include_str!("../../docs/deploys.md");
-    let pages =
-        [deploys, include_str!("../../docs/identities.md"), include_str!("../../docs/routes.md")];
+    let pages = [
+        deploys,
+        include_str!("../../docs/identities.md"),
+        include_str!("../../docs/routes.md"),
+        include_str!("../../docs/configuration.md"),
+        include_str!("../../docs/respond.md"),
+    ];
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("secrets")).unwrap();
-    for name in ["github", "gitlab", "flux", "scim", "cart-docs"] {
+    for name in ["github", "gitlab", "flux", "scim", "cart-docs", "hook", "redmine"] {
         std::fs::write(folder.path().join("secrets").join(name), "0123456789abcdef\n").unwrap();
     }
     let path = folder.path().join("tidegate.toml");
@@ -270,7 +275,7 @@ fn the_configuration_in_the_pages_on_context_is_good_as_it_stands() {
         assert!(output.status.success(), "{block}\n{}", stderr(&output));
         checked += 1;
     }
-    assert_eq!(checked, 7, "blocks of configuration");
+    assert_eq!(checked, 16, "blocks of configuration");
     let topic = "[context]\ndeploys_topic = \"cdevents\"\n";
     let said = stderr(&check(&format!("{input}{topic}")));
     assert!(said.contains("deploys_topic") && said.contains("[kafka]"), "{said}");
