@@ -61,6 +61,21 @@ impl Pack {
     }
 }
 
+/// Writes the files of the pack that comes with the binary into a folder that holds nothing yet, and
+/// gives their number.
+pub(crate) fn write_pack(folder: &Path) -> io::Result<usize> {
+    fs::create_dir_all(folder)?;
+    if fs::read_dir(folder)?.next().is_some() {
+        return Err(io::Error::other("it holds files, which are left as they are"));
+    }
+    for (path, text) in EMBEDDED {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        fs::write(path, text)?;
+    }
+    Ok(EMBEDDED.len())
+}
+
 /// `1 rule`, `2 rules`.
 pub(crate) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }

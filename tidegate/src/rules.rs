@@ -16,9 +16,11 @@ use comfy_table::{ContentArrangement, Table};
 use engine::plan::{self, CompiledRule, State};
 use engine::rule::{self, Level, Rule};
 
-use crate::cli::{Output, RulesBench, RulesCheck, RulesExplain, RulesFolder, RulesTest};
+use crate::cli::{
+    Output, RulesBench, RulesCheck, RulesExplain, RulesExport, RulesFolder, RulesTest,
+};
 use crate::fault::Fault;
-use crate::pack::{Pack, counted};
+use crate::pack::{Pack, counted, write_pack};
 use crate::parse::stdout;
 use crate::terminal;
 
@@ -68,6 +70,18 @@ pub(crate) fn bench(command: &RulesBench) -> Result<(), Fault> {
 /// Lists the rules.
 pub(crate) fn list(command: &RulesFolder) -> Result<(), Fault> {
     print(&table(&Pack::load(command.folder.as_deref())?))
+}
+
+/// Writes the pack of the binary into a folder.
+pub(crate) fn export(command: &RulesExport) -> Result<(), Fault> {
+    let folder = command.folder.display();
+    let count = write_pack(&command.folder)
+        .map_err(|error| Fault::Usage(format!("cannot write the rules to {folder}: {error}")))?;
+    terminal::say(&format!(
+        "{} written to {folder}; change them, add yours, and let `up` take them in:\n\n[rules]\nfolder = \"{folder}\"",
+        counted(count, "file")
+    ));
+    Ok(())
 }
 
 fn print(text: &impl std::fmt::Display) -> Result<(), Fault> {
