@@ -33,37 +33,47 @@ pub(super) trait Column: Default {
     fn close(&mut self) -> ArrayRef;
 }
 
-/// A column under construction, and its rows so far.
-#[derive(Debug, Default)]
+/// What stands for the next row of a column that has none in this batch.
+const NOT_OPEN: usize = usize::MAX;
+
+/// A column under construction, and the row that comes next.
+#[derive(Debug)]
 pub(super) struct Filling<C> {
     column: C,
-    rows: usize,
+    next: usize,
+}
+
+impl<C: Default> Default for Filling<C> {
+    fn default() -> Self {
+        Self { column: C::default(), next: NOT_OPEN }
+    }
 }
 
 impl<C: Column> Filling<C> {
     /// The column, with nulls up to a row that is put next.
     #[inline]
     pub(super) fn at(&mut self, row: usize) -> &mut C {
-        if self.rows == 0 || self.rows < row {
+        if self.next != row {
             self.catch_up(row);
         }
-        self.rows = row + 1;
+        self.next = row + 1;
         &mut self.column
     }
 
     #[cold]
     fn catch_up(&mut self, row: usize) {
-        if self.rows == 0 {
+        if self.next == NOT_OPEN {
             self.column.open();
+            self.next = 0;
         }
-        if self.rows < row {
-            self.column.pad(row - self.rows);
+        if self.next < row {
+            self.column.pad(row - self.next);
         }
     }
 
     pub(super) fn close(&mut self, kind: Kind, rows: usize) -> ArrayRef {
-        let filled = std::mem::take(&mut self.rows);
-        if filled == 0 {
+        let filled = std::mem::replace(&mut self.next, NOT_OPEN);
+        if filled == NOT_OPEN {
             return absent(kind, rows);
         }
         if filled < rows {
