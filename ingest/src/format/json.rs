@@ -153,7 +153,7 @@ pub(super) fn read<'a>(
     if extra.flags.is_some() || extra.details.is_some() {
         let flags = extra.flags.as_deref().unwrap_or("-");
         if let Some(by) = super::envoy::refusal(flags, extra.details.as_deref().unwrap_or("")) {
-            parts.blocked_by.get_or_insert(Cow::Borrowed(by));
+            parts.blocked_by.get_or_insert(by);
         }
     }
     Ok(())
@@ -298,8 +298,8 @@ impl<'f, 'a> Filler<'f, 'a> {
             Some(text) => text,
         };
         let place = slot.of(self.parts);
-        if place.as_deref().is_none_or(str::is_empty) {
-            *place = Some(Cow::Borrowed(value));
+        if place.is_none_or(str::is_empty) {
+            *place = Some(value);
         }
     }
 
@@ -340,8 +340,13 @@ impl<'f, 'a> Filler<'f, 'a> {
         match meaning {
             Meaning::Text(slot) => return self.put_text(slot, value),
             Meaning::Column(field) => return self.put_column(field, value),
-            Meaning::Scopes => return put_list(&mut self.parts.caller.scopes, value),
-            Meaning::Roles => return put_list(&mut self.parts.caller.roles, value),
+            Meaning::Scopes | Meaning::Roles => {
+                let Some(words) = self.words(value) else { return false };
+                let caller = &mut self.parts.caller;
+                let is_scopes = meaning == Meaning::Scopes;
+                let list = if is_scopes { &mut caller.scopes } else { &mut caller.roles };
+                list.extend(words);
+            }
             Meaning::Flags => self.extra.flags = text(value),
             Meaning::Details => self.extra.details = text(value),
             Meaning::UpstreamStatus => {
@@ -356,7 +361,7 @@ impl<'f, 'a> Filler<'f, 'a> {
                     Value::Flag(true) | Value::Bare("1") | Value::Number("1")
                 ) || matches!(value, Value::Text(text) if matches!(text.raw(), "1" | "true" | "yes"));
                 if yes {
-                    self.parts.blocked_by.get_or_insert(Cow::Borrowed("gateway"));
+                    self.parts.blocked_by.get_or_insert("gateway");
                 }
             }
             Meaning::Ignore | Meaning::Unknown => {}
@@ -373,14 +378,31 @@ impl<'f, 'a> Filler<'f, 'a> {
             return false;
         }
         let value = match text(value) {
-            None if slot.keeps_empty() => Some(Cow::Borrowed("")),
-            value => value,
+            None if slot.keeps_empty() => Some(""),
+            value => value.map(|text| self.parts.keep(text)),
         };
         let place = slot.of(self.parts);
-        if place.as_deref().is_none_or(str::is_empty) && value.is_some() {
+        if place.is_none_or(str::is_empty) && value.is_some() {
             *place = value;
         }
         true
+    }
+
+    /// The words of a list of texts, or of a text that holds one, parted by spaces or commas.
+    fn words(&mut self, value: Value<'a>) -> Option<Vec<&'a str>> {
+        const ITEMS_MAX: usize = 64;
+        Some(match value {
+            Value::List(list) => {
+                let words = items(list).filter_map(text).take(ITEMS_MAX);
+                words.map(|word| self.parts.keep(word)).collect()
+            }
+            Value::Text(one) => {
+                let words = self.parts.keep(one.read()).split([' ', ',']);
+                words.filter(|word| !word.is_empty() && *word != "-").take(ITEMS_MAX).collect()
+            }
+            Value::Null => Vec::new(),
+            Value::Bare(_) | Value::Number(_) | Value::Flag(_) | Value::Object(_) => return None,
+        })
     }
 
     fn put_number(&mut self, meaning: Meaning, value: &str) -> bool {
@@ -514,20 +536,4 @@ fn text(value: Value<'_>) -> Option<Cow<'_, str>> {
             items(list).next().filter(|i| !matches!(i, Value::List(_))).and_then(text)
         }
     }
-}
-
-/// A list of texts, or a text that holds one, parted by spaces or commas.
-fn put_list<'a>(place: &mut Vec<Cow<'a, str>>, value: Value<'a>) -> bool {
-    const ITEMS_MAX: usize = 64;
-    match value {
-        Value::List(list) => place.extend(items(list).filter_map(text).take(ITEMS_MAX)),
-        Value::Text(one) => {
-            let one = one.read();
-            let words = one.split([' ', ',']).filter(|word| !word.is_empty() && *word != "-");
-            place.extend(words.take(ITEMS_MAX).map(|word| Cow::Owned(word.to_owned())));
-        }
-        Value::Null => {}
-        Value::Bare(_) | Value::Number(_) | Value::Flag(_) | Value::Object(_) => return false,
-    }
-    true
 }
