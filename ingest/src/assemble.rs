@@ -122,8 +122,7 @@ fn facts<'a>(sheet: &mut impl Sheet<'a>, parts: &Parts<'a>, job: Job<'a>) {
     sheet.observed_time(Some(job.observed));
     sheet.sensor(Some(Cow::Borrowed(&job.settings.sensor)));
     sheet.format(Some(Cow::Borrowed(job.format.name())));
-    let said = parts.rare.as_ref().and_then(|rare| rare.direction);
-    sheet.direction(Some(direction(said)));
+    sheet.direction(Some(direction(parts.rare.direction)));
     sheet.status(parts.status);
     sheet.upstream_status(parts.upstream_status);
     sheet.request_bytes(parts.request_bytes);
@@ -162,7 +161,7 @@ pub(crate) fn addresses<'a>(parts: &Parts<'a>, settings: &Settings) -> Addresses
         peer: parts.peer,
         client: parts.client,
         chain: parts.chain,
-        told: parts.told(),
+        told: parts.rare.told,
         chain_in_front: parts.chain_in_front,
     };
     let caller = address::caller(said, &settings.trusted_proxies);
@@ -267,7 +266,10 @@ fn words<'a>(
     let mut word = |part: Part<'a>| part.map(|text| clean(Cow::Borrowed(text), job.keys, found));
     sheet.request_id(word(parts.request_id));
     sheet.blocked_by(word(blocked_by));
-    let Some(rare) = &parts.rare else { return Place::default() };
+    if !parts.has_rare {
+        return Place::default();
+    }
+    let rare = &parts.rare;
     sheet.trace_id(word(rare.trace_id.map(trace_id)));
     sheet.ja4(word(rare.ja4));
     sheet.service_version(word(rare.service_version));

@@ -28,7 +28,7 @@ impl Refusal {
             peer: parts.peer,
             client: parts.client,
             chain: parts.chain,
-            told: parts.told(),
+            told: parts.rare.told,
             chain_in_front: parts.chain_in_front,
         };
         let client = address::caller(said, &settings.trusted_proxies).client;

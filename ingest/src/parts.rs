@@ -85,8 +85,10 @@ pub(crate) struct Parts<'a> {
     pub(crate) scheme: Part<'a>,
     pub(crate) request_id: Part<'a>,
     pub(crate) caller: Credentials<'a>,
-    /// Parts that few logs have; [`Parts::rare`] makes room for them.
-    pub(crate) rare: Option<Rare<'a>>,
+    /// Parts that few logs have.
+    pub(crate) rare: Rare<'a>,
+    /// Whether there may be any of those.
+    pub(crate) has_rare: bool,
     /// Names beside the columns, and their values.
     pub(crate) attrs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// What follows the parts that the format knows; it is searched for secrets.
@@ -130,7 +132,8 @@ impl<'a> Parts<'a> {
             scheme: None,
             request_id: None,
             caller: Credentials::default(),
-            rare: None,
+            rare: Rare::default(),
+            has_rare: false,
             attrs: Vec::new(),
             rest: "",
             clear: Clear::default(),
@@ -150,15 +153,10 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// The parts that few logs have. Lines without any are spared the room, line after line.
-    #[inline(never)]
+    /// The parts that few logs have, to be filled.
     pub(crate) fn rare(&mut self) -> &mut Rare<'a> {
-        self.rare.get_or_insert_default()
-    }
-
-    /// The client by a header that names but one.
-    pub(crate) fn told(&self) -> Part<'a> {
-        self.rare.as_ref().and_then(|rare| rare.told)
+        self.has_rare = true;
+        &mut self.rare
     }
 }
 

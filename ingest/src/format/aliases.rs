@@ -61,14 +61,35 @@ pub(crate) enum Slot {
 }
 
 impl Slot {
-    /// The place of this part.
+    /// Whether few logs have this part.
+    #[inline]
+    fn is_rare(self) -> bool {
+        matches!(
+            self,
+            Self::Told
+                | Self::TraceId
+                | Self::TlsVersion
+                | Self::Ja4
+                | Self::Route
+                | Self::Service
+                | Self::ServiceVersion
+                | Self::ServiceInstance
+                | Self::Environment
+                | Self::Direction
+                | Self::PeerHost
+        )
+    }
+
+    /// The place of this part. All arms are places in one struct, so that this is a look into a
+    /// table and no jump.
     #[inline]
     pub(crate) fn of<'p, 'a>(self, parts: &'p mut Parts<'a>) -> &'p mut Part<'a> {
+        parts.has_rare |= self.is_rare();
         match self {
             Self::Peer => &mut parts.peer,
             Self::Client => &mut parts.client,
             Self::Chain => &mut parts.chain,
-            Self::Told => &mut parts.rare().told,
+            Self::Told => &mut parts.rare.told,
             Self::Request => &mut parts.request,
             Self::Method => &mut parts.method,
             Self::Target => &mut parts.target,
@@ -81,10 +102,10 @@ impl Slot {
             Self::HostFallback => &mut parts.host_fallback,
             Self::Scheme => &mut parts.scheme,
             Self::RequestId => &mut parts.request_id,
-            Self::TraceId => &mut parts.rare().trace_id,
-            Self::TlsVersion => &mut parts.rare().tls_version,
-            Self::Ja4 => &mut parts.rare().ja4,
-            Self::Route => &mut parts.rare().route,
+            Self::TraceId => &mut parts.rare.trace_id,
+            Self::TlsVersion => &mut parts.rare.tls_version,
+            Self::Ja4 => &mut parts.rare.ja4,
+            Self::Route => &mut parts.rare.route,
             Self::User => &mut parts.caller.user,
             Self::Principal => &mut parts.caller.principal,
             Self::Account => &mut parts.caller.account,
@@ -97,12 +118,12 @@ impl Slot {
             Self::Subject => &mut parts.caller.subject,
             Self::OauthClient => &mut parts.caller.oauth_client,
             Self::Tenant => &mut parts.caller.tenant,
-            Self::Service => &mut parts.rare().service,
-            Self::ServiceVersion => &mut parts.rare().service_version,
-            Self::ServiceInstance => &mut parts.rare().service_instance,
-            Self::Environment => &mut parts.rare().environment,
-            Self::Direction => &mut parts.rare().direction,
-            Self::PeerHost => &mut parts.rare().peer_host,
+            Self::Service => &mut parts.rare.service,
+            Self::ServiceVersion => &mut parts.rare.service_version,
+            Self::ServiceInstance => &mut parts.rare.service_instance,
+            Self::Environment => &mut parts.rare.environment,
+            Self::Direction => &mut parts.rare.direction,
+            Self::PeerHost => &mut parts.rare.peer_host,
             Self::BlockedBy => &mut parts.blocked_by,
         }
     }

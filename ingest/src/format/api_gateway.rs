@@ -38,9 +38,7 @@ pub(super) fn read<'a>(
     if parts.duration.is_some() && parts.started.is_none() {
         parts.started = parts.time.take();
     }
-    if let Some(rare) = &mut parts.rare {
-        rare.route = rare.route.and_then(template);
-    }
+    parts.rare.route = parts.rare.route.and_then(template);
     parts.no_upstream = extra.names_upstream_status && parts.upstream_status.is_none();
     let refused = REFUSALS.iter().find(|(word, _)| has(word));
     if let Some((_, by)) = refused.filter(|_| parts.status.is_none_or(|status| status >= 400)) {
