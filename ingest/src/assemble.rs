@@ -12,20 +12,20 @@ use std::borrow::Cow;
 
 use schemas::{Event, EventTime, Sheet};
 
-use crate::address::{self, Caller, Said};
+use crate::address::{self, Said};
 use crate::caller::{self, Circumstances, Identity, head};
 use crate::format::Format;
 use crate::keys::Keys;
 use crate::mask::{self, Clear};
 use crate::memo::Agents;
-use crate::parts::{Part, Parts};
+use crate::parts::{Column, Part, Parts};
 use crate::payload::{self, Classes};
 use crate::read::words::Bytes;
 use crate::secret;
 use crate::settings::Settings;
 use crate::target::{self, Found};
 
-use asked::{asked, in_line};
+use asked::asked;
 
 /// Bytes of a User-Agent that are kept.
 const AGENT_BYTES_MAX: usize = 1024;
@@ -47,7 +47,7 @@ pub(crate) struct Job<'a> {
 }
 
 /// Client and peer, as columns hold them.
-pub(crate) type Addresses<'a> = (Part<'a>, Part<'a>);
+pub(crate) type Addresses<'a> = (Column<'a>, Column<'a>);
 
 /// Makes an event that may have columns given by their names.
 pub(crate) fn event<'a>(
@@ -80,9 +80,9 @@ pub(crate) fn fill<'a>(
         status: parts.status,
         method: asked.method.as_deref(),
         path: asked.path.as_deref(),
-        query: asked.query.as_deref(),
+        query: asked.query,
     };
-    let identity = caller::identify(&mut parts.caller, circumstances, job.keys, &mut found);
+    let identity = caller::identify(&parts.caller, circumstances, job.keys, &mut found);
     sheet.client_ip(client);
     sheet.peer_ip(peer);
     facts(sheet, parts, job);
@@ -95,8 +95,8 @@ pub(crate) fn fill<'a>(
     sheet.url_param_kind(asked.url_param_kind.map(Cow::Borrowed));
     sheet.http_version(asked.version);
     let mut classes = asked.classes;
-    let agent_clear = agent(sheet, parts.user_agent.take(), &mut classes, agents);
-    sheet.referrer(referrer(parts.referrer.take(), &mut classes, (job.keys, &mut found)));
+    let agent_clear = agent(sheet, parts.user_agent, &mut classes, agents);
+    sheet.referrer(referrer(parts.referrer, &mut classes, (job.keys, &mut found)));
     sheet.attack_class(Some(if classes.is_empty() {
         Vec::new()
     } else {
@@ -122,8 +122,7 @@ fn facts<'a>(sheet: &mut impl Sheet<'a>, parts: &Parts<'a>, job: Job<'a>) {
     sheet.observed_time(Some(job.observed));
     sheet.sensor(Some(Cow::Borrowed(&job.settings.sensor)));
     sheet.format(Some(Cow::Borrowed(job.format.name())));
-    let said = parts.rare.as_ref().and_then(|rare| rare.direction.as_deref());
-    sheet.direction(Some(direction(said)));
+    sheet.direction(Some(direction(parts.rare.direction)));
     sheet.status(parts.status);
     sheet.upstream_status(parts.upstream_status);
     sheet.request_bytes(parts.request_bytes);
@@ -158,34 +157,15 @@ fn with_columns<'a>(columns: Event<'a>, made: &Event<'a>) -> Event<'a> {
 
 /// Who sent a request, and who handed it over.
 pub(crate) fn addresses<'a>(parts: &Parts<'a>, settings: &Settings) -> Addresses<'a> {
-    let columns = |caller: Caller<'a>| {
-        let text = |address: Option<address::Address<'a>>| address.map(|address| address.text);
-        (text(caller.client), text(caller.peer))
-    };
-    let borrowed = || {
-        Some(Said {
-            peer: in_line(&parts.peer)?,
-            client: in_line(&parts.client)?,
-            chain: in_line(&parts.chain)?,
-            told: in_line(parts.told())?,
-            chain_in_front: parts.chain_in_front,
-        })
-    };
-    if let Some(said) = borrowed() {
-        return columns(address::caller(said, &settings.trusted_proxies));
-    }
     let said = Said {
-        peer: parts.peer.as_deref(),
-        client: parts.client.as_deref(),
-        chain: parts.chain.as_deref(),
-        told: parts.told().as_deref(),
+        peer: parts.peer,
+        client: parts.client,
+        chain: parts.chain,
+        told: parts.rare.told,
         chain_in_front: parts.chain_in_front,
     };
     let caller = address::caller(said, &settings.trusted_proxies);
-    let owned = |address: Option<address::Address<'_>>| {
-        address.map(|address| Cow::Owned(address.text.into_owned()))
-    };
-    (owned(caller.client), owned(caller.peer))
+    (caller.client.map(|client| client.text), caller.peer.map(|peer| peer.text))
 }
 
 fn direction(said: Option<&str>) -> Cow<'static, str> {
@@ -202,42 +182,33 @@ fn agent<'a>(
     agents: &mut Agents,
 ) -> Clear {
     let Some(agent) = agent else { return Clear::OF_ALL };
-    let known = agents.look_at(&agent);
+    let known = agents.look_at(agent);
     classes.join(known.classes);
     let agent = match &known.masked {
         Some(masked) => Cow::Owned(masked.to_string()),
-        None => agent,
+        None => Cow::Borrowed(agent),
     };
-    let clear = known.clear;
     sheet.user_agent(Some(head(agent, AGENT_BYTES_MAX)));
-    clear
+    known.clear
 }
 
 fn referrer<'a>(
     referer: Part<'a>,
     classes: &mut Classes,
     (keys, found): (&Keys, &mut Found<'a>),
-) -> Part<'a> {
+) -> Column<'a> {
     let referer = referer?;
-    classes.join(payload::in_referer(&referer));
-    match referer {
-        Cow::Borrowed(text) => target::referrer(text, keys, found),
-        Cow::Owned(text) => {
-            let mut inner = Vec::new();
-            let column = target::referrer(&text, keys, &mut inner);
-            found.extend(inner.iter().map(|text| Cow::Owned(text.to_string())));
-            column.map(|column| Cow::Owned(column.into_owned()))
-        }
-    }
+    classes.join(payload::in_referer(referer));
+    target::referrer(referer, keys, found)
 }
 
 /// Who answered instead of the application, where the log shows it. Only refusals count: a route
 /// that is not there and a server that is down are answers too, but nobody was blocked.
-fn blocked_by<'a>(parts: &mut Parts<'a>, format: Format) -> Part<'a> {
-    let named = parts.blocked_by.take().map(|by| head(by, WORD_BYTES_MAX));
+fn blocked_by<'a>(parts: &Parts<'a>, format: Format) -> Part<'a> {
+    let named = parts.blocked_by.map(|by| mask::head(by, WORD_BYTES_MAX));
     let refused = parts.no_upstream && matches!(parts.status, Some(403 | 429 | 444));
     named.or_else(|| {
-        refused.then_some(Cow::Borrowed(match format {
+        refused.then_some(match format {
             Format::IngressNginx => "nginx",
             Format::Traefik | Format::TraefikJson => "traefik",
             Format::Haproxy => "haproxy",
@@ -245,58 +216,43 @@ fn blocked_by<'a>(parts: &mut Parts<'a>, format: Format) -> Part<'a> {
             Format::Kong => "kong",
             Format::ApiGateway => "apigateway",
             _ => "gateway",
-        }))
+        })
     })
 }
 
 /// The words of a line that say where a request went.
 #[derive(Default)]
 struct Place<'a> {
-    service: Part<'a>,
-    environment: Part<'a>,
+    service: Column<'a>,
+    environment: Column<'a>,
 }
 
 /// Puts where the request went: host, service and the rest.
 fn put_place<'a>(
     sheet: &mut impl Sheet<'a>,
-    parts: &mut Parts<'a>,
+    parts: &Parts<'a>,
     (asked, said): (Part<'a>, Place<'a>),
     settings: &'a Settings,
 ) {
-    let named = parts.host.take().and_then(host).or_else(|| asked.and_then(host));
-    let host_column = named.or_else(|| parts.host_fallback.take().and_then(host));
+    let named = parts.host.and_then(address::host).or_else(|| asked.and_then(address::host));
+    let host_column = named.or_else(|| parts.host_fallback.and_then(address::host));
     let set = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
     let service = said.service.or_else(|| set(&settings.service));
     sheet.service(service.or_else(|| host_column.clone()));
     sheet.host(host_column);
-    sheet.scheme(parts.scheme.take().filter(|scheme| scheme.len() <= 8).map(lower));
+    sheet.scheme(parts.scheme.filter(|scheme| scheme.len() <= 8).map(address::lower));
     sheet.environment(said.environment.or_else(|| set(&settings.environment)));
 }
 
-fn host(text: Cow<'_, str>) -> Part<'_> {
-    match text {
-        Cow::Borrowed(text) => address::host(text),
-        Cow::Owned(text) => address::host(&text).map(|host| Cow::Owned(host.into_owned())),
-    }
-}
-
-fn lower(text: Cow<'_, str>) -> Cow<'_, str> {
-    match text {
-        Cow::Borrowed(text) => address::lower(text),
-        Cow::Owned(text) => Cow::Owned(text.to_ascii_lowercase()),
-    }
-}
-
 /// `TLSv1.3`, whatever way it was written: Envoy's `TLSv1_3`, Caddy's 772, `1.3`.
-fn tls_version(text: Cow<'_, str>) -> Cow<'_, str> {
-    let known = match text.trim_start_matches("TLS").trim_start_matches(['v', ' ']) {
+fn tls_version(text: &str) -> &str {
+    match text.trim_start_matches("TLS").trim_start_matches(['v', ' ']) {
         "1.3" | "1_3" | "772" => "TLSv1.3",
         "1.2" | "1_2" | "771" => "TLSv1.2",
         "1.1" | "1_1" | "770" => "TLSv1.1",
         "1" | "1.0" | "1_0" | "769" => "TLSv1",
-        _ => return head(text, 16),
-    };
-    Cow::Borrowed(known)
+        _ => mask::head(text, 16),
+    }
 }
 
 /// Puts ids and other words that a caller may have chosen. Gives those that `put_place` puts.
@@ -307,18 +263,21 @@ fn words<'a>(
     found: &mut Found<'a>,
 ) -> Place<'a> {
     let blocked_by = blocked_by(parts, job.format);
-    let mut word = |part: Part<'a>| part.map(|text| clean(text, job.keys, found));
-    sheet.request_id(word(parts.request_id.take()));
+    let mut word = |part: Part<'a>| part.map(|text| clean(Cow::Borrowed(text), job.keys, found));
+    sheet.request_id(word(parts.request_id));
     sheet.blocked_by(word(blocked_by));
-    let Some(rare) = &mut parts.rare else { return Place::default() };
-    sheet.trace_id(word(rare.trace_id.take().map(trace_id)));
-    sheet.ja4(word(rare.ja4.take()));
-    sheet.service_version(word(rare.service_version.take()));
-    sheet.service_instance(word(rare.service_instance.take()));
-    sheet.peer_host(rare.peer_host.take().and_then(host));
-    sheet.tls_version(rare.tls_version.take().map(tls_version));
+    if !parts.has_rare {
+        return Place::default();
+    }
+    let rare = &parts.rare;
+    sheet.trace_id(word(rare.trace_id.map(trace_id)));
+    sheet.ja4(word(rare.ja4));
+    sheet.service_version(word(rare.service_version));
+    sheet.service_instance(word(rare.service_instance));
+    sheet.peer_host(rare.peer_host.and_then(address::host));
+    sheet.tls_version(rare.tls_version.map(tls_version).map(Cow::Borrowed));
     // A route is one only where it is a template; routers' names are none.
-    match word(rare.route.take()) {
+    match word(rare.route) {
         Some(route) if route.starts_with('/') => {
             sheet.route(Some(route));
             sheet.route_source(Some(Cow::Borrowed("gateway")));
@@ -326,17 +285,13 @@ fn words<'a>(
         Some(name) => parts.attrs.push((Cow::Borrowed("route"), name)),
         None => {}
     }
-    Place { service: word(rare.service.take()), environment: word(rare.environment.take()) }
+    Place { service: word(rare.service), environment: word(rare.environment) }
 }
 
 /// The trace of a `traceparent`, `00-<trace>-<span>-01`; other ids as they are.
-fn trace_id(text: Cow<'_, str>) -> Cow<'_, str> {
+fn trace_id(text: &str) -> &str {
     let is_parent = text.len() == 55 && text.as_bytes().get(2) == Some(&b'-');
-    match text {
-        Cow::Borrowed(text) if is_parent => Cow::Borrowed(text.get(3..35).unwrap_or(text)),
-        Cow::Owned(text) if is_parent => Cow::Owned(text.get(3..35).unwrap_or(&text).to_owned()),
-        text => text,
-    }
+    text.get(3..35).filter(|_| is_parent).unwrap_or(text)
 }
 
 /// What most ids are written with.

@@ -12,7 +12,7 @@ use memchr::memchr_iter;
 
 use crate::keys::Keys;
 use crate::mask;
-use crate::parts::{Credentials, Part};
+use crate::parts::{Column, Credentials, Part};
 use crate::secret;
 use crate::target::Found;
 
@@ -32,9 +32,9 @@ pub(crate) struct Circumstances<'c> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Identity<'a> {
     pub(crate) kind: &'static str,
-    pub(crate) principal: Part<'a>,
-    pub(crate) account: Part<'a>,
-    pub(crate) token: Part<'a>,
+    pub(crate) principal: Column<'a>,
+    pub(crate) account: Column<'a>,
+    pub(crate) token: Column<'a>,
     /// What few lines show.
     pub(crate) more: Option<More<'a>>,
 }
@@ -42,16 +42,16 @@ pub(crate) struct Identity<'a> {
 /// The columns of a caller who showed more than names.
 #[derive(Debug, Clone)]
 pub(crate) struct More<'a> {
-    pub(crate) session: Part<'a>,
-    pub(crate) oauth_client: Part<'a>,
-    pub(crate) tenant: Part<'a>,
+    pub(crate) session: Column<'a>,
+    pub(crate) oauth_client: Column<'a>,
+    pub(crate) tenant: Column<'a>,
     pub(crate) scopes: Option<Vec<Cow<'a, str>>>,
     pub(crate) roles: Option<Vec<Cow<'a, str>>>,
 }
 
 /// Says who called.
 pub(crate) fn identify<'a>(
-    caller: &mut Credentials<'a>,
+    caller: &Credentials<'a>,
     of: Circumstances<'_>,
     keys: &Keys,
     found: &mut Found<'a>,
@@ -61,9 +61,8 @@ pub(crate) fn identify<'a>(
     // Most lines show a name at most.
     let is_bare = caller.shows_no_credentials();
     let tried = of.status == Some(401) || is_login(of.method, of.path);
-    let account = caller.account.take();
-    let account = account.or_else(|| caller.user.clone().filter(|_| tried));
-    let principal = caller.principal.take().or(caller.user.take()).or(caller.subject.take());
+    let account = caller.account.or(caller.user.filter(|_| tried));
+    let principal = caller.principal.or(caller.user).or(caller.subject);
     if is_bare {
         let mut one = |name: Part<'a>| name.map(|name| visible(name, keys, found));
         return Identity {
@@ -74,20 +73,16 @@ pub(crate) fn identify<'a>(
             more: None,
         };
     }
-    let id = caller.token_id.take().map(|id| token_id(id, keys, found));
-    let id = id.or_else(|| hashed(token(caller.authorization.take(), found), keys));
-    let id = id.or_else(|| hashed(present(caller.api_key.take(), found), keys));
-    let cookie = present(caller.cookie.take(), found);
-    let session = present(caller.session.take(), found).or_else(|| {
-        let session = cookie.as_deref().and_then(session_cookie)?;
-        Some(Cow::Owned(session.to_owned()))
-    });
-    let mut list = |items: Vec<Cow<'a, str>>| {
-        let items: Vec<_> = items.into_iter().map(|item| visible(item, keys, found)).collect();
+    let id = caller.token_id.map(|id| token_id(id, keys, found));
+    let id = id.or_else(|| hashed(token(caller.authorization, found), keys));
+    let id = id.or_else(|| hashed(present(caller.api_key, found), keys));
+    let cookie = present(caller.cookie, found);
+    let session = present(caller.session, found).or_else(|| cookie.and_then(session_cookie));
+    let mut list = |items: &[&'a str]| {
+        let items: Vec<_> = items.iter().map(|item| visible(item, keys, found)).collect();
         (!items.is_empty()).then_some(items)
     };
-    let scopes = list(std::mem::take(&mut caller.scopes));
-    let roles = list(std::mem::take(&mut caller.roles));
+    let (scopes, roles) = (list(&caller.scopes), list(&caller.roles));
     let mut one = |name: Part<'a>| name.map(|name| visible(name, keys, found));
     Identity {
         kind,
@@ -96,8 +91,8 @@ pub(crate) fn identify<'a>(
         token: id.or_else(|| in_query.map(|key| Cow::Owned(keys.hash(key)))),
         more: Some(More {
             session: hashed(session, keys),
-            oauth_client: one(caller.oauth_client.take()),
-            tenant: one(caller.tenant.take()),
+            oauth_client: one(caller.oauth_client),
+            tenant: one(caller.tenant),
             scopes,
             roles,
         }),
@@ -110,23 +105,22 @@ fn kind(caller: &Credentials<'_>, in_query: Option<&str>) -> &'static str {
     const KINDS: [&str; 7] = ["unknown", "none", "basic", "jwt", "api_key", "mtls", "cookie"];
     let said = caller
         .kind
-        .as_deref()
         .and_then(|said| KINDS.iter().find(|kind| kind.eq_ignore_ascii_case(said)).copied());
     if let Some(said) = said {
         return said;
     }
-    let filled = |part: &Part<'_>| part.as_deref().is_some_and(|text| !text.is_empty());
-    let shown_empty = |part: &Part<'_>| part.as_deref() == Some("");
+    let filled = |part: &Part<'_>| part.is_some_and(|text| !text.is_empty());
+    let shown_empty = |part: &Part<'_>| *part == Some("");
     if caller.certificate {
         "mtls"
-    } else if let Some(header) = caller.authorization.as_deref().filter(|text| !text.is_empty()) {
+    } else if let Some(header) = caller.authorization.filter(|text| !text.is_empty()) {
         header_kind(header)
     } else if filled(&caller.api_key) || in_query.is_some() {
         "api_key"
     } else if filled(&caller.subject) || caller.issued.is_some() || caller.expires.is_some() {
         "jwt"
     } else if filled(&caller.session)
-        || caller.cookie.as_deref().is_some_and(|cookie| session_cookie(cookie).is_some())
+        || caller.cookie.is_some_and(|cookie| session_cookie(cookie).is_some())
     {
         "cookie"
     } else if filled(&caller.user) {
@@ -210,15 +204,14 @@ fn is_login(method: Option<&str>, path: Option<&str>) -> bool {
 }
 
 /// A name that may be seen: a hash where it looks like a secret, such as a key given as the user.
-fn visible<'a>(name: Cow<'a, str>, keys: &Keys, found: &mut Found<'a>) -> Cow<'a, str> {
+fn visible<'a>(name: &'a str, keys: &Keys, found: &mut Found<'a>) -> Cow<'a, str> {
     // Names are short: a vector search would take longer to begin than this takes.
     let assigns = name.bytes().any(|byte| matches!(byte, b'?' | b'='));
-    if secret::is_value(&name) || assigns && mask::value(&name) != name {
-        let hash = keys.hash(&name);
-        found.push(name);
-        return Cow::Owned(hash);
+    if secret::is_value(name) || assigns && mask::value(name) != name {
+        found.push(Cow::Borrowed(name));
+        return Cow::Owned(keys.hash(name));
     }
-    head(name, NAME_BYTES_MAX)
+    Cow::Borrowed(mask::head(name, NAME_BYTES_MAX))
 }
 
 /// At most so many bytes of a part.
@@ -236,39 +229,37 @@ pub(crate) fn head(text: Cow<'_, str>, bytes_max: usize) -> Cow<'_, str> {
 }
 
 /// A token's id may be seen where it is short and no token itself.
-fn token_id<'a>(id: Cow<'a, str>, keys: &Keys, found: &mut Found<'a>) -> Cow<'a, str> {
+fn token_id<'a>(id: &'a str, keys: &Keys, found: &mut Found<'a>) -> Cow<'a, str> {
     let plain = id.len() <= 64
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b':' | b'.'));
-    if plain && !secret::is_value(&id) {
-        return id;
+    if plain && !secret::is_value(id) {
+        return Cow::Borrowed(id);
     }
-    let hash = keys.hash(&id);
-    found.push(id);
-    Cow::Owned(hash)
+    found.push(Cow::Borrowed(id));
+    Cow::Owned(keys.hash(id))
 }
 
 /// A secret that says something; it is found then.
 fn present<'a>(secret: Part<'a>, found: &mut Found<'a>) -> Part<'a> {
     let secret = secret.filter(|text| !is_redacted(text))?;
-    found.push(secret.clone());
+    found.push(Cow::Borrowed(secret));
     Some(secret)
 }
 
 /// What follows the scheme of an Authorization header.
 fn token<'a>(header: Part<'a>, found: &mut Found<'a>) -> Part<'a> {
     let header = present(header, found)?;
-    let (_scheme, token) = header.split_once(' ').unwrap_or(("", &header));
+    let (_scheme, token) = header.split_once(' ').unwrap_or(("", header));
     let token = token.trim();
     if is_redacted(token) {
         return None;
     }
-    let token = Cow::Owned(token.to_owned());
-    found.push(Cow::clone(&token));
+    found.push(Cow::Borrowed(token));
     Some(token)
 }
 
-fn hashed<'a>(secret: Part<'_>, keys: &Keys) -> Part<'a> {
-    secret.map(|secret| Cow::Owned(keys.hash(&secret)))
+fn hashed<'a>(secret: Part<'_>, keys: &Keys) -> Column<'a> {
+    secret.map(|secret| Cow::Owned(keys.hash(secret)))
 }
 
 /// The value of the first cookie whose name is a session's.
@@ -311,7 +302,7 @@ mod tests {
     use crate::parts::Part;
 
     fn some(text: &str) -> Part<'_> {
-        Some(Cow::Borrowed(text))
+        Some(text)
     }
 
     fn identity(
@@ -323,7 +314,7 @@ mod tests {
         let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
         let of =
             Circumstances { status: Some(status), method: Some(method), path: Some(path), query };
-        identify(&mut { caller }, of, &Keys::new([1; 16]), &mut Vec::new())
+        identify(&{ caller }, of, &Keys::new([1; 16]), &mut Vec::new())
     }
 
     #[track_caller]

@@ -12,13 +12,27 @@ use memchr::memchr2;
 /// The text of a line.
 pub(crate) fn text(bytes: &[u8]) -> Cow<'_, str> {
     let bytes = trimmed(bytes);
-    if memchr2(0, b'\r', bytes).is_none()
+    if (!has_control(bytes) || memchr2(0, b'\r', bytes).is_none())
         && let Ok(text) = simdutf8::basic::from_utf8(bytes)
     {
         return Cow::Borrowed(text);
     }
     let kept: Vec<u8> = bytes.iter().copied().filter(|b| !matches!(b, 0 | b'\r')).collect();
     Cow::Owned(String::from_utf8_lossy(&kept).into_owned())
+}
+
+/// Whether any byte is a control byte, as in few lines. The least of each place of 32 bytes, which
+/// vectors find without a call.
+fn has_control(bytes: &[u8]) -> bool {
+    let least = |mut least: [u8; 32], chunk: &[u8; 32]| {
+        for (least, byte) in least.iter_mut().zip(chunk) {
+            *least = (*least).min(*byte);
+        }
+        least
+    };
+    let Some(last) = bytes.last_chunk::<32>() else { return bytes.iter().any(|b| *b < 0x20) };
+    let (chunks, _) = bytes.as_chunks::<32>();
+    chunks.iter().fold(*last, least).iter().any(|byte| *byte < 0x20)
 }
 
 /// Without the line's end, white space around it and a byte order mark.

@@ -25,10 +25,10 @@ impl Refusal {
     /// What a format had found when it failed.
     pub(crate) fn of(failure: Failure, parts: &Parts<'_>, settings: &Settings) -> Self {
         let said = Said {
-            peer: parts.peer.as_deref(),
-            client: parts.client.as_deref(),
-            chain: parts.chain.as_deref(),
-            told: parts.told().as_deref(),
+            peer: parts.peer,
+            client: parts.client,
+            chain: parts.chain,
+            told: parts.rare.told,
             chain_in_front: parts.chain_in_front,
         };
         let client = address::caller(said, &settings.trusted_proxies).client;

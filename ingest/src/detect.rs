@@ -9,7 +9,7 @@ use crate::bundle;
 use crate::clean;
 use crate::envelope;
 use crate::format::{Desk, Format, Layout};
-use crate::parts::Parts;
+use crate::parts::{Kept, Parts};
 
 /// Lines by which an input is judged.
 pub const LINES_LOOKED_AT: usize = 64;
@@ -161,7 +161,8 @@ pub(crate) fn detect(lines: &[&[u8]], desk: &mut Desk) -> Option<Guess> {
 fn readings(text: &str, desk: &mut Desk) -> Vec<Reading> {
     for envelopes in 0..=envelope::DEPTH_MAX {
         let Some(line) = envelope::open_all(text, envelopes) else { break };
-        let fits = |format: &Format| format.read(&line, desk, &mut Parts::default()).is_ok();
+        let kept = Kept::default();
+        let fits = |format: &Format| format.read(&line, desk, &mut Parts::new(&kept)).is_ok();
         let found: Vec<Format> = Format::ALL.into_iter().filter(fits).collect();
         if !found.is_empty() {
             return found.into_iter().map(|format| Reading { format, envelopes }).collect();

@@ -20,6 +20,8 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
+use crate::read::number::is_plain;
+
 use holes::Holes;
 pub(crate) use holes::is_bare_name;
 
@@ -120,10 +122,17 @@ pub(crate) fn value(text: &str) -> Cow<'_, str> {
     holes.cut_out(text)
 }
 
-/// What a short text is clear of, with the bytes that it stands between.
+/// What a short text is clear of, with the bytes that it stands between. In a plain one nothing can
+/// stand: every stem has another byte, that is no quote, and none of them begins a query or assigns.
 #[inline]
 pub(crate) fn clear(before: u8, text: &str, after: u8) -> Clear {
-    if stems::is_number(text) { Clear::OF_ALL } else { stems::clear(before, text, after) }
+    if is_plain(text) { Clear::OF_ALL } else { stems::clear(before, text, after) }
+}
+
+/// What a text is clear of that is known not to be plain.
+#[inline]
+pub(crate) fn clear_of_words(before: u8, text: &str, after: u8) -> Clear {
+    stems::clear(before, text, after)
 }
 
 /// At most so many bytes of a text, whole letters.

@@ -17,7 +17,7 @@ use crate::envelope;
 use crate::format::{self, Aliases, Desk, Format, Layout, Memory, Template};
 use crate::keys::Keys;
 use crate::memo::Agents;
-use crate::parts::Parts;
+use crate::parts::{Kept, Parts};
 use crate::read::times::Times;
 use crate::settings::{Choice, Settings};
 use crate::watch::{Advice, Watch};
@@ -276,7 +276,8 @@ impl Parser {
     fn by_habit(&mut self, text: &str, spot: Spot<'_>, sink: &mut Sink<'_>) -> bool {
         let Some(reading) = self.habit.reading() else { return false };
         let Some(line) = envelope::open_all(text, reading.envelopes) else { return false };
-        let mut parts = Parts::default();
+        let kept = Kept::default();
+        let mut parts = Parts::new(&kept);
         if reading.format.read(&line, &mut self.desk, &mut parts).is_err() {
             return false;
         }
@@ -296,7 +297,8 @@ impl Parser {
         for envelopes in 0..=envelope::DEPTH_MAX {
             let Some(line) = envelope::open_all(text, envelopes) else { break };
             for format in &formats {
-                let mut parts = Parts::default();
+                let kept = Kept::default();
+                let mut parts = Parts::new(&kept);
                 match format.read(&line, &mut self.desk, &mut parts) {
                     Ok(()) => {
                         self.made((*format, &line), &mut parts, spot, sink);

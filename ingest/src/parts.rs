@@ -1,21 +1,52 @@
 //! What a format finds in a line.
 //!
-//! Owns: the raw parts of a request, as formats leave them. Never: cleaning, hashing, columns.
+//! Owns: the raw parts of a request, as formats leave them, and the texts that had to be rewritten
+//! for it. Never: cleaning, hashing, columns.
 //!
 //! Formats only find; `assemble` alone gives meaning, so that no format can forget to mask.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use schemas::{Event, EventTime};
 
 use crate::mask::Clear;
 
-/// A text of a line, or made from one.
-pub(crate) type Part<'a> = Option<Cow<'a, str>>;
+/// A text of a line, or one that was made from it and is [`Kept`] as long.
+pub(crate) type Part<'a> = Option<&'a str>;
+
+/// A text as a column holds it.
+pub(crate) type Column<'a> = Option<Cow<'a, str>>;
+
+/// Texts that do not stand in a line as they were meant, kept as long as the line: a chain, since
+/// few lines have one and hardly any has many.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    first: OnceCell<Box<Link>>,
+}
+
+#[derive(Debug)]
+struct Link {
+    text: String,
+    next: OnceCell<Box<Link>>,
+}
+
+impl Kept {
+    fn keep(&self, text: String) -> &str {
+        let mut place = &self.first;
+        while let Some(link) = place.get() {
+            place = &link.next;
+        }
+        &place.get_or_init(|| Box::new(Link { text, next: OnceCell::new() })).text
+    }
+}
 
 /// The raw parts of a request.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Parts<'a> {
+    kept: &'a Kept,
+    /// Whether a part reads otherwise than it stands in the line.
+    pub(crate) rewritten: bool,
     /// When the response ended, or whatever moment the log gives where it gives but one.
     pub(crate) time: Option<EventTime>,
     /// When the request started.
@@ -54,8 +85,10 @@ pub(crate) struct Parts<'a> {
     pub(crate) scheme: Part<'a>,
     pub(crate) request_id: Part<'a>,
     pub(crate) caller: Credentials<'a>,
-    /// Parts that few logs have; [`Parts::rare`] makes room for them.
-    pub(crate) rare: Option<Rare<'a>>,
+    /// Parts that few logs have.
+    pub(crate) rare: Rare<'a>,
+    /// Whether there may be any of those.
+    pub(crate) has_rare: bool,
     /// Names beside the columns, and their values.
     pub(crate) attrs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// What follows the parts that the format knows; it is searched for secrets.
@@ -68,15 +101,62 @@ pub(crate) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// The parts that few logs have. Lines without any are spared the room, line after line.
-    #[inline(never)]
-    pub(crate) fn rare(&mut self) -> &mut Rare<'a> {
-        self.rare.get_or_insert_default()
+    /// No parts yet.
+    pub(crate) fn new(kept: &'a Kept) -> Self {
+        Self {
+            kept,
+            rewritten: false,
+            time: None,
+            started: None,
+            duration: None,
+            peer: None,
+            client: None,
+            chain: None,
+            chain_in_front: false,
+            request: None,
+            method: None,
+            target: None,
+            path: None,
+            query: None,
+            version: None,
+            status: None,
+            upstream_status: None,
+            no_upstream: false,
+            blocked_by: None,
+            request_bytes: None,
+            response_bytes: None,
+            referrer: None,
+            user_agent: None,
+            host: None,
+            host_fallback: None,
+            scheme: None,
+            request_id: None,
+            caller: Credentials::default(),
+            rare: Rare::default(),
+            has_rare: false,
+            attrs: Vec::new(),
+            rest: "",
+            clear: Clear::default(),
+            columns: None,
+        }
     }
 
-    /// The client by a header that names but one.
-    pub(crate) fn told(&self) -> &Part<'a> {
-        self.rare.as_ref().map_or(&None, |rare| &rare.told)
+    /// A text that is a part from now on, wherever it stands.
+    #[inline]
+    pub(crate) fn keep(&mut self, text: Cow<'a, str>) -> &'a str {
+        match text {
+            Cow::Borrowed(text) => text,
+            Cow::Owned(text) => {
+                self.rewritten = true;
+                self.kept.keep(text)
+            }
+        }
+    }
+
+    /// The parts that few logs have, to be filled.
+    pub(crate) fn rare(&mut self) -> &mut Rare<'a> {
+        self.has_rare = true;
+        &mut self.rare
     }
 }
 
@@ -118,8 +198,8 @@ pub(crate) struct Credentials<'a> {
     pub(crate) expires: Option<EventTime>,
     pub(crate) oauth_client: Part<'a>,
     pub(crate) tenant: Part<'a>,
-    pub(crate) scopes: Vec<Cow<'a, str>>,
-    pub(crate) roles: Vec<Cow<'a, str>>,
+    pub(crate) scopes: Vec<&'a str>,
+    pub(crate) roles: Vec<&'a str>,
     /// Whether the log shows every header, so that what is missing was not sent.
     pub(crate) all_headers: bool,
     /// Whether a header or name of a secret was there that is none of the above.
@@ -145,5 +225,5 @@ impl Credentials<'_> {
 
 /// A part borrowed from the line; absent where it is empty or `-`.
 pub(crate) fn part(text: &str) -> Part<'_> {
-    crate::read::words::present(text).map(Cow::Borrowed)
+    crate::read::words::present(text)
 }

@@ -27,6 +27,7 @@ use runtime::CancellationToken;
 use runtime::clock::Clock;
 use runtime::http::{HttpMetrics, Listening, Serving, listen, serve};
 use runtime::metrics::Metrics;
+use runtime::ready::Ready;
 use schemas::EventTime;
 use transport::embedded::{Store, StoreOptions};
 use transport::{NextOffset, ReadLimits};
@@ -166,7 +167,8 @@ async fn follow(folder: &Path, raw: RawLog, stop: CancellationToken) {
     let path = folder.join("access.log*");
     let input = format!(r#"{{"type":"file","name":"nginx","path":"{}"}}"#, path.display());
     let input: InputConfig = serde_json::from_str(&input).unwrap();
-    let input = FileInput::open(&input, raw).await.unwrap();
+    let condition = Ready::new().condition("input", "is opened");
+    let input = FileInput::open(&input, raw, condition).await.unwrap();
     running("its place");
     input.run(stop).await.unwrap();
 }

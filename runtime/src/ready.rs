@@ -93,7 +93,8 @@ impl Ready {
     #[must_use]
     pub fn condition(&self, name: &str, reason: &str) -> Condition {
         let condition = Condition { all: self.conditions.clone(), name: name.to_owned() };
-        condition.waiting(reason);
+        // That a start takes its time is no news; what it waits for stands in the report.
+        condition.set(State::Waiting(reason.to_owned()));
         condition
     }
 

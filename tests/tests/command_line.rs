@@ -106,6 +106,40 @@ fn replay_says_who_did_it_once_and_gives_the_same_bytes_again() {
     assert_eq!(tidegate(&args, &stuffing()).stdout, output.stdout);
 }
 
+/// Whoever names them in whatever order, as a shell does: `access.log access.log.1`.
+#[test]
+fn several_files_are_read_in_the_order_of_their_times() {
+    let (rules, logs) = (rules(), tempfile::tempdir().unwrap());
+    let lines: Vec<String> =
+        (0..30).map(|second| login(second, &format!("user{second}"), 401)).collect();
+    let [old, new] = ["access.log.1", "access.log"].map(|name| logs.path().join(name));
+    std::fs::write(&old, lines[..8].concat()).unwrap();
+    std::fs::write(&new, lines[8..].concat()).unwrap();
+    let rules = rules.path().to_str().unwrap();
+    let [old, new] = [&old, &new].map(|path| path.to_str().unwrap());
+    let replayed = |files: [&str; 2]| {
+        let output = tidegate(&["replay", "-o", "json", "--rules", rules, files[0], files[1]], "");
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output).iter().map(|verdict| verdict["fired_at"].clone()).collect::<Vec<_>>()
+    };
+    let fired = replayed([old, new]);
+    assert!(!fired.is_empty());
+    assert_eq!(replayed([new, old]), fired);
+    let whole = tidegate(&["replay", "-o", "json", "--rules", rules, "-"], &lines.concat());
+    assert_eq!(stdout(&whole)[0]["fired_at"], fired[0]);
+}
+
+#[test]
+fn a_log_that_cannot_be_read_says_what_shows_why_and_a_missing_folder_of_context_is_refused() {
+    let output = tidegate(&["replay", "-"], "no access log\nat all\n");
+    let said = stderr(&output);
+    assert!(output.status.success() && said.contains("tidegate formats detect"), "{said}");
+    assert!(said.contains("2 dead letters: unknown_format"), "{said}");
+    let output = tidegate(&["replay", "--context", "/nowhere", "-"], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("/nowhere: no such folder"), "{}", stderr(&output));
+}
+
 #[test]
 fn a_rule_with_a_misspelt_column_is_shown_with_its_place_and_the_nearest_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -247,13 +281,18 @@ fn blocks(page: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn the_configuration_in_the_pages_on_context_is_good_as_it_stands() {
+fn the_configuration_in_the_pages_is_good_as_it_stands() {
     let deploys = include_str!("../../docs/deploys.md");
-    let pages =
-        [deploys, include_str!("../../docs/identities.md"), include_str!("../../docs/routes.md")];
+    let pages = [
+        deploys,
+        include_str!("../../docs/identities.md"),
+        include_str!("../../docs/routes.md"),
+        include_str!("../../docs/configuration.md"),
+        include_str!("../../docs/respond.md"),
+    ];
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("secrets")).unwrap();
-    for name in ["github", "gitlab", "flux", "scim", "cart-docs"] {
+    for name in ["github", "gitlab", "flux", "scim", "cart-docs", "hook", "redmine"] {
         std::fs::write(folder.path().join("secrets").join(name), "0123456789abcdef\n").unwrap();
     }
     let path = folder.path().join("tidegate.toml");
@@ -270,7 +309,7 @@ fn the_configuration_in_the_pages_on_context_is_good_as_it_stands() {
         assert!(output.status.success(), "{block}\n{}", stderr(&output));
         checked += 1;
     }
-    assert_eq!(checked, 7, "blocks of configuration");
+    assert_eq!(checked, 16, "blocks of configuration");
     let topic = "[context]\ndeploys_topic = \"cdevents\"\n";
     let said = stderr(&check(&format!("{input}{topic}")));
     assert!(said.contains("deploys_topic") && said.contains("[kafka]"), "{said}");

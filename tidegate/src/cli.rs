@@ -177,6 +177,8 @@ pub(crate) enum RulesCommand {
     Bench(RulesBench),
     /// List the rules
     List(RulesFolder),
+    /// Write the rules that come with this binary into a folder, to change them and add others
+    Export(RulesExport),
     /// Print the JSON Schema of a rule file, for editors
     Schema,
 }
@@ -186,6 +188,13 @@ pub(crate) struct RulesFolder {
     /// Folder of rules; default: the pack that comes with this binary
     #[arg(value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RulesExport {
+    /// Folder to write; one that holds files is left as it is
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
 }
 
 #[derive(Debug, Args)]

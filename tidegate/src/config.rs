@@ -3,10 +3,12 @@
 //! Owns: which tables there are, and their defaults. Never: the keys of a stage's own table; each
 //! stage declares them.
 
+mod start;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use enrich::{KubernetesConfig, OpenApiConfig, ScimConfig, WebhooksConfig};
 use ingest::input::{InputConfig, InputType};
@@ -20,6 +22,7 @@ use crate::pack::counted;
 use crate::parse::stdout;
 use crate::terminal;
 use crate::up::{KafkaTable, own_topic, parser_settings};
+pub(crate) use start::NO_INPUT;
 
 /// The lowest layer: every table that has a default.
 const DEFAULTS: &str = include_str!("config/defaults.toml");
@@ -175,6 +178,15 @@ fn checked(loaded: Loaded<Config>) -> Result<Loaded<Config>, Problems> {
 pub(crate) fn check(configured: &Configured) -> Result<(), Fault> {
     match load(configured) {
         Ok(loaded) => {
+            let base = configured.config.parent().unwrap_or_else(|| Path::new(""));
+            let file = configured.config.display();
+            let refusals = start::refusals(&loaded.settings, base);
+            for said in start::remarks(&loaded.settings, base).iter().chain(&refusals) {
+                terminal::say(&format!("{file}: {said}"));
+            }
+            if !refusals.is_empty() {
+                return Err(Fault::No);
+            }
             let inputs = loaded.settings.input.len();
             terminal::say(&format!(
                 "{}: good; {}, {}",

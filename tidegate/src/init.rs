@@ -84,12 +84,14 @@ fn look(root: &Path) -> Vec<Found> {
         files.sort();
         let only = files.first()?.clone();
         let pattern = match gateway.holds {
-            "" => format!("*{}", gateway.ends),
-            holds => format!("*{holds}*{}", gateway.ends),
+            "" => format!("*{}*", gateway.ends),
+            holds => format!("*{holds}*{}*", gateway.ends),
         };
+        // With what it is rotated to, so that nothing is lost that was rotated while nobody read.
+        let rotated = || PathBuf::from(format!("{}*", only.display()));
         Some(Found {
             gateway: gateway.name,
-            path: if files.len() == 1 { only } else { folder.join(pattern) },
+            path: if files.len() == 1 { rotated() } else { folder.join(pattern) },
             files: files.len(),
             unreadable: files.into_iter().find(|file| File::open(file).is_err()),
         })
@@ -108,7 +110,7 @@ fn configuration(found: &[Found], nginx: bool) -> String {
     if found.is_empty() {
         text.push_str(
             "# No access log was found on this machine. Set the path of yours.\n\
-             [[input]]\ntype = \"file\"\npath = \"/var/log/nginx/access.log\"\n",
+             [[input]]\ntype = \"file\"\npath = \"/var/log/nginx/access.log*\"\n",
         );
         text.push_str(INPUT_KEYS);
     }
@@ -216,7 +218,8 @@ path = \"respond.jsonl\"
 ";
 
 const NGINX: &str = "\
-# Blocks at the nginx of this machine. First make the folder, and include the file in nginx.conf:
+# Blocks at the nginx of this machine. Make the folder and an empty file (`up` fills it), and include
+# that in nginx.conf:
 #   http {
 #     geo $tidegate_blocked { default 0; include /var/lib/tidegate/nginx/ip.map; }
 #     server { if ($tidegate_blocked) { return 403; } … }
@@ -286,19 +289,23 @@ mod tests {
     }
 
     #[test]
-    fn the_logs_of_each_gateway_are_found_and_rotated_ones_are_not() {
+    fn the_logs_of_each_gateway_are_found_with_what_they_are_rotated_to() {
         let text = check(
             &["var/log/nginx/access.log", "var/log/nginx/access.log.1", "var/log/nginx/error.log"],
-            &["var/log/nginx/access.log"],
+            &["var/log/nginx/access.log*"],
         );
         assert!(text.contains("type = \"authz\"") && !text.contains("ip_map"), "{text}");
         check(
             &["var/log/nginx/access.log", "var/log/nginx/shop.access.log", "var/log/haproxy.log"],
-            &["var/log/nginx/*access*.log", "var/log/haproxy.log"],
+            &["var/log/nginx/*access*.log*", "var/log/haproxy.log*"],
         );
         check(
             &["var/log/httpd/access_log", "var/log/caddy/shop.log", "var/log/traefik/access.log"],
-            &["var/log/httpd/access_log", "var/log/caddy/shop.log", "var/log/traefik/access.log"],
+            &[
+                "var/log/httpd/access_log*",
+                "var/log/caddy/shop.log*",
+                "var/log/traefik/access.log*",
+            ],
         );
     }
 

@@ -73,6 +73,7 @@ fn run(command: Command) -> Result<(), Fault> {
             RulesCommand::Explain(explain) => rules::explain(&explain),
             RulesCommand::Bench(bench) => rules::bench(&bench),
             RulesCommand::List(folder) => rules::list(&folder),
+            RulesCommand::Export(export) => rules::export(&export),
             RulesCommand::Schema => rules::schema(),
         },
         Command::Config(ConfigCommand::Check(configured)) => config::check(&configured),

@@ -34,7 +34,7 @@ impl Pack {
 
     fn of(files: Vec<SourceFile>) -> Self {
         let (list_files, rule_files): (Vec<_>, Vec<_>) =
-            files.into_iter().partition(|file| !file.path.ends_with(".yml"));
+            files.into_iter().partition(|file| !is_rule(&file.path));
         let (lists, mut problems) = Lists::load(&list_files);
         let (rules, wrong) = rule::load(&rule_files, &rule::Settings::default());
         problems.extend(wrong);
@@ -61,6 +61,21 @@ impl Pack {
     }
 }
 
+/// Writes the files of the pack that comes with the binary into a folder that holds nothing yet, and
+/// gives their number.
+pub(crate) fn write_pack(folder: &Path) -> io::Result<usize> {
+    fs::create_dir_all(folder)?;
+    if fs::read_dir(folder)?.next().is_some() {
+        return Err(io::Error::other("it holds files, which are left as they are"));
+    }
+    for (path, text) in EMBEDDED {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        fs::write(path, text)?;
+    }
+    Ok(EMBEDDED.len())
+}
+
 /// `1 rule`, `2 rules`.
 pub(crate) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
@@ -79,7 +94,18 @@ fn read_folder(folder: &Path) -> Result<Vec<SourceFile>, Fault> {
         ))
     })?;
     files.sort_by(|a, b| a.path.cmp(&b.path));
+    if !files.iter().any(|file| is_rule(&file.path)) {
+        return Err(Fault::Usage(format!(
+            "no rule in {}: rule files end in `.yml` or `.yaml`; give the folder that holds them, \
+             or none for the rules that come with the binary",
+            folder.display()
+        )));
+    }
     Ok(files)
+}
+
+fn is_rule(path: &str) -> bool {
+    path.ends_with(".yml") || path.ends_with(".yaml")
 }
 
 fn collect(root: &Path, folder: &Path, files: &mut Vec<SourceFile>) -> io::Result<()> {
@@ -91,7 +117,7 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<SourceFile>) -> io::Resul
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         if path.is_dir() {
             collect(root, &path, files)?;
-        } else if ["yml", "txt", "csv"].contains(&ending) {
+        } else if ["yml", "yaml", "txt", "csv"].contains(&ending) {
             let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
             let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
             files.push(SourceFile { path: name, text });

@@ -2,9 +2,11 @@
 //!
 //! Owns: flags to parser settings. Never: configuration files.
 
+use std::collections::VecDeque;
 use std::str::FromStr;
 
-use ingest::{Keys, Parser, Settings};
+use ingest::{Keys, Parser, Place, Settings};
+use schemas::{BatchBuilder, EventTime, event_at};
 
 use crate::cli::Reading;
 use crate::fault::Fault;
@@ -17,7 +19,8 @@ const LOOK_AHEAD: usize = ingest::LINES_LOOKED_AT;
 pub(crate) struct Input {
     pub(crate) lines: Lines,
     pub(crate) parser: Parser,
-    ahead: std::collections::VecDeque<(u64, Vec<u8>)>,
+    settings: Settings,
+    ahead: VecDeque<(u64, Vec<u8>)>,
     looked: bool,
 }
 
@@ -26,22 +29,29 @@ pub(crate) const REPLAY_KEY: [u8; 16] = *b"tidegate/replay!";
 
 impl Input {
     pub(crate) fn new(lines: Lines, reading: &Reading) -> Result<Self, Fault> {
-        let parser = Parser::new(settings(&lines.name, reading)?, Keys::new(REPLAY_KEY));
-        Ok(Self { lines, parser, ahead: std::collections::VecDeque::new(), looked: false })
+        let settings = settings(&lines.name, reading)?;
+        let parser = Parser::new(settings.clone(), Keys::new(REPLAY_KEY));
+        Ok(Self { lines, parser, settings, ahead: VecDeque::new(), looked: false })
+    }
+
+    /// The earliest moment among its first lines, where one of them is an event.
+    pub(crate) fn begins(&mut self) -> Result<Option<EventTime>, Fault> {
+        self.look()?;
+        let mut parser = Parser::new(self.settings.clone(), Keys::new(REPLAY_KEY));
+        let mut builder = BatchBuilder::default();
+        let lines: Vec<&[u8]> = self.ahead.iter().map(|(_, line)| line.as_slice()).collect();
+        parser.learn(&lines);
+        for line in lines {
+            let place = Place { topic: &self.lines.name, partition: 0, offset: 0 };
+            parser.feed(line, place, EventTime(0), &mut builder);
+        }
+        let batch = builder.finish().map_err(|error| Fault::bug(&error))?;
+        Ok((0..batch.num_rows()).filter_map(|row| event_at(&batch, row).event_time).min())
     }
 
     /// The next line; the first ones are looked at together, so that the format is known.
     pub(crate) fn next(&mut self, line: &mut Vec<u8>) -> Result<Option<u64>, Fault> {
-        if !self.looked {
-            self.looked = true;
-            while self.ahead.len() < LOOK_AHEAD
-                && let Some(offset) = self.lines.next(line)?
-            {
-                self.ahead.push_back((offset, std::mem::take(line)));
-            }
-            let first: Vec<&[u8]> = self.ahead.iter().map(|(_, line)| line.as_slice()).collect();
-            self.parser.learn(&first);
-        }
+        self.look()?;
         match self.ahead.pop_front() {
             Some((offset, bytes)) => {
                 *line = bytes;
@@ -49,6 +59,21 @@ impl Input {
             }
             None => self.lines.next(line),
         }
+    }
+
+    fn look(&mut self) -> Result<(), Fault> {
+        if std::mem::replace(&mut self.looked, true) {
+            return Ok(());
+        }
+        let mut line = Vec::new();
+        while self.ahead.len() < LOOK_AHEAD
+            && let Some(offset) = self.lines.next(&mut line)?
+        {
+            self.ahead.push_back((offset, std::mem::take(&mut line)));
+        }
+        let first: Vec<&[u8]> = self.ahead.iter().map(|(_, line)| line.as_slice()).collect();
+        self.parser.learn(&first);
+        Ok(())
     }
 }
 

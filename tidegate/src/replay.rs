@@ -30,7 +30,7 @@ use output::{Counts, Printer};
 /// Runs the rules over the files.
 pub(crate) fn run(command: &Replay) -> Result<(), Fault> {
     let ruleset = Pack::load(command.rules.as_deref())?.ruleset()?;
-    let joiner = joiner(command.context.as_deref());
+    let joiner = joiner(command.context.as_deref())?;
     let lateness: Span = command
         .lateness
         .parse()
@@ -64,12 +64,19 @@ pub(crate) fn run(command: &Replay) -> Result<(), Fault> {
     Ok(())
 }
 
-fn joiner(folder: Option<&Path>) -> Joiner {
+fn joiner(folder: Option<&Path>) -> Result<Joiner, Fault> {
+    if let Some(missing) = folder.filter(|folder| !folder.is_dir()) {
+        let missing = missing.display();
+        return Err(Fault::Usage(format!(
+            "--context {missing}: no such folder; give the one that holds deploys.jsonl, openapi/ \
+             and the rest"
+        )));
+    }
     let (context, problems) = folder.map(load_folder).unwrap_or_default();
     for problem in problems {
         terminal::say(&format!("context: {problem}"));
     }
-    joiner_of(context)
+    Ok(joiner_of(context))
 }
 
 /// A join of files with this context.
@@ -98,6 +105,7 @@ struct Playing {
 
 impl Playing {
     fn play(&mut self, inputs: &mut [Input], no_close: bool) -> Result<(), Fault> {
+        self.begin(inputs)?;
         // With one file, or none that waits for another, `lowest` is the next to read.
         while let Some(partition) = self.runner.lowest() {
             let Some(input) = inputs.get_mut(partition as usize) else { break };
@@ -117,6 +125,21 @@ impl Playing {
         self.printer.flush()?;
         for writer in [&mut self.dead_letters, &mut self.events].into_iter().flatten() {
             writer.flush().map_err(|error| written(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Of several files, each waits until the others have come to where it begins: whoever names
+    /// them in whatever order, a log that was rotated is read as it was written.
+    fn begin(&mut self, inputs: &mut [Input]) -> Result<(), Fault> {
+        if inputs.len() < 2 {
+            return Ok(());
+        }
+        for (partition, input) in (0_u32..).zip(inputs) {
+            if let Some(begins) = input.begins()? {
+                let fed = self.runner.quiet(partition, begins).map_err(|e| Fault::bug(&e))?;
+                self.fed(fed)?;
+            }
         }
         Ok(())
     }
@@ -177,13 +200,14 @@ impl Playing {
         Ok(())
     }
 
-    fn fed(&mut self, fed: Fed) -> Result<(), Fault> {
+    fn fed(&mut self, mut fed: Fed) -> Result<(), Fault> {
         let late: Vec<DeadLetter> = fed.late.into_iter().map(|row| row.letter).collect();
         self.letters(&late)?;
         self.counts.future += fed.future;
         for failure in &fed.failures {
             self.counts.failed(failure);
         }
+        fed.verdicts.sort_by_key(output::moment);
         for verdict in &fed.verdicts {
             self.counts.judged(verdict);
             self.printer.print(verdict)?;

@@ -16,9 +16,11 @@ use comfy_table::{ContentArrangement, Table};
 use engine::plan::{self, CompiledRule, State};
 use engine::rule::{self, Level, Rule};
 
-use crate::cli::{Output, RulesBench, RulesCheck, RulesExplain, RulesFolder, RulesTest};
+use crate::cli::{
+    Output, RulesBench, RulesCheck, RulesExplain, RulesExport, RulesFolder, RulesTest,
+};
 use crate::fault::Fault;
-use crate::pack::{Pack, counted};
+use crate::pack::{Pack, counted, write_pack};
 use crate::parse::stdout;
 use crate::terminal;
 
@@ -36,15 +38,14 @@ pub(crate) fn check(command: &RulesCheck) -> Result<(), Fault> {
         let sample = sample::read(&command.sample, &command.reading)?;
         print(&never::found(&pack, &sample)?)?;
     }
-    let errors = pack.problems.iter().filter(|problem| problem.level == Level::Error).count();
-    let fails = pack.problems.iter().filter(|problem| problem.fails_check()).count();
+    let errors = pack.problems.iter().filter(|problem| problem.fails_check()).count();
     terminal::say(&format!(
         "{}, {}, {}",
         counted(pack.rules.len(), "rule"),
         counted(errors, "error"),
         counted(pack.problems.len() - errors, "warning")
     ));
-    if fails > 0 { Err(Fault::No) } else { Ok(()) }
+    if errors > 0 { Err(Fault::No) } else { Ok(()) }
 }
 
 /// Says what each rule costs.
@@ -69,6 +70,18 @@ pub(crate) fn bench(command: &RulesBench) -> Result<(), Fault> {
 /// Lists the rules.
 pub(crate) fn list(command: &RulesFolder) -> Result<(), Fault> {
     print(&table(&Pack::load(command.folder.as_deref())?))
+}
+
+/// Writes the pack of the binary into a folder.
+pub(crate) fn export(command: &RulesExport) -> Result<(), Fault> {
+    let folder = command.folder.display();
+    let count = write_pack(&command.folder)
+        .map_err(|error| Fault::Usage(format!("cannot write the rules to {folder}: {error}")))?;
+    terminal::say(&format!(
+        "{} written to {folder}; change them, add yours, and let `up` take them in:\n\n[rules]\nfolder = \"{folder}\"",
+        counted(count, "file")
+    ));
+    Ok(())
 }
 
 fn print(text: &impl std::fmt::Display) -> Result<(), Fault> {
@@ -119,14 +132,21 @@ fn window(rule: &Rule) -> String {
 /// Says how one rule runs.
 pub(crate) fn explain(command: &RulesExplain) -> Result<(), Fault> {
     let pack = Pack::load(command.rules.as_deref())?;
-    let mine = |path: &str| path.trim_end_matches(".yml") == command.rule;
+    let id = |path: &str| path.trim_end_matches(".yml").trim_end_matches(".yaml").to_owned();
+    let mine = |path: &str| id(path) == command.rule;
     for problem in pack.problems.iter().filter(|problem| mine(&problem.path)) {
         terminal::say(&problem.render(terminal::colour()));
     }
     let Some(compiled) = pack.compiled.iter().find(|compiled| compiled.id() == command.rule) else {
         let known: Vec<&str> = pack.rules.iter().map(|rule| rule.id.as_str()).collect();
+        let of = match &command.rules {
+            Some(folder) => format!("in {}", folder.display()),
+            None => {
+                "in the pack that comes with the binary (`--rules DIR` for your own)".to_owned()
+            }
+        };
         return Err(Fault::Usage(format!(
-            "no rule `{}` that can run; there are: {}",
+            "no rule `{}` that can run {of}; there are: {}",
             command.rule,
             known.join(", ")
         )));

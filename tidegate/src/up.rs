@@ -66,9 +66,7 @@ fn run_stages(configured: &Configured, stage: Option<Stage>) -> Result<(), Fault
     let base = configured.config.parent().map(Path::to_owned).unwrap_or_default();
     if loaded.settings.input.is_empty() {
         let file = configured.config.display();
-        return Err(Fault::Usage(format!(
-            "{file} has no [[input]]: nothing would be read; add one, such as\n\n[[input]]\ntype = \"file\"\npath = \"/var/log/nginx/access.log\""
-        )));
+        return Err(Fault::Usage(format!("{file}: {}", config::NO_INPUT)));
     }
     telemetry::init(telemetry::Format::Auto, &configured.log).map_err(|error| Fault::of(&error))?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Fault::bug(&error))?;
@@ -382,7 +380,9 @@ impl Process {
                 let live = input.live && marked;
                 let sensor = Some(input.sensor());
                 let input = InputConfig { path, name: sensor, live, ..input.clone() };
-                let file = FileInput::open(&input, raw).await.map_err(|error| Fault::of(&error))?;
+                let condition = shared.ready.condition(&name, "is being opened");
+                let file = FileInput::open(&input, raw, condition).await;
+                let file = file.map_err(|error| Fault::of(&error))?;
                 shared.tasks.spawn(&name, file.run(stop));
             }
             // Somebody else appends to it.

@@ -143,13 +143,14 @@ impl<'r> Draft<'r> {
         let mut problems = Vec::new();
         let known: Vec<&str> = self.output.iter().map(String::as_str).collect();
         let source = &self.rule.source;
+        let message =
+            |what: &str, name: &str| format!("{what} `{name}` is no output column of the query");
+        let hint = |name: &str| match nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it gives {}", known.join(", ")),
+        };
         let unknown = |path: &[&str], what: &str, name: &str| {
-            let message = format!("{what} `{name}` is no output column of the query");
-            let hint = match nearest(name, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("it gives {}", known.join(", ")),
-            };
-            source.at(Level::Error, path, message).hint(hint)
+            source.at(Level::Error, path, message(what, name)).hint(hint(name))
         };
         for (place, name) in known.iter().enumerate() {
             if known.iter().take(place).any(|other| other == name) {
@@ -175,8 +176,9 @@ impl<'r> Draft<'r> {
                 let names = episode.key.keys().chain(episode.values.keys());
                 for name in names.chain(episode.totals.keys()) {
                     if !known.contains(&name.as_str()) {
-                        let problem = unknown(&[], "in this test,", name);
-                        problems.push(Problem { line: test.line, ..problem });
+                        let message = message("in this test,", name);
+                        let problem = source.in_line(Level::Error, test.line, message);
+                        problems.push(problem.hint(hint(name)));
                     }
                 }
             }

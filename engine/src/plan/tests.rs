@@ -1132,18 +1132,18 @@ fn names_in_tests_are_output_columns() {
     let rendered: Vec<String> = problems.iter().map(|problem| problem.render(false)).collect();
     expect![[r#"
         error: in this test, `ip` is no output column of the query
-         --> x/rule.yml:7:1
+         --> x/rule.yml:7:3
           |
-        7 | title: t
-          | ^
+        7 |   - {name: a, events: [], episodes: [{key: {ip: x}, values: {m: 1}}]}
+          |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
           |
           = help: it gives client_ip, n
 
         error: in this test, `m` is no output column of the query
-         --> x/rule.yml:7:1
+         --> x/rule.yml:7:3
           |
-        7 | title: t
-          | ^
+        7 |   - {name: a, events: [], episodes: [{key: {ip: x}, values: {m: 1}}]}
+          |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
           |
           = help: did you mean `n`?"#]]
     .assert_eq(&rendered.join("\n\n"));

@@ -98,6 +98,16 @@ impl RuleSource {
         Problem::new(level, &self.file, &self.span(path), message.into())
     }
 
+    /// A problem with a line.
+    pub(crate) fn in_line(&self, level: Level, line: usize, message: impl Into<String>) -> Problem {
+        let mut lines = self.file.text.split_inclusive('\n');
+        let before: usize = lines.by_ref().take(line.saturating_sub(1)).map(str::len).sum();
+        let whole = lines.next().unwrap_or_default().trim_end();
+        let indent = whole.len() - whole.trim_start().len();
+        let span = before + indent..before + whole.len();
+        Problem::new(level, &self.file, &span, message.into())
+    }
+
     fn span(&self, path: &[&str]) -> Range<usize> {
         let mut node = &self.root;
         let mut span = 0..0;

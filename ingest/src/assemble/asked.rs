@@ -7,126 +7,56 @@ use std::borrow::Cow;
 
 use crate::keys::Keys;
 use crate::mask::Clear;
-use crate::parts::{Part, Parts};
+use crate::parts::{Column, Part, Parts};
 use crate::payload::{self, Class, Classes};
 use crate::target::{self, Found, RequestLine, Target};
 
 /// What was asked for, cleaned.
 #[derive(Debug, Default)]
 pub(super) struct Asked<'a> {
-    pub(super) method: Part<'a>,
+    pub(super) method: Column<'a>,
     pub(super) host: Part<'a>,
-    pub(super) path: Part<'a>,
+    pub(super) path: Column<'a>,
     pub(super) query: Part<'a>,
     pub(super) query_keys: Option<Vec<Cow<'a, str>>>,
     pub(super) url_param_kind: Option<&'static str>,
-    pub(super) version: Part<'a>,
+    pub(super) version: Column<'a>,
     pub(super) classes: Classes,
     pub(super) found: Found<'a>,
 }
 
-impl Asked<'_> {
-    fn into_owned(self) -> Asked<'static> {
-        let owned = |part: Part<'_>| part.map(|text| Cow::Owned(text.into_owned()));
-        let all = |list: Vec<Cow<'_, str>>| {
-            list.into_iter().map(|text| Cow::Owned(text.into_owned())).collect()
-        };
-        Asked {
-            method: owned(self.method),
-            host: owned(self.host),
-            path: owned(self.path),
-            query: owned(self.query),
-            query_keys: self.query_keys.map(all),
-            url_param_kind: self.url_param_kind,
-            version: owned(self.version),
-            classes: self.classes,
-            found: all(self.found),
-        }
-    }
-}
-
-/// The texts of a request as they were sent.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sent<'s> {
-    request: Option<&'s str>,
-    method: Option<&'s str>,
-    target: Option<&'s str>,
-    path: Option<&'s str>,
-    query: Option<&'s str>,
-    version: Option<&'s str>,
-    /// What all of them are clear of.
-    clear: Clear,
-}
-
 /// What the parts of a line say was asked for.
 pub(super) fn asked<'a>(parts: &Parts<'a>, keys: &Keys) -> Asked<'a> {
-    if let Some(sent) = sent_borrowed(parts) {
-        return ask(sent, keys);
-    }
-    let sent = Sent {
-        request: parts.request.as_deref(),
-        method: parts.method.as_deref(),
-        target: parts.target.as_deref(),
-        path: parts.path.as_deref(),
-        query: parts.query.as_deref(),
-        version: parts.version.as_deref(),
-        // What was escaped may stand in them now.
-        clear: Clear::default(),
-    };
-    ask(sent, keys).into_owned()
-}
-
-/// The texts, where all of them stand in the line.
-fn sent_borrowed<'a>(parts: &Parts<'a>) -> Option<Sent<'a>> {
-    Some(Sent {
-        request: in_line(&parts.request)?,
-        method: in_line(&parts.method)?,
-        target: in_line(&parts.target)?,
-        path: in_line(&parts.path)?,
-        query: in_line(&parts.query)?,
-        version: in_line(&parts.version)?,
-        clear: parts.clear,
-    })
-}
-
-/// A part as a slice of the line; nothing where it had to be copied.
-pub(super) fn in_line<'a>(part: &Part<'a>) -> Option<Option<&'a str>> {
-    match part {
-        None => Some(None),
-        Some(Cow::Borrowed(text)) => Some(Some(text)),
-        Some(Cow::Owned(_)) => None,
-    }
-}
-
-fn ask<'s>(sent: Sent<'s>, keys: &Keys) -> Asked<'s> {
+    // In what was rewritten may stand what the line is clear of.
+    let clear = if parts.rewritten { Clear::default() } else { parts.clear };
     let mut asked = Asked::default();
-    let line = sent.request.map(request_line).unwrap_or_default();
+    let line = parts.request.map(request_line).unwrap_or_default();
     if line.foreign {
         asked.classes.add(Class::Protocol);
     }
-    let method = sent.method.or(line.method);
+    let method = parts.method.or(line.method);
     asked.method = method.and_then(target::method);
-    let version = sent.version.or(line.version);
+    let version = parts.version.or(line.version);
     asked.version = version.and_then(target::version);
     if asked.version.is_none() && version.is_some_and(target::is_made_up_version) {
         asked.classes.add(Class::Protocol);
     }
-    let Some(text) = sent.target.or(line.target).or(sent.path) else { return asked };
+    let Some(text) = parts.target.or(line.target).or(parts.path) else { return asked };
     // IIS writes the path decoded, beside its query: a `#` in it is the path's.
-    let alone = sent.query.is_some() && line.target.is_none() && sent.target.is_none();
+    let alone = parts.query.is_some() && line.target.is_none() && parts.target.is_none();
     let is_path = alone && !text.contains(['?', '%'])
-        || sent.clear.queries && asked.method.as_deref() != Some("CONNECT");
+        || clear.queries && asked.method.as_deref() != Some("CONNECT");
     let parted = if is_path && text.starts_with('/') {
         Target { path: text, ..Target::default() }
     } else {
         target::target(text, asked.method.as_deref())
     };
-    let given = sent.query.map(|query| query.trim_start_matches('?'));
+    let given = parts.query.map(|query| query.trim_start_matches('?'));
     let query = parted.query.or(given).filter(|query| !query.is_empty());
     // A path without any word of its query may have lost it: then nothing is known of parameters.
-    let is_whole = sent.target.or(line.target).is_some() || sent.query.is_some();
+    let is_whole = parts.target.or(line.target).is_some() || parts.query.is_some();
     asked.classes.join(payload::in_target(parted.path, query));
-    asked.host = parted.host.map(Cow::Borrowed);
+    asked.host = parted.host;
     if !parted.path.is_empty() {
         asked.path = Some(target::path(parted.path, keys, &mut asked.found));
     }
@@ -135,7 +65,7 @@ fn ask<'s>(sent: Sent<'s>, keys: &Keys) -> Asked<'s> {
             Some(query.map(|query| target::query_keys(query, keys)).unwrap_or_default());
         asked.url_param_kind = Some(target::url_param_kind(query).name());
     }
-    asked.query = query.map(Cow::Borrowed);
+    asked.query = query;
     asked
 }
 

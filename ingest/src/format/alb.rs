@@ -55,7 +55,7 @@ pub(super) fn read<'a>(
     parts.attrs.push((Cow::Borrowed("load_balancer"), Cow::Borrowed(balancer)));
     match scheme {
         Some(scheme) => {
-            parts.scheme = Some(Cow::Borrowed(scheme));
+            parts.scheme = Some(scheme);
             application(words, desk, parts);
         }
         None => parts.rest = words.rest(),
@@ -79,7 +79,7 @@ fn application<'a>(mut words: Words<'a>, desk: &mut Desk, parts: &mut Parts<'a>)
         parts.duration = Some((end.millis() - start.millis()).max(0) * 1000);
     }
     let actions = words.quoted().unwrap_or("");
-    parts.blocked_by = refusal(actions, parts).map(Cow::Borrowed);
+    parts.blocked_by = refusal(actions, parts);
     parts.rest = words.rest();
 }
 

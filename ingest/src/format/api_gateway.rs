@@ -3,8 +3,6 @@
 //! Owns: what tells such a line, and who refused by its error types.
 //! Never: the names, which are in `aliases`. `requestTime` is the start.
 
-use std::borrow::Cow;
-
 use super::json::{Style, fill, need_time};
 use super::{Desk, Failure};
 use crate::parts::Parts;
@@ -40,22 +38,16 @@ pub(super) fn read<'a>(
     if parts.duration.is_some() && parts.started.is_none() {
         parts.started = parts.time.take();
     }
-    if let Some(rare) = &mut parts.rare {
-        rare.route = rare.route.take().and_then(template);
-    }
+    parts.rare.route = parts.rare.route.and_then(template);
     parts.no_upstream = extra.names_upstream_status && parts.upstream_status.is_none();
     let refused = REFUSALS.iter().find(|(word, _)| has(word));
     if let Some((_, by)) = refused.filter(|_| parts.status.is_none_or(|status| status >= 400)) {
-        parts.blocked_by = Some(Cow::Borrowed(by));
+        parts.blocked_by = Some(by);
     }
     Ok(())
 }
 
 /// `/pets/{id}` of the route key `GET /pets/{id}`; `$default` is no template.
-fn template(route: Cow<'_, str>) -> Option<Cow<'_, str>> {
-    let at = route.find('/')?;
-    Some(match route {
-        Cow::Borrowed(route) => Cow::Borrowed(route.get(at..)?),
-        Cow::Owned(route) => Cow::Owned(route.get(at..)?.to_owned()),
-    })
+fn template(route: &str) -> Option<&str> {
+    route.get(route.find('/')?..)
 }

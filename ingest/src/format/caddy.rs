@@ -23,9 +23,9 @@ pub(super) fn read<'a>(
     parts.caller.all_headers = line.contains("\"headers\":{");
     parts.caller.certificate =
         line.contains("\"client_serial\":") || line.contains("\"client_common_name\":\"");
-    parts.scheme = parts.scheme.take().or_else(|| {
+    parts.scheme = parts.scheme.or_else(|| {
         let tls = line.contains("\"tls\":{");
-        Some(std::borrow::Cow::Borrowed(if tls { "https" } else { "http" }))
+        Some(if tls { "https" } else { "http" })
     });
     Ok(())
 }

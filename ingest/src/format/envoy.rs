@@ -48,7 +48,7 @@ pub(super) fn read<'a>(
     parts.user_agent = part(agent);
     parts.request_id = part(id);
     parts.host = part(authority);
-    parts.blocked_by = refusal(flags, details).map(Cow::Borrowed);
+    parts.blocked_by = refusal(flags, details);
     if details == "via_upstream"
         || details.is_empty() && flags == "-" && present(upstream).is_some()
     {

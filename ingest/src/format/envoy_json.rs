@@ -3,8 +3,6 @@
 //! Owns: what tells such a line, milliseconds, and who refused by flags and details.
 //! Never: the names, which are in `aliases`.
 
-use std::borrow::Cow;
-
 use super::json::{Style, fill, need_time};
 use super::{Desk, Failure};
 use crate::parts::Parts;
@@ -23,7 +21,7 @@ pub(super) fn read<'a>(
     need_time(parts, &extra)?;
     let flags = extra.flags.as_deref().unwrap_or("-");
     let details = extra.details.as_deref().unwrap_or("");
-    parts.blocked_by = super::envoy::refusal(flags, details).map(Cow::Borrowed);
+    parts.blocked_by = super::envoy::refusal(flags, details);
     if details == "via_upstream" {
         parts.upstream_status = parts.status;
     }

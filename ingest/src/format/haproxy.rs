@@ -49,13 +49,13 @@ pub(super) fn read<'a>(
         parts.request = part(request);
     }
     if frontend.ends_with('~') {
-        parts.scheme = Some(Cow::Borrowed("https"));
+        parts.scheme = Some("https");
     }
     let (backend, server) = backend.split_once('/').unwrap_or((backend, ""));
     let reached = !server.starts_with('<') && state.starts_with(['-', 'C', 'c', 'D']);
     parts.upstream_status = parts.status.filter(|_| reached);
     parts.no_upstream = server.starts_with('<');
-    parts.blocked_by = refusal(state, parts.status).map(Cow::Borrowed);
+    parts.blocked_by = refusal(state, parts.status);
     parts.attrs.push((Cow::Borrowed("backend"), Cow::Borrowed(backend)));
     parts.rest = words.rest();
     Ok(())

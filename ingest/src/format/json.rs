@@ -13,8 +13,8 @@ use super::aliases::{Aliases, Meaning, Slot};
 use super::{Desk, Failure};
 use crate::mask::{self, Clear};
 use crate::parts::Parts;
-use crate::read::json::{End, Key, Object, Value, items, unescape};
-use crate::read::number::{self, Unit};
+use crate::read::json::{End, Found, Key, Likely, Object, Value, items, unescape};
+use crate::read::number::{self, Unit, is_plain};
 use crate::read::times::Times;
 use crate::read::words::present;
 use crate::secret;
@@ -44,10 +44,18 @@ struct Place {
     last: String,
     /// How often the next value was another.
     others: u8,
+    /// The length of its last text, where that was plain.
+    plain_len: usize,
+    /// How often the next was plain and as long.
+    plain_times: u8,
 }
 
 /// Values in a row that differ before a name's values are thought to differ always.
 const OTHERS_MAX: u8 = 32;
+
+/// Plain values in a row of one length before the next is thought to be one too: ids and most moments
+/// are as long line after line, addresses only by chance.
+const PLAIN_TIMES_MIN: u8 = 8;
 
 impl Memory {
     fn keep(&mut self, place: usize, name: &str, meaning: Meaning) {
@@ -57,6 +65,8 @@ impl Memory {
             clear: mask::clear(b'"', name, b'"'),
             last: String::new(),
             others: 0,
+            plain_len: 0,
+            plain_times: 0,
         };
         if let Some(place) = self.places.get_mut(place) {
             *place = kept;
@@ -69,15 +79,25 @@ impl Memory {
 impl Place {
     /// The next value, where one is most often like the other.
     #[inline]
-    fn likely(&self) -> Option<&str> {
-        (self.others < OTHERS_MAX && !self.last.is_empty()).then_some(&self.last)
+    fn likely(&self) -> Likely<'_> {
+        let is_text = self.others < OTHERS_MAX && !self.last.is_empty();
+        Likely {
+            text: is_text.then_some(&self.last),
+            plain: (self.plain_times >= PLAIN_TIMES_MIN).then_some(self.plain_len),
+        }
     }
 
-    /// What the entry is clear of whose value is the last once more.
+    /// What the entry is clear of that has this value, found to be such.
     #[inline]
-    fn again(&mut self) -> Clear {
-        self.others = 0;
-        self.clear
+    fn clear_of(&mut self, value: Value<'_>, found: Found) -> Clear {
+        match found {
+            Found::Any => self.clear(value),
+            Found::Plain => self.clear,
+            Found::Text => {
+                self.others = 0;
+                self.clear
+            }
+        }
     }
 
     /// What this entry is clear of. A User-Agent is looked at with the rest of what is known of it.
@@ -101,12 +121,21 @@ impl Place {
             self.others = 0;
             return Clear::OF_ALL;
         }
-        let clear = mask::clear(b'"', text, b'"');
+        let is_plain = is_plain(text);
+        self.learn_length(text.len(), is_plain);
+        let clear = if is_plain { Clear::OF_ALL } else { mask::clear_of_words(b'"', text, b'"') };
         if self.others < OTHERS_MAX && clear == Clear::OF_ALL {
             self.others += 1;
             text.clone_into(&mut self.last);
         }
         clear
+    }
+
+    #[inline]
+    fn learn_length(&mut self, len: usize, is_plain: bool) {
+        let is_again = is_plain && len == self.plain_len;
+        self.plain_times = if is_again { self.plain_times.saturating_add(1) } else { 0 };
+        self.plain_len = len;
     }
 }
 
@@ -153,7 +182,7 @@ pub(super) fn read<'a>(
     if extra.flags.is_some() || extra.details.is_some() {
         let flags = extra.flags.as_deref().unwrap_or("-");
         if let Some(by) = super::envoy::refusal(flags, extra.details.as_deref().unwrap_or("")) {
-            parts.blocked_by.get_or_insert(Cow::Borrowed(by));
+            parts.blocked_by.get_or_insert(by);
         }
     }
     Ok(())
@@ -185,9 +214,9 @@ pub(super) fn fill<'a>(
     let (mut place, mut clear) = (0, Clear::OF_ALL);
     loop {
         if let Some(known) = memory.places.get_mut(place)
-            && let Some((value, is_last)) = object.next_of(&known.name, known.likely())
+            && let Some((value, found)) = object.next_of(&known.name, known.likely())
         {
-            clear = clear.and(if is_last { known.again() } else { known.clear(value) });
+            clear = clear.and(known.clear_of(value, found));
             if known.meaning == AGENT && filler.parts.user_agent.is_some() {
                 // Of two agents only the first is the event's.
                 clear = Clear::default();
@@ -298,8 +327,8 @@ impl<'f, 'a> Filler<'f, 'a> {
             Some(text) => text,
         };
         let place = slot.of(self.parts);
-        if place.as_deref().is_none_or(str::is_empty) {
-            *place = Some(Cow::Borrowed(value));
+        if place.is_none_or(str::is_empty) {
+            *place = Some(value);
         }
     }
 
@@ -340,8 +369,13 @@ impl<'f, 'a> Filler<'f, 'a> {
         match meaning {
             Meaning::Text(slot) => return self.put_text(slot, value),
             Meaning::Column(field) => return self.put_column(field, value),
-            Meaning::Scopes => return put_list(&mut self.parts.caller.scopes, value),
-            Meaning::Roles => return put_list(&mut self.parts.caller.roles, value),
+            Meaning::Scopes | Meaning::Roles => {
+                let Some(words) = self.words(value) else { return false };
+                let caller = &mut self.parts.caller;
+                let is_scopes = meaning == Meaning::Scopes;
+                let list = if is_scopes { &mut caller.scopes } else { &mut caller.roles };
+                list.extend(words);
+            }
             Meaning::Flags => self.extra.flags = text(value),
             Meaning::Details => self.extra.details = text(value),
             Meaning::UpstreamStatus => {
@@ -356,7 +390,7 @@ impl<'f, 'a> Filler<'f, 'a> {
                     Value::Flag(true) | Value::Bare("1") | Value::Number("1")
                 ) || matches!(value, Value::Text(text) if matches!(text.raw(), "1" | "true" | "yes"));
                 if yes {
-                    self.parts.blocked_by.get_or_insert(Cow::Borrowed("gateway"));
+                    self.parts.blocked_by.get_or_insert("gateway");
                 }
             }
             Meaning::Ignore | Meaning::Unknown => {}
@@ -373,14 +407,31 @@ impl<'f, 'a> Filler<'f, 'a> {
             return false;
         }
         let value = match text(value) {
-            None if slot.keeps_empty() => Some(Cow::Borrowed("")),
-            value => value,
+            None if slot.keeps_empty() => Some(""),
+            value => value.map(|text| self.parts.keep(text)),
         };
         let place = slot.of(self.parts);
-        if place.as_deref().is_none_or(str::is_empty) && value.is_some() {
+        if place.is_none_or(str::is_empty) && value.is_some() {
             *place = value;
         }
         true
+    }
+
+    /// The words of a list of texts, or of a text that holds one, parted by spaces or commas.
+    fn words(&mut self, value: Value<'a>) -> Option<Vec<&'a str>> {
+        const ITEMS_MAX: usize = 64;
+        Some(match value {
+            Value::List(list) => {
+                let words = items(list).filter_map(text).take(ITEMS_MAX);
+                words.map(|word| self.parts.keep(word)).collect()
+            }
+            Value::Text(one) => {
+                let words = self.parts.keep(one.read()).split([' ', ',']);
+                words.filter(|word| !word.is_empty() && *word != "-").take(ITEMS_MAX).collect()
+            }
+            Value::Null => Vec::new(),
+            Value::Bare(_) | Value::Number(_) | Value::Flag(_) | Value::Object(_) => return None,
+        })
     }
 
     fn put_number(&mut self, meaning: Meaning, value: &str) -> bool {
@@ -514,20 +565,4 @@ fn text(value: Value<'_>) -> Option<Cow<'_, str>> {
             items(list).next().filter(|i| !matches!(i, Value::List(_))).and_then(text)
         }
     }
-}
-
-/// A list of texts, or a text that holds one, parted by spaces or commas.
-fn put_list<'a>(place: &mut Vec<Cow<'a, str>>, value: Value<'a>) -> bool {
-    const ITEMS_MAX: usize = 64;
-    match value {
-        Value::List(list) => place.extend(items(list).filter_map(text).take(ITEMS_MAX)),
-        Value::Text(one) => {
-            let one = one.read();
-            let words = one.split([' ', ',']).filter(|word| !word.is_empty() && *word != "-");
-            place.extend(words.take(ITEMS_MAX).map(|word| Cow::Owned(word.to_owned())));
-        }
-        Value::Null => {}
-        Value::Bare(_) | Value::Number(_) | Value::Flag(_) | Value::Object(_) => return false,
-    }
-    true
 }

@@ -2,8 +2,6 @@
 //!
 //! Owns: that layout. It gives no status. Never: other logs of Apache.
 
-use std::borrow::Cow;
-
 use super::{Desk, Failure};
 use crate::address;
 use crate::parts::{Parts, part};
@@ -29,7 +27,7 @@ pub(super) fn read<'a>(
     parts.request = part(request);
     let bytes = words.word().ok_or(Failure::malformed("no size"))?;
     parts.response_bytes = number::count(bytes);
-    parts.scheme = Some(Cow::Borrowed("https"));
+    parts.scheme = Some("https");
     parts.rest = words.rest();
     Ok(())
 }

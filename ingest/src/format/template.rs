@@ -142,7 +142,7 @@ impl Template {
         parts.no_upstream = extra.names_upstream_status && parts.upstream_status.is_none();
         let (flags, details) = (extra.flags.as_deref(), extra.details.as_deref());
         let by = super::envoy::refusal(flags.unwrap_or("-"), details.unwrap_or(""));
-        parts.blocked_by = parts.blocked_by.take().or(by.map(Cow::Borrowed));
+        parts.blocked_by = parts.blocked_by.or(by);
         parts.attrs = attrs;
         parts.rest = rest;
         Ok(())

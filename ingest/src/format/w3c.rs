@@ -211,7 +211,7 @@ fn columns<'a>(
             Column::Time => time = word,
             Column::Substatus => substatus = word,
             Column::Result => result = word,
-            Column::Port if word == "443" => filler.parts.scheme = Some(Cow::Borrowed("https")),
+            Column::Port if word == "443" => filler.parts.scheme = Some("https"),
             Column::Plain(meaning) => {
                 if present(word).is_some() && !filler.put_word(meaning, word) {
                     return Err(Failure::value("a column holds what does not belong there"));
@@ -219,14 +219,15 @@ fn columns<'a>(
             }
             Column::Header(slot) => {
                 if let Some(word) = present(word) {
-                    *slot.of(filler.parts) = Some(header(slot, word, layout.edge));
+                    let sent = filler.parts.keep(header(slot, word, layout.edge));
+                    *slot.of(filler.parts) = Some(sent);
                 }
             }
             Column::Port | Column::Skip => {}
         }
     }
     let _extra = filler.end();
-    let is_client = parts.peer.as_deref().and_then(address::read).is_some_and(|a| a.ip.is_some());
+    let is_client = parts.peer.and_then(address::read).is_some_and(|a| a.ip.is_some());
     if parts.status.is_none() && parts.method.is_none() || !is_client {
         return Err(Failure::other("no client with a method or a status"));
     }
@@ -241,9 +242,9 @@ fn columns<'a>(
     // Where the log has a column for it, a dash means that there was no query.
     if parts.query.is_none() && layout.columns.contains(&Column::Plain(Meaning::Text(Slot::Query)))
     {
-        parts.query = Some(Cow::Borrowed(""));
+        parts.query = Some("");
     }
-    parts.blocked_by = refusal(parts.status, substatus, result).map(Cow::Borrowed);
+    parts.blocked_by = refusal(parts.status, substatus, result);
     Ok(())
 }
 

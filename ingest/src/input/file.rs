@@ -3,13 +3,13 @@
 //! Owns: the loop. Never: what to do with lines behind the log.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use runtime::CancellationToken;
 use runtime::error::{Class, Classified};
-use tracing::{info, warn};
+use runtime::ready::Condition;
+use tracing::info;
 use transport::{LogError, NewRecord};
 
 use super::append::Appender;
@@ -21,6 +21,8 @@ use super::tail::{Chunk, Follow, Mark, Tail};
 const POLL: Duration = Duration::from_millis(250);
 /// Between two marks of an input that stands at its end.
 const MARK: Duration = Duration::from_secs(1);
+/// Files that cannot be read and are named at most.
+const TOLD_MAX: usize = 3;
 /// Between two writings of the places; after a crash this much of the log is read again.
 const REMEMBER: Duration = Duration::from_secs(5);
 
@@ -54,17 +56,22 @@ pub struct FileInput {
     tail: Tail,
     /// Where each file had been read to when all that was read of it was durable.
     places: BTreeMap<String, Mark>,
-    /// What could not be read, as it was said.
-    troubles: BTreeMap<PathBuf, String>,
+    /// Where it is told what cannot be read.
+    condition: Condition,
     live: bool,
 }
 
 impl FileInput {
-    /// Prepares the input where the log says it had been.
+    /// Prepares the input where the log says it had been. What it cannot read then or later is a
+    /// remark of the condition, and holds nothing up.
     ///
     /// # Errors
     /// When the raw log cannot be read.
-    pub async fn open(config: &InputConfig, raw: RawLog) -> Result<Self, FileInputError> {
+    pub async fn open(
+        config: &InputConfig,
+        raw: RawLog,
+        condition: Condition,
+    ) -> Result<Self, FileInputError> {
         let name = config.sensor();
         let append = |source| FileInputError::Append { input: config.sensor(), source };
         let places = raw.places(&name).await.map_err(append)?;
@@ -74,9 +81,9 @@ impl FileInput {
             places: places.clone(),
         };
         let sensor = Bytes::from(name.clone());
-        let (tail, troubles) = (Tail::new(follow), BTreeMap::new());
+        let tail = Tail::new(follow);
         let appender = Appender::open(raw, &name).await.map_err(append)?;
-        Ok(Self { name, sensor, appender, tail, places, troubles, live: config.live })
+        Ok(Self { name, sensor, appender, tail, places, condition, live: config.live })
     }
 
     /// Runs until `stop`.
@@ -87,7 +94,6 @@ impl FileInput {
         info!(input = %self.name, "following files");
         let mut marked = tokio::time::Instant::now();
         let mut remembered = marked;
-        let mut said = false;
         while !stop.is_cancelled() {
             let polled = self.tail.poll();
             let at_end = polled.at_end;
@@ -102,9 +108,6 @@ impl FileInput {
             self.places = self.tail.places();
             if busy && !at_end {
                 continue;
-            }
-            if at_end && self.tail.is_empty() && !std::mem::replace(&mut said, true) {
-                warn!(input = %self.name, path = %self.tail.pattern(), "no file matches yet");
             }
             if self.live && at_end && marked.elapsed() >= MARK {
                 marked = tokio::time::Instant::now();
@@ -139,24 +142,32 @@ impl FileInput {
         records
     }
 
-    /// Says once what can no longer be read, and once that it can be again.
-    fn tell_troubles(&mut self) {
-        let now = self.tail.troubles();
-        if *now == self.troubles {
-            return;
+    /// Says what keeps files from being read, until nothing does.
+    fn tell_troubles(&self) {
+        let troubles = self.tail.troubles();
+        let named = troubles.iter().take(TOLD_MAX);
+        let named: Vec<String> =
+            named.map(|(path, error)| format!("{}: {error}", path.display())).collect();
+        let pattern = self.tail.pattern();
+        match troubles.len() {
+            0 if !self.tail.is_empty() => self.condition.ready(),
+            0 if pattern.is_dir() => self.condition.remark(&format!(
+                "{0} is a folder, and nothing is read; name its files, such as {0}/access.log*",
+                pattern.display()
+            )),
+            0 => {
+                self.condition.remark(&format!("no file matches {} yet", pattern.display()));
+            }
+            all => {
+                let more = all.saturating_sub(TOLD_MAX);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                self.condition.remark(&format!(
+                    "cannot read {}{more}; others go on, and it is tried again: let our user read \
+                     it",
+                    named.join(", ")
+                ));
+            }
         }
-        for (path, error) in
-            now.iter().filter(|(path, error)| self.troubles.get(*path) != Some(*error))
-        {
-            warn!(
-                input = %self.name, path = %path.display(), %error,
-                "cannot read a file; the others go on, and it is tried again: let our user read it"
-            );
-        }
-        for path in self.troubles.keys().filter(|path| !now.contains_key(*path)) {
-            info!(input = %self.name, path = %path.display(), "can be read again, or is gone");
-        }
-        self.troubles = now.clone();
     }
 
     async fn append(

@@ -101,8 +101,8 @@ impl Tail {
 
     /// What is followed.
     #[must_use]
-    pub fn pattern(&self) -> std::path::Display<'_> {
-        self.pattern.display()
+    pub fn pattern(&self) -> &Path {
+        &self.pattern
     }
 
     /// Whether no file matches now.

@@ -10,7 +10,6 @@ use aho_corasick::packed::{Config, Searcher};
 use super::Clear;
 use super::holes::{Holes, enclosing_end, user_part_end, value_end};
 use crate::read::grams::Grams;
-use crate::read::words::Bytes;
 use crate::secret;
 
 /// Stems, without their first letter where that may be a capital. At most 64, so that a vector
@@ -127,24 +126,6 @@ pub(super) fn any(text: &str) -> bool {
 static BEGINNINGS: Grams =
     Grams::none().with(STEMS, false).with(SHORT_STEMS, false).with_bytes(b"?#=%");
 
-/// What numbers, moments, addresses and ids are written with. Every stem has another byte, that is
-/// no quote, and none of them begins a query or assigns.
-static NUMBER: Bytes = Bytes::of(b"0123456789abcdef.:+-, TZ");
-
-/// Whether a text is a number, a moment, an address or an id, in which nothing can stand.
-pub(super) fn is_number(text: &str) -> bool {
-    NUMBER.are_all_of_by(text, is_number_byte)
-}
-
-fn is_number_byte(byte: u8) -> bool {
-    (byte.wrapping_sub(b'0') < 11)
-        | (byte.wrapping_sub(b'a') < 6)
-        | (byte.wrapping_sub(b'+') < 4)
-        | (byte == b' ')
-        | (byte == b'T')
-        | (byte == b'Z')
-}
-
 /// What a short text is clear of, with the bytes that it stands between.
 pub(super) fn clear(before: u8, text: &str, after: u8) -> Clear {
     let seen = BEGINNINGS.look(before, text.as_bytes(), after);
@@ -254,10 +235,9 @@ fn named(text: &str, end: usize, holes: &mut Holes) {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        NUMBER, SEARCHES, SHORT_STEMS, STEMS, Search, any, clear, is_number, is_number_byte,
-    };
+    use super::{SEARCHES, SHORT_STEMS, STEMS, Search, any, clear};
     use crate::mask::Clear;
+    use crate::read::number::is_plain;
 
     #[test]
     fn the_stems_are_few_enough_for_vector_searches() {
@@ -285,20 +265,6 @@ mod tests {
         assert!(!clear(b':', "//host", b',').marks);
     }
 
-    #[test]
-    fn numbers_are_the_same_whatever_their_length() {
-        for letter in (0..128_u8).map(char::from) {
-            let is_one = is_number(&letter.to_string());
-            assert_eq!(NUMBER.are_all_of(&letter.to_string()), is_one);
-            assert_eq!(u8::try_from(letter).map(is_number_byte), Ok(is_one), "{letter:?}");
-            for at in 0..40 {
-                let text = format!("{}{letter}{}", "7".repeat(at), "f".repeat(39 - at));
-                assert_eq!(is_number(&text), is_one, "{text}");
-            }
-        }
-        assert!(!is_number("2026-11-20T08:00:00.000\u{e9}"));
-    }
-
     /// A line may be looked at by its values only if no stem begins or ends with what parts them.
     #[test]
     fn no_stem_reaches_over_what_parts_values() {
@@ -306,7 +272,7 @@ mod tests {
             let inner = stem.get(1..stem.len() - 1).unwrap();
             let parts = |c: char| matches!(c, '"' | ',' | ':' | '{' | '}' | '[' | ']' | ' ');
             assert!(!inner.contains(parts), "{stem}");
-            assert!(!is_number(&stem.replace('"', "")), "{stem}");
+            assert!(!is_plain(&stem.replace('"', "")), "{stem}");
             assert!(!stem.starts_with([',', ':', '{', '}', '[', ']', ' ']), "{stem}");
         }
     }

@@ -5,9 +5,11 @@
 //!
 //! Vector searches take a dozen comparisons to begin with and then read 16 or 32 bytes at a time.
 //! Paths and names are shorter than that. Here each byte has a number that says of which words it
-//! may be the first byte, the second, the third and the fourth: four rows of 16 bits, one bit for
-//! some words each. What was seen is shifted by a row and masked with the next byte, so that a bit
-//! comes into the last row only where four bytes in a row may begin a word of its.
+//! cannot be the first byte, the second, the third and the fourth: four rows of 16 bits, one bit for
+//! some words each. What was seen is shifted by a row and joined with the next byte's, so that a bit
+//! of the last row stays empty only where four bytes in a row may begin a word of its (Baeza-Yates
+//! and Gonnet, "A New Approach to Text Searching": there, too, empty bits are hits, since a shift
+//! gives those for nothing).
 
 /// Bits in a row: groups of words.
 const GROUPS: u8 = 16;
@@ -18,8 +20,7 @@ const LONG: u8 = 12;
 const SHORT: u8 = 3;
 /// The group of single bytes.
 const SINGLE: u64 = 1 << (LONG + SHORT);
-const FIRST_ROW: u64 = 0xffff;
-const LAST_ROW: u64 = FIRST_ROW << (3 * GROUPS);
+const LAST_ROW: u64 = 0xffff << (3 * GROUPS);
 
 /// The first bytes of some words, and some bytes that are told by themselves.
 #[derive(Debug)]
@@ -28,25 +29,31 @@ pub(crate) struct Grams {
 }
 
 /// What was seen so far of a text.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Glance {
     /// The rows after the last byte.
     last: u64,
-    /// All that were ever.
+    /// The bits that were full in all rows so far.
     all: u64,
+}
+
+impl Default for Glance {
+    fn default() -> Self {
+        Self { last: u64::MAX, all: u64::MAX }
+    }
 }
 
 impl Glance {
     /// Whether a word may have begun four bytes before the end or earlier.
     #[inline]
     pub(crate) fn may_hold_word(self) -> bool {
-        self.all & LAST_ROW != 0
+        self.all & LAST_ROW != LAST_ROW
     }
 
     /// Whether one of the single bytes was there.
     #[inline]
     pub(crate) fn has_byte(self) -> bool {
-        self.all & SINGLE != 0
+        self.all & SINGLE == 0
     }
 }
 
@@ -54,7 +61,7 @@ impl Glance {
 impl Grams {
     /// Of no word.
     pub(crate) const fn none() -> Self {
-        Self { rows: [0; 256] }
+        Self { rows: [u64::MAX; 256] }
     }
 
     /// With these words, of three bytes at least. Where `folds` says so they are found with capitals
@@ -77,7 +84,7 @@ impl Grams {
                         || bytes[at] == byte
                         || folds && fold(bytes[at]) == fold(byte);
                     if is_it {
-                        self.rows[byte as usize] |= 1 << (row * GROUPS + group);
+                        self.rows[byte as usize] &= !(1 << (row * GROUPS + group));
                     }
                     if byte == u8::MAX {
                         break;
@@ -95,7 +102,7 @@ impl Grams {
     pub(crate) const fn with_bytes(mut self, bytes: &[u8]) -> Self {
         let mut at = 0;
         while at < bytes.len() {
-            self.rows[bytes[at] as usize] |= SINGLE;
+            self.rows[bytes[at] as usize] &= !SINGLE;
             at += 1;
         }
         self
@@ -104,8 +111,8 @@ impl Grams {
     /// What is seen with one more byte.
     #[inline]
     pub(crate) fn next(&self, seen: Glance, byte: u8) -> Glance {
-        let last = (seen.last << GROUPS | FIRST_ROW) & self.rows[usize::from(byte)];
-        Glance { last, all: seen.all | last }
+        let last = seen.last << GROUPS | self.rows[usize::from(byte)];
+        Glance { last, all: seen.all & last }
     }
 
     /// What is seen of a text that stands between two bytes.

@@ -11,6 +11,8 @@ use std::borrow::Cow;
 use memchr::{memchr, memchr2};
 use schemas::same;
 
+use super::number::is_plain;
+
 /// A piece of JSON text between its quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Text<'a> {
@@ -78,6 +80,42 @@ fn begins(bytes: &[u8], with: &[u8]) -> bool {
     bytes.get(..with.len()).is_some_and(|bytes| same(bytes, with))
 }
 
+/// What the next value of a name is likely to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Likely<'l> {
+    /// This text, in which no quote or backslash may stand.
+    pub(crate) text: Option<&'l str>,
+    /// A plain text of so many bytes: nobody need look for its end then.
+    pub(crate) plain: Option<usize>,
+}
+
+/// What a value was found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The likely text.
+    Text,
+    /// A plain text of the likely length.
+    Plain,
+    /// Anything.
+    Any,
+}
+
+impl Likely<'_> {
+    /// The text that begins `rest`, behind its quote, if it is as it was likely to be.
+    #[inline]
+    fn of(self, rest: &str) -> Option<(&str, Found)> {
+        let ends = |len: usize| rest.as_bytes().get(len) == Some(&b'"');
+        if let Some(text) = self.text
+            && ends(text.len())
+            && begins(rest.as_bytes(), text.as_bytes())
+        {
+            return Some((rest.get(..text.len())?, Found::Text));
+        }
+        let len = self.plain.filter(|len| ends(*len))?;
+        rest.get(..len).filter(|text| is_plain(text)).map(|text| (text, Found::Plain))
+    }
+}
+
 /// How an object ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -120,10 +158,10 @@ impl<'a> Object<'a> {
         self.text.get(self.at..).unwrap_or("")
     }
 
-    /// The value of the next entry where its key is this one, and whether it is the likely text, in
-    /// which no quote or backslash may stand. Nothing is taken where the key is another.
+    /// The value of the next entry where its key is this one, and whether it is what was likely.
+    /// Nothing is taken where the key is another.
     #[inline]
-    pub(crate) fn next_of(&mut self, key: &Key, likely: Option<&str>) -> Option<(Value<'a>, bool)> {
+    pub(crate) fn next_of(&mut self, key: &Key, likely: Likely<'_>) -> Option<(Value<'a>, Found)> {
         if self.end != End::Open {
             return None;
         }
@@ -134,18 +172,13 @@ impl<'a> Object<'a> {
             key.begins(bytes.get(at..)?).then_some(())?;
         }
         at += key.0.len();
-        if let Some(likely) = likely
-            && let [b'"', rest @ ..] = bytes.get(at..)?
-            && rest.get(likely.len()) == Some(&b'"')
-            && begins(rest, likely.as_bytes())
-        {
-            let end = at + 1 + likely.len();
-            let raw = self.text.get(at + 1..end)?;
-            self.at = end + 1;
-            return Some((Value::Text(Text { raw, escaped: false }), true));
-        }
         let (value, end) = match bytes.get(at)? {
             b'"' => {
+                let rest = self.text.get(at + 1..)?;
+                if let Some((raw, found)) = likely.of(rest) {
+                    self.at = at + raw.len() + 2;
+                    return Some((Value::Text(Text { raw, escaped: false }), found));
+                }
                 let (inner, end) = text(self.text, at + 1)?;
                 (Value::Text(inner), end)
             }
@@ -153,7 +186,7 @@ impl<'a> Object<'a> {
             _ => value(self.text, after_space(bytes, at)).ok()?,
         };
         self.at = end;
-        Some((value, false))
+        Some((value, Found::Any))
     }
 
     /// The next entry.
@@ -423,15 +456,17 @@ mod tests {
     use proptest::prelude::{ProptestConfig, Strategy, any, prop, proptest};
     use serde_json::Value as Json;
 
-    use super::{End, Key, Object, Value, items};
+    use super::{End, Found, Key, Likely, Object, Value, is_plain, items};
 
     fn entries(text: &str) -> (Vec<(String, String)>, End) {
         let mut object = Object::open(text).unwrap();
         let mut found = Vec::new();
         loop {
-            let likely = object.next_of(&Key::of("likely"), Some("text"));
-            let likely = likely.map(|(value, is_it)| {
-                assert!(!is_it || matches!(value, Value::Text(text) if text.raw() == "text"));
+            let likely = Likely { text: Some("text"), plain: Some(3) };
+            let likely = object.next_of(&Key::of("likely"), likely).map(|(value, found)| {
+                let raw = if let Value::Text(text) = value { text.raw() } else { "" };
+                assert!(found != Found::Text || raw == "text");
+                assert!(found != Found::Plain || raw.len() == 3 && is_plain(raw));
                 ("likely".to_owned(), value)
             });
             let next = likely.or_else(|| object.next().map(|(k, v)| (k.read().into_owned(), v)));
@@ -463,8 +498,8 @@ mod tests {
             End::Closed,
         );
         check(
-            r#"{"likely":"text","likely":"texts","likely":"text\"s","likely":"tex","likely":"text""#,
-            r#"likely=text likely=texts likely=text"s likely=tex likely=text"#,
+            r#"{"likely":"text","likely":"texts","likely":"text\"s","likely":"tex","likely":"7\"1","likely":"7:1","likely":"text""#,
+            r#"likely=text likely=texts likely=text"s likely=tex likely=7"1 likely=7:1 likely=text"#,
             End::Cut,
         );
         check("{}", "", End::Closed);

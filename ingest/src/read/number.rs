@@ -1,6 +1,26 @@
 //! Numbers as logs write them.
 //!
-//! Owns: counts, statuses, spans of time with their units. Never: which field they are for.
+//! Owns: counts, statuses, spans of time with their units; what is written with their letters alone.
+//! Never: which field they are for.
+
+use super::words::Bytes;
+
+/// What numbers, moments, addresses and ids are written with: no quote, no backslash.
+static PLAIN: Bytes = Bytes::of(b"0123456789abcdef.:+-, TZ");
+
+/// Whether a text is a number, a moment, an address or an id.
+pub(crate) fn is_plain(text: &str) -> bool {
+    PLAIN.are_all_of_by(text, is_plain_byte)
+}
+
+fn is_plain_byte(byte: u8) -> bool {
+    (byte.wrapping_sub(b'0') < 11)
+        | (byte.wrapping_sub(b'a') < 6)
+        | (byte.wrapping_sub(b'+') < 4)
+        | (byte == b' ')
+        | (byte == b'T')
+        | (byte == b'Z')
+}
 
 /// A count; absent where it is `-`, empty, negative or no number.
 pub(crate) fn count(text: &str) -> Option<i64> {
@@ -115,7 +135,23 @@ pub(crate) fn span_with_unit(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Unit, count, last_status, micros, span_with_unit, status};
+    use super::{
+        PLAIN, Unit, count, is_plain, is_plain_byte, last_status, micros, span_with_unit, status,
+    };
+
+    #[test]
+    fn plain_texts_are_the_same_whatever_their_length() {
+        for letter in (0..128_u8).map(char::from) {
+            let is_one = is_plain(&letter.to_string());
+            assert_eq!(PLAIN.are_all_of(&letter.to_string()), is_one);
+            assert_eq!(u8::try_from(letter).map(is_plain_byte), Ok(is_one), "{letter:?}");
+            for at in 0..40 {
+                let text = format!("{}{letter}{}", "7".repeat(at), "f".repeat(39 - at));
+                assert_eq!(is_plain(&text), is_one, "{text}");
+            }
+        }
+        assert!(!is_plain("2026-11-20T08:00:00.000\u{e9}"));
+    }
 
     #[test]
     fn counts_are_digits_only() {

@@ -12,11 +12,12 @@ use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, BooleanBuilder, Float64Array, Float64Builder, Int32Array, Int32Builder,
-    Int64Array, Int64Builder, ListBuilder, MapBuilder, MapFieldNames, StringArray, StringBuilder,
-    TimestampMillisecondArray, TimestampMillisecondBuilder, new_null_array,
+    Array, ArrayRef, ArrowPrimitiveType, BooleanBuilder, ListBuilder, MapBuilder, MapFieldNames,
+    NullBufferBuilder, PrimitiveArray, StringArray, StringBuilder, new_null_array,
 };
-use arrow::datatypes::Field as ArrowField;
+use arrow::datatypes::{
+    Field as ArrowField, Float64Type, Int32Type, Int64Type, TimestampMillisecondType,
+};
 
 use super::{BATCH_ROWS_MAX, arrow_type, item};
 use crate::field::Kind;
@@ -30,141 +31,150 @@ pub(super) trait Column: Default {
     /// Makes room for a new batch.
     fn open(&mut self) {}
     fn pad(&mut self, rows: usize);
-    fn close(&mut self) -> ArrayRef;
+    fn close(&mut self, kind: Kind) -> ArrayRef;
 }
 
-/// A column under construction, and its rows so far.
-#[derive(Debug, Default)]
+/// What stands for the next row of a column that has none in this batch.
+const NOT_OPEN: usize = usize::MAX;
+
+/// A column under construction, and the row that comes next.
+#[derive(Debug)]
 pub(super) struct Filling<C> {
     column: C,
-    rows: usize,
+    next: usize,
+}
+
+impl<C: Default> Default for Filling<C> {
+    fn default() -> Self {
+        Self { column: C::default(), next: NOT_OPEN }
+    }
 }
 
 impl<C: Column> Filling<C> {
     /// The column, with nulls up to a row that is put next.
     #[inline]
     pub(super) fn at(&mut self, row: usize) -> &mut C {
-        if self.rows == 0 || self.rows < row {
+        if self.next != row {
             self.catch_up(row);
         }
-        self.rows = row + 1;
+        self.next = row + 1;
         &mut self.column
     }
 
     #[cold]
     fn catch_up(&mut self, row: usize) {
-        if self.rows == 0 {
+        if self.next == NOT_OPEN {
             self.column.open();
+            self.next = 0;
         }
-        if self.rows < row {
-            self.column.pad(row - self.rows);
+        if self.next < row {
+            self.column.pad(row - self.next);
         }
     }
 
     pub(super) fn close(&mut self, kind: Kind, rows: usize) -> ArrayRef {
-        let filled = std::mem::take(&mut self.rows);
-        if filled == 0 {
+        let filled = std::mem::replace(&mut self.next, NOT_OPEN);
+        if filled == NOT_OPEN {
             return absent(kind, rows);
         }
         if filled < rows {
             self.column.pad(rows - filled);
         }
-        self.column.close()
+        self.column.close(kind)
     }
 }
 
-/// A column whose memory comes back: its builder is made anew of the last array's buffers, unless
-/// somebody still reads them.
-macro_rules! column {
-    ($name:ident, $builder:ty, $array:ty, $value:ty, $new:expr, $again:expr, $bytes:expr) => {
-        #[derive(Debug)]
-        pub(super) struct $name {
-            builder: $builder,
-            /// The last batch's array.
-            last: Option<$array>,
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self { builder: $new, last: None }
-            }
-        }
-
-        impl Column for $name {
-            fn open(&mut self) {
-                let Some(last) = self.last.take() else { return };
-                // The next batch is likely to be about as large as the last.
-                let (rows, bytes) = (last.len(), $bytes(&last));
-                let empty = last.slice(0, 0);
-                drop(last);
-                self.builder = empty.into_builder().unwrap_or_else(|_held| $again(rows, bytes));
-            }
-
-            fn pad(&mut self, rows: usize) {
-                self.builder.append_nulls(rows);
-            }
-
-            fn close(&mut self) -> ArrayRef {
-                let array = self.builder.finish();
-                self.last = Some(array.clone());
-                Arc::new(array)
-            }
-        }
-
-        impl $name {
-            #[inline]
-            pub(super) fn put(&mut self, value: $value) {
-                self.builder.append_value(value);
-            }
-        }
-    };
+/// Numbers and moments.
+#[derive(Debug)]
+pub(super) struct Primitives<T: ArrowPrimitiveType> {
+    values: Vec<T::Native>,
+    nulls: NullBufferBuilder,
+    /// The last batch's array, whose memory is taken unless somebody still reads it.
+    last: Option<PrimitiveArray<T>>,
 }
 
-column!(
-    Texts,
-    StringBuilder,
-    StringArray,
-    &str,
-    StringBuilder::new(),
-    |rows, bytes: usize| StringBuilder::with_capacity(rows, bytes + bytes / 16),
-    |last: &StringArray| last.values().len()
-);
-column!(
-    Longs,
-    Int64Builder,
-    Int64Array,
-    i64,
-    Int64Builder::new(),
-    |rows, _| Int64Builder::with_capacity(rows),
-    |_: &Int64Array| 0
-);
-column!(
-    Ints,
-    Int32Builder,
-    Int32Array,
-    i32,
-    Int32Builder::new(),
-    |rows, _| Int32Builder::with_capacity(rows),
-    |_: &Int32Array| 0
-);
-column!(
-    Times,
-    TimestampMillisecondBuilder,
-    TimestampMillisecondArray,
-    i64,
-    TimestampMillisecondBuilder::new().with_timezone("UTC"),
-    |rows, _| TimestampMillisecondBuilder::with_capacity(rows).with_timezone("UTC"),
-    |_: &TimestampMillisecondArray| 0
-);
-column!(
-    Ratios,
-    Float64Builder,
-    Float64Array,
-    f64,
-    Float64Builder::new(),
-    |rows, _| Float64Builder::with_capacity(rows),
-    |_: &Float64Array| 0
-);
+pub(super) type Longs = Primitives<Int64Type>;
+pub(super) type Ints = Primitives<Int32Type>;
+pub(super) type Times = Primitives<TimestampMillisecondType>;
+pub(super) type Ratios = Primitives<Float64Type>;
+
+impl<T: ArrowPrimitiveType> Default for Primitives<T> {
+    fn default() -> Self {
+        Self { values: Vec::new(), nulls: NullBufferBuilder::new(0), last: None }
+    }
+}
+
+impl<T: ArrowPrimitiveType> Column for Primitives<T> {
+    fn open(&mut self) {
+        let Some(last) = self.last.take() else { return };
+        // The next batch is likely to be about as large as the last.
+        let rows = last.len();
+        let (_, values, nulls) = last.into_parts();
+        drop(nulls);
+        let values = values.into_inner().into_vec();
+        self.values = values.unwrap_or_else(|_held| Vec::with_capacity(rows));
+        self.values.clear();
+    }
+
+    fn pad(&mut self, rows: usize) {
+        self.values.extend(std::iter::repeat_n(T::Native::default(), rows));
+        self.nulls.append_n_nulls(rows);
+    }
+
+    fn close(&mut self, kind: Kind) -> ArrayRef {
+        let values = std::mem::take(&mut self.values).into();
+        let array = PrimitiveArray::new(values, self.nulls.finish());
+        let array = array.with_data_type(arrow_type(kind));
+        self.last = Some(array.clone());
+        Arc::new(array)
+    }
+}
+
+impl<T: ArrowPrimitiveType> Primitives<T> {
+    #[inline]
+    pub(super) fn put(&mut self, value: T::Native) {
+        self.values.push(value);
+        self.nulls.append_non_null();
+    }
+}
+
+/// Texts.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    builder: StringBuilder,
+    /// The last batch's array, whose memory is taken unless somebody still reads it.
+    last: Option<StringArray>,
+}
+
+impl Column for Texts {
+    fn open(&mut self) {
+        let Some(last) = self.last.take() else { return };
+        let (rows, bytes) = (last.len(), last.values().len());
+        let empty = last.slice(0, 0);
+        drop(last);
+        self.builder = empty.into_builder().unwrap_or_else(|_held| {
+            // The next batch is likely to be about as large as the last.
+            StringBuilder::with_capacity(rows, bytes + bytes / 16)
+        });
+    }
+
+    fn pad(&mut self, rows: usize) {
+        self.builder.append_nulls(rows);
+    }
+
+    fn close(&mut self, _kind: Kind) -> ArrayRef {
+        let array = self.builder.finish();
+        self.last = Some(array.clone());
+        Arc::new(array)
+    }
+}
+
+impl Texts {
+    #[inline]
+    pub(super) fn put(&mut self, value: &str) {
+        self.builder.append_value(value);
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Flags(BooleanBuilder);
@@ -174,7 +184,7 @@ impl Column for Flags {
         self.0.append_nulls(rows);
     }
 
-    fn close(&mut self) -> ArrayRef {
+    fn close(&mut self, _kind: Kind) -> ArrayRef {
         Arc::new(self.0.finish())
     }
 }
@@ -210,11 +220,11 @@ impl Column for Codes {
         self.texts.pad(rows);
     }
 
-    fn close(&mut self) -> ArrayRef {
+    fn close(&mut self, kind: Kind) -> ArrayRef {
         let rows = self.same;
         if self.differ || !(KEPT_ROWS_MIN..=BATCH_ROWS_MAX).contains(&rows) {
             self.spill();
-            return self.texts.close();
+            return self.texts.close(kind);
         }
         if let Some((of, whole)) = &self.kept
             && *of == self.only
@@ -280,7 +290,7 @@ impl Column for Lists {
         }
     }
 
-    fn close(&mut self) -> ArrayRef {
+    fn close(&mut self, _kind: Kind) -> ArrayRef {
         Arc::new(self.0.finish())
     }
 }
@@ -318,7 +328,7 @@ impl Column for Maps {
         }
     }
 
-    fn close(&mut self) -> ArrayRef {
+    fn close(&mut self, _kind: Kind) -> ArrayRef {
         Arc::new(self.0.finish())
     }
 }

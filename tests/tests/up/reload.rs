@@ -125,6 +125,13 @@ fn rules_that_cannot_run_are_refused_and_the_old_ones_go_on() {
     let mut up = Up::prepare(FOLLOWED, STUFFING);
     up.start();
     let before = running(&up);
+    let (_, body) = ask(up.admin, "GET", "/ready", "", "").unwrap();
+    assert!(body.contains("no file matches"), "{body}");
+    up.write("access.log", "");
+    until("a file that is there", || {
+        let (_, body) = ask(up.admin, "GET", "/ready", "", "").ok()?;
+        (!body.contains("remarks")).then_some(())
+    });
     std::fs::write(up.path("rules/rule.yml"), STUFFING.replace("client_ip,", "client_ipp,"))
         .unwrap();
     let told = until("a remark", || {

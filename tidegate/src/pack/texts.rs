@@ -104,6 +104,18 @@ mod tests {
     }
 
     #[test]
+    fn the_pack_that_is_written_out_is_the_pack_and_overwrites_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("rules");
+        let files = super::super::write_pack(&to).unwrap();
+        let written = Texts::read(Some(&to)).unwrap();
+        assert_eq!(written.hash(), Texts::read(None).unwrap().hash());
+        assert_eq!(files, written.files.len());
+        let refused = super::super::write_pack(&to).unwrap_err();
+        assert!(refused.to_string().contains("left as they are"), "{refused}");
+    }
+
+    #[test]
     fn what_cannot_run_says_where() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.yml"), "title: t\nseverity: loud\n").unwrap();

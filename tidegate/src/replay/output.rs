@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Stdout, Write};
 use std::time::Duration;
 
 use engine::reduce::Failure;
-use schemas::{Reason, Severity, Verdict, VerdictKind};
+use schemas::{EventTime, Reason, Severity, Verdict, VerdictKind};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
@@ -58,11 +58,20 @@ impl Printer {
     }
 }
 
+/// The moment that a verdict tells of: an episode opens when the rule fired, and goes on and ends
+/// with its last event, or with the window in which that lies.
+pub(crate) fn moment(verdict: &Verdict) -> EventTime {
+    match verdict.kind {
+        VerdictKind::Opened => verdict.fired_at,
+        _ => verdict.fired_at.max(verdict.last_event),
+    }
+}
+
 /// A verdict on one line.
 pub(crate) fn line(verdict: &Verdict) -> String {
     let mut text = format!(
         "{}  {:<7} {:<8} {:<34} {}",
-        verdict.fired_at,
+        moment(verdict),
         verdict.kind.name(),
         severity(verdict.severity),
         verdict.rule,
@@ -162,7 +171,13 @@ impl Counts {
             self.seconds
         );
         for (reason, count) in &self.dead {
-            text.push_str(&format!("\n  {count} dead letters: {reason}"));
+            text.push_str(&format!("\n  {}: {reason}", counted(*count, "dead letter")));
+        }
+        if self.events == 0 && dead > 0 {
+            text.push_str(
+                "\n  no line could be read as one of an access log: `tidegate formats detect FILE` \
+                 shows why, `--format` names the format",
+            );
         }
         for (rule, count) in &self.episodes {
             text.push_str(&format!("\n  {}: {rule}", counted(*count, "episode")));

@@ -16,7 +16,8 @@ const HEAD: &str = "\
 # Metrics
 
 `/metrics` of the admin endpoint, for Prometheus. Made by `cargo xtask gen docs` from what the code \
-declares.
+declares. In `up` without `[kafka]` there are no `tidegate_detect_*`, `tidegate_ingest_hop_*` and \
+`tidegate_enrich_hop_*`; `tidegate_pipeline_*` are there alone.
 
 | metric | kind | labels | meaning |
 |---|---|---|---|

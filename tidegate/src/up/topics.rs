@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ingest::input::{InputConfig, InputType};
+use runtime::config::Secret;
 use runtime::error::{Class, Classified, chain};
 use runtime::ready::Condition;
 use runtime::retry::Backoff;
@@ -44,13 +45,17 @@ pub(crate) struct KafkaTable {
     /// A schema registry; absent: Avro in single-object encoding.
     #[serde(default)]
     pub(crate) registry: Option<RegistryTable>,
-    /// Further properties of the client: TLS, SASL, timeouts.
+    /// Further properties of the client: TLS, SASL, timeouts. Some are passwords.
     #[serde(default)]
-    pub(crate) properties: BTreeMap<String, String>,
+    pub(crate) properties: BTreeMap<String, Secret>,
 }
 
 fn tidegate() -> String {
     "tidegate".to_owned()
+}
+
+fn exposed(properties: &BTreeMap<String, Secret>) -> BTreeMap<String, String> {
+    properties.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect()
 }
 
 fn sixteen() -> u32 {
@@ -86,7 +91,7 @@ impl Topics {
         let kafka = Kafka::new(KafkaConfig {
             brokers: table.brokers.clone(),
             client_id: table.group.clone(),
-            properties: table.properties.clone(),
+            properties: exposed(&table.properties),
             clock: shared.clock.clone(),
         });
         let kafka = kafka.map_err(|error| Fault::of(&error))?;

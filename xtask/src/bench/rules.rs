@@ -97,6 +97,10 @@ impl RuleSet {
 
     /// Writes one rule file each into a folder.
     pub(super) fn write(&self, folder: &Path) -> Result<(), Trouble> {
+        // A folder without a rule is refused.
+        for rule in base().iter().filter(|_rule| self.rules.is_empty()).take(1) {
+            place::write(&folder.join("off.yml"), &format!("mode: off\n{}", rule.file()))?;
+        }
         for rule in &self.rules {
             place::write(&folder.join(format!("{}.yml", rule.name)), &rule.file())?;
         }
