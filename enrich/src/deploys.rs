@@ -22,7 +22,8 @@
 //! A deploy is told from others by service, environment and `deploy_id`. A repeat changes nothing
 //! but what it adds: the earliest time holds, and a field that the earliest left out is taken from
 //! the repeat. A `rolledback` is an entry of its own even under a known `deploy_id`, since the same
-//! deploy serves again from then on. A `removed` ends the deploy that it names, or, where it names
+//! deploy serves again from then on. One is a repeat of an earlier one as long as that stands: no
+//! other deploy began in between, and it was not removed. A `removed` ends the deploy that it names, or, where it names
 //! none that is known, everything that serves there. The order of arrival does not matter.
 
 mod cdevents;
@@ -34,7 +35,7 @@ mod parse;
 mod timeline;
 mod webhooks;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use schemas::{Deploy, DeployAction, Event, EventTime};
 
@@ -46,7 +47,7 @@ pub use history::{DeployRecord, DeployState};
 pub(crate) use parse::decoded as percent_decoded;
 pub(crate) use parse::parse_line;
 pub use parse::{Ignored, Understood, parse_deploys};
-use timeline::{Asked, Timelines};
+use timeline::{Asked, Timelines, end_of, meets, order};
 pub use webhooks::WebhooksConfig;
 
 /// Deploys kept at most, from all sources. At about 500 bytes with their tables they are 50 MiB.
@@ -62,8 +63,10 @@ pub struct Deploys {
     filed: Vec<Deploy>,
     /// From elsewhere.
     posted: Vec<Deploy>,
-    /// Both, without repeats.
+    /// Both, each once.
     entries: BTreeMap<Key, Deploy>,
+    /// Rollbacks among them to what had been rolled back to and still stood.
+    repeats: BTreeSet<Key>,
     services: HashMap<Box<str>, Timelines>,
     facts: Facts,
 }
@@ -80,7 +83,8 @@ struct Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Live,
-    Back,
+    /// When: one can be rolled back to again and again.
+    Back(EventTime),
     Gone,
 }
 
@@ -92,7 +96,7 @@ impl Key {
             deploy_id: deploy.deploy_id.clone(),
             kind: match deploy.action {
                 DeployAction::Deployed | DeployAction::Upgraded => Kind::Live,
-                DeployAction::Rolledback => Kind::Back,
+                DeployAction::Rolledback => Kind::Back(deploy.deployed_at),
                 DeployAction::Removed => Kind::Gone,
             },
         }
@@ -187,7 +191,7 @@ impl Deploys {
     /// How many are known, repeats not counted.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() - self.repeats.len()
     }
 
     /// Whether none is known.
@@ -198,7 +202,8 @@ impl Deploys {
 
     /// All, by service, environment and id.
     pub fn all(&self) -> impl Iterator<Item = &Deploy> {
-        self.entries.values()
+        let counts = |(key, _): &(&Key, &Deploy)| !self.repeats.contains(*key);
+        self.entries.iter().filter(counts).map(|(_, deploy)| deploy)
     }
 
     /// The services that have deploys.
@@ -234,8 +239,11 @@ impl Deploys {
             let entry = entries.entry(Key::of(deploy)).or_insert_with(|| deploy.clone());
             *entry = merge(entry, deploy);
         }
+        let backs = rollbacks(&entries);
+        share(&mut entries, &backs);
+        let repeats = repeats(&entries, &backs);
         let mut by_service: BTreeMap<&str, Vec<&Deploy>> = BTreeMap::new();
-        for deploy in entries.values() {
+        for (_, deploy) in entries.iter().filter(|(key, _)| !repeats.contains(key)) {
             by_service.entry(&deploy.service).or_default().push(deploy);
         }
         let mut rows = Vec::new();
@@ -244,24 +252,85 @@ impl Deploys {
             services.insert(service.into(), Timelines::new(deploys, &mut rows));
         }
         let facts = Facts::new(rows.iter().map(|(deploy, previous)| row(deploy, *previous)));
-        Self { facts, services, filed, posted, entries }
+        Self { facts, services, filed, posted, entries, repeats }
     }
 }
 
 /// Of a repeat and what is known, the earlier; what it leaves out comes from the other.
 fn merge(known: &Deploy, repeat: &Deploy) -> Deploy {
-    let (first, second) =
-        if repeat.deployed_at < known.deployed_at { (repeat, known) } else { (known, repeat) };
+    if repeat.deployed_at < known.deployed_at {
+        completed(repeat, known)
+    } else {
+        completed(known, repeat)
+    }
+}
+
+/// What a deploy leaves out comes from another record of it.
+fn completed(deploy: &Deploy, other: &Deploy) -> Deploy {
     let or = |one: &Option<String>, other: &Option<String>| one.clone().or_else(|| other.clone());
     Deploy {
-        version: or(&first.version, &second.version),
-        commit: or(&first.commit, &second.commit),
-        change_id: or(&first.change_id, &second.change_id),
-        repository: or(&first.repository, &second.repository),
-        pipeline_run: or(&first.pipeline_run, &second.pipeline_run),
-        owner: or(&first.owner, &second.owner),
-        ..first.clone()
+        version: or(&deploy.version, &other.version),
+        commit: or(&deploy.commit, &other.commit),
+        change_id: or(&deploy.change_id, &other.change_id),
+        repository: or(&deploy.repository, &other.repository),
+        pipeline_run: or(&deploy.pipeline_run, &other.pipeline_run),
+        owner: or(&deploy.owner, &other.owner),
+        ..deploy.clone()
     }
+}
+
+/// The rollbacks to each deploy, in order of time.
+fn rollbacks(entries: &BTreeMap<Key, Deploy>) -> Vec<Vec<Key>> {
+    let mut backs: Vec<Vec<Key>> = Vec::new();
+    for key in entries.keys().filter(|key| matches!(key.kind, Kind::Back(_))) {
+        let of = |key: &Key| (key.service.clone(), key.environment.clone(), key.deploy_id.clone());
+        match backs.last_mut().filter(|last| last.first().is_some_and(|one| of(one) == of(key))) {
+            Some(last) => last.push(key.clone()),
+            None => backs.push(vec![key.clone()]),
+        }
+    }
+    backs
+}
+
+/// Rollbacks to one deploy say the same of it.
+fn share(entries: &mut BTreeMap<Key, Deploy>, backs: &[Vec<Key>]) {
+    for keys in backs.iter().filter(|keys| keys.len() > 1) {
+        let all: Vec<Deploy> = keys.iter().filter_map(|key| entries.get(key)).cloned().collect();
+        for key in keys {
+            if let Some(deploy) = entries.get_mut(key) {
+                *deploy = all.iter().fold(deploy.clone(), |deploy, of| completed(&deploy, of));
+            }
+        }
+    }
+}
+
+/// Rollbacks that change nothing, since the one before to the same deploy stands.
+fn repeats(entries: &BTreeMap<Key, Deploy>, backs: &[Vec<Key>]) -> BTreeSet<Key> {
+    let mut found = BTreeSet::new();
+    for keys in backs.iter().filter(|keys| keys.len() > 1) {
+        let of_service =
+            |deploy: &&Deploy| keys.first().is_some_and(|key| key.service == deploy.service);
+        let (gone, live): (Vec<&Deploy>, Vec<&Deploy>) = entries
+            .values()
+            .filter(of_service)
+            .partition(|deploy| deploy.action == DeployAction::Removed);
+        for (before, key) in keys.iter().zip(keys.iter().skip(1)) {
+            let (Some(before), Some(deploy)) = (entries.get(before), entries.get(key)) else {
+                continue;
+            };
+            let between = |other: &&Deploy| {
+                other.deploy_id != deploy.deploy_id
+                    && meets(other, deploy)
+                    && (order(before)..order(deploy)).contains(&order(other))
+            };
+            let left = live.iter().copied().any(|other| between(&other))
+                || end_of(before, &gone, &live) <= deploy.deployed_at;
+            if !left {
+                found.insert(key.clone());
+            }
+        }
+    }
+    found
 }
 
 /// Drops what is older, but for the last of each service in each environment.

@@ -1,3 +1,5 @@
+use std::cmp::Ordering;
+
 use expect_test::{Expect, expect};
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
 use schemas::{Deploy, DeployAction, EventTime};
@@ -126,6 +128,47 @@ fn a_rollback_is_an_entry_of_its_own_even_under_a_known_id() {
             35 v=1: d1 after d2
         "#]],
     );
+}
+
+#[test]
+fn whoever_is_rolled_back_to_again_serves_again() {
+    let deploys =
+        history(&["d1@10", "d2@20", "d1@30 rolledback", "d3@40", "d1@50 owner=team rolledback"]);
+    check(
+        &deploys,
+        &["35", "45", "55", "55 id=d1"],
+        &expect![[r#"
+            35: d1 after d2
+            45: d3 after d1
+            55: d1 after d3
+            55 id=d1: d1 after d3
+        "#]],
+    );
+    assert!(deploys.all().filter(|deploy| deploy.action == DeployAction::Rolledback).all(|back| {
+        back.owner.as_deref() == Some("team") // of whichever it was told
+    }));
+}
+
+#[test]
+fn a_rollback_that_is_told_again_while_it_stands_changes_nothing() {
+    let texts = ["d1@10", "d2@20", "d1@30 rolledback", "d1@32 rolledback", "d1@90 rolledback"];
+    let deploys = history(&texts);
+    assert_eq!(deploys.len(), 3);
+    let at = |time| Served {
+        service: "shop",
+        environment: None,
+        version: None,
+        deploy_id: None,
+        event_time: EventTime(time),
+    };
+    assert_eq!(deploys.current(&at(99)).unwrap().deployed_at, EventTime(30));
+    // News that comes late makes one of them count, and so does a removal.
+    let (deploys, _) = deploys.with_posted(vec![deploy("d3@40")], None);
+    assert_eq!(deploys.current(&at(60)).unwrap().deploy_id, "d3");
+    assert_eq!(deploys.current(&at(99)).unwrap().deployed_at, EventTime(90));
+    let (deploys, _) = history(&texts).with_posted(vec![deploy("d1@40 removed")], None);
+    assert_eq!(deploys.current(&at(60)).unwrap().deploy_id, "d2");
+    assert_eq!(deploys.current(&at(99)).unwrap().deployed_at, EventTime(90));
 }
 
 #[test]
@@ -267,60 +310,85 @@ fn a_deploy_of_no_environment_takes_over_in_all_and_is_taken_over_only_where_ano
     );
 }
 
+fn agree(one: Option<&str>, other: Option<&str>) -> bool {
+    one.is_none() || other.is_none() || one == other
+}
+
+fn kind(deploy: &Deploy) -> u8 {
+    match deploy.action {
+        DeployAction::Deployed | DeployAction::Upgraded => 0,
+        DeployAction::Rolledback => 1,
+        DeployAction::Removed => 2,
+    }
+}
+
+fn later(one: &&Deploy, other: &&Deploy) -> Ordering {
+    let of = |d: &Deploy| (d.deployed_at, d.deploy_id.clone(), kind(d));
+    of(one).cmp(&of(other))
+}
+
+/// Whether one of these removals ended a deploy by a moment.
+fn removed(deploy: &Deploy, at: EventTime, entries: &[&Deploy]) -> bool {
+    entries.iter().filter(|d| kind(d) == 2).any(|r| {
+        let meets = |d: &Deploy| agree(r.environment.as_deref(), d.environment.as_deref());
+        let live = || entries.iter().filter(|d| kind(d) != 2);
+        let names_one = live().any(|d| meets(d) && d.deploy_id == r.deploy_id);
+        r.deployed_at > deploy.deployed_at
+            && r.deployed_at <= at
+            && meets(deploy)
+            && (!names_one || r.deploy_id == deploy.deploy_id)
+    })
+}
+
+/// The earliest of each (environment, id, kind) of a service, and each rollback but those that
+/// repeat one before, to the same deploy, that still stands.
+fn entries_by_force<'d>(deploys: &'d [Deploy], service: &str) -> Vec<&'d Deploy> {
+    let of_service: Vec<&Deploy> = deploys.iter().filter(|d| d.service == service).collect();
+    let of_one = |one: &Deploy, other: &Deploy| {
+        one.environment == other.environment && one.deploy_id == other.deploy_id
+    };
+    let same = |one: &Deploy, other: &Deploy| {
+        of_one(one, other)
+            && kind(one) == kind(other)
+            && (kind(one) != 1 || one.deployed_at == other.deployed_at)
+    };
+    let mut entries: Vec<&Deploy> = Vec::new();
+    for deploy in &of_service {
+        let earliest = of_service.iter().filter(|d| same(d, deploy)).map(|d| d.deployed_at).min();
+        if Some(deploy.deployed_at) == earliest && !entries.iter().any(|d| same(d, deploy)) {
+            entries.push(deploy);
+        }
+    }
+    let stands = |first: &&Deploy, back: &&Deploy| {
+        let another = entries.iter().any(|other| {
+            kind(other) != 2
+                && other.deploy_id != back.deploy_id
+                && agree(other.environment.as_deref(), back.environment.as_deref())
+                && later(first, other).is_lt()
+                && later(other, back).is_lt()
+        });
+        !another && !removed(first, back.deployed_at, &entries)
+    };
+    let repeats = |back: &&Deploy| {
+        let mut before = entries.iter().filter(|first| {
+            kind(first) == 1 && of_one(first, back) && first.deployed_at < back.deployed_at
+        });
+        kind(back) == 1 && before.any(|first| stands(first, back))
+    };
+    entries.iter().copied().filter(|deploy| !repeats(deploy)).collect()
+}
+
 /// The definition, word by word, without any table.
 pub(crate) fn by_force(
     deploys: &[Deploy],
     served: &Served<'_>,
 ) -> Option<(String, EventTime, Option<String>)> {
-    let agree = |one: Option<&str>, other: Option<&str>| match (one, other) {
-        (Some(one), Some(other)) => one == other,
-        _ => true,
-    };
-    let shown: Vec<&Deploy> = deploys
-        .iter()
-        .filter(|d| d.service == served.service)
-        .filter(|d| agree(d.environment.as_deref(), served.environment))
-        .collect();
-    // The earliest of each (environment, id, kind).
-    let kind = |d: &Deploy| match d.action {
-        DeployAction::Deployed | DeployAction::Upgraded => 0,
-        DeployAction::Rolledback => 1,
-        DeployAction::Removed => 2,
-    };
-    let same = |one: &Deploy, other: &Deploy| {
-        one.environment == other.environment
-            && one.deploy_id == other.deploy_id
-            && kind(one) == kind(other)
-    };
-    let mut entries: Vec<&Deploy> = Vec::new();
-    for deploy in &shown {
-        let earliest = shown.iter().filter(|d| same(d, deploy)).map(|d| d.deployed_at).min();
-        if Some(deploy.deployed_at) == earliest && !entries.iter().any(|d| same(d, deploy)) {
-            entries.push(deploy);
-        }
-    }
-    let live: Vec<&Deploy> =
-        entries.iter().copied().filter(|d| d.action != DeployAction::Removed).collect();
-    let removed = |d: &Deploy, at: EventTime| {
-        entries.iter().filter(|r| r.action == DeployAction::Removed).any(|r| {
-            let meets = |d: &Deploy| agree(r.environment.as_deref(), d.environment.as_deref());
-            let names_one = live.iter().any(|d| meets(d) && d.deploy_id == r.deploy_id);
-            r.deployed_at > d.deployed_at
-                && r.deployed_at <= at
-                && meets(d)
-                && (!names_one || r.deploy_id == d.deploy_id)
-        })
-    };
-    let later = |one: &&Deploy, other: &&Deploy| {
-        (one.deployed_at, &one.deploy_id, kind(one)).cmp(&(
-            other.deployed_at,
-            &other.deploy_id,
-            kind(other),
-        ))
-    };
+    let mut shown = entries_by_force(deploys, served.service);
+    shown.retain(|d| agree(d.environment.as_deref(), served.environment));
+    let live: Vec<&Deploy> = shown.iter().copied().filter(|d| kind(d) != 2).collect();
     let now = served.event_time;
     let begun = || live.iter().copied().filter(|d| d.deployed_at <= now);
-    let holding = || begun().filter(|d| !removed(d, now));
+    let holding = || begun().filter(|d| !removed(d, now, &shown));
     let found = if let Some(id) = served.deploy_id {
         let of_id = |d: &&Deploy| d.deploy_id == id;
         begun()

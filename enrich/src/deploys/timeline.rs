@@ -173,7 +173,7 @@ pub(super) fn end_of(deploy: &Deploy, gone: &[&Deploy], live: &[&Deploy]) -> Eve
 }
 
 /// Whether the environments of two records agree.
-fn meets(one: &Deploy, other: &Deploy) -> bool {
+pub(super) fn meets(one: &Deploy, other: &Deploy) -> bool {
     match (&one.environment, &other.environment) {
         (Some(one), Some(other)) => one == other,
         _ => true,

@@ -61,14 +61,14 @@ fn draw(folder: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-/// What tells one entry of the history from another. A deploy that is gone back to, or taken away,
-/// is two.
+/// What tells one entry of the history from another. A deploy that is taken away is two, and each
+/// time that one is gone back to is another.
 pub(super) fn deploy_key(deploy: &Deploy) -> Vec<u8> {
     let environment = deploy.environment.as_deref().unwrap_or_default();
     let kind = match deploy.action {
-        DeployAction::Deployed | DeployAction::Upgraded => "",
-        DeployAction::Rolledback => "\0back",
-        DeployAction::Removed => "\0gone",
+        DeployAction::Deployed | DeployAction::Upgraded => String::new(),
+        DeployAction::Rolledback => format!("\0back\0{}", deploy.deployed_at.millis()),
+        DeployAction::Removed => "\0gone".to_owned(),
     };
     format!("{}\0{environment}\0{}{kind}", deploy.service, deploy.deploy_id).into_bytes()
 }
@@ -166,15 +166,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_deploy_its_rollback_and_its_removal_are_stored_beside_each_other() {
+    async fn a_deploy_each_rollback_and_its_removal_are_stored_beside_each_other() {
         let told = stored(&[
             "service=shop deploy_id=d1 version=1",
             "service=shop deploy_id=d1 version=1 action=rolledback",
+            "service=shop deploy_id=d1 version=2 deployed_at=2026-11-20T08:00:00Z action=rolledback",
             "service=shop deploy_id=d1 action=removed",
         ]);
         let expected = [
             "d1 Deployed Some(\"1\") None",
             "d1 Rolledback Some(\"1\") None",
+            "d1 Rolledback Some(\"2\") None",
             "d1 Removed None None",
         ];
         let mut told = told.await;
