@@ -124,8 +124,8 @@ impl Responder {
     /// When the policy names a target that there is not.
     pub fn new(settings: Settings, parts: Parts) -> Result<Self, SettingsError> {
         let Parts { ledger, targets, clock, metrics, known_good } = parts;
+        targets.check(&settings)?;
         let Targets(targets) = targets;
-        check_targets(&settings, &targets)?;
         let last = ledger.journal.last_seq();
         for verdict in ledger.state.open_episodes() {
             known_good.heard(verdict);
@@ -373,26 +373,6 @@ impl Inner {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn check_targets(settings: &Settings, targets: &[Target]) -> Result<(), SettingsError> {
-    for line in &settings.policy.lines {
-        for name in line.targets.iter().flatten() {
-            if targets.iter().any(|target| target.name == *name) {
-                continue;
-            }
-            let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-            let hint = crate::nearest::hint(name, names.iter().copied());
-            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            let message = format!(
-                "policy line `{}` names the target `{name}`, which is not configured{hint}; \
-                 targets are {known}",
-                line.name
-            );
-            return Err(SettingsError::value("respond.policy", message));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

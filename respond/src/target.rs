@@ -22,7 +22,7 @@ use runtime::clock::Clock;
 use runtime::http::axum::Router;
 use schemas::{Action, Subject};
 
-use crate::config::{SettingsError, TargetConfig};
+use crate::config::{Settings, SettingsError, TargetConfig};
 use crate::decide::Ability;
 use crate::guard::NeverBlock;
 use crate::ledger::{Entry, Line, Message};
@@ -146,6 +146,31 @@ impl Targets {
             targets.push(Target { name, kind });
         }
         Ok(Self(targets))
+    }
+
+    /// Whether all targets that the policy names are there.
+    ///
+    /// # Errors
+    /// With the first that is not.
+    pub fn check(&self, settings: &Settings) -> Result<(), SettingsError> {
+        let Self(targets) = self;
+        for line in &settings.policy.lines {
+            for name in line.targets.iter().flatten() {
+                if targets.iter().any(|target| target.name == *name) {
+                    continue;
+                }
+                let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+                let hint = crate::nearest::hint(name, names.iter().copied());
+                let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                let message = format!(
+                    "policy line `{}` names the target `{name}`, which is not configured{hint}; \
+                     targets are {known}",
+                    line.name
+                );
+                return Err(SettingsError::value("respond.policy", message));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The life of a process.
 //!
 //! Owns: configuration, telemetry, metrics, the HTTP server and the admin endpoint, readiness,
-//! shutdown, named tasks, the clock, retry, and the class of an error.
+//! shutdown, named tasks, the clock, retry, files that are replaced, and the class of an error.
 //! Never: records, rules, transports, or anything else of the pipeline; it imports none of our
 //! crates.
 //!
@@ -18,6 +18,7 @@ pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod files;
 pub mod http;
 pub mod metrics;
 pub mod ready;

@@ -12,7 +12,11 @@ use std::path::{Path, PathBuf};
 
 use enrich::{KubernetesConfig, OpenApiConfig, ScimConfig, WebhooksConfig};
 use ingest::input::{InputConfig, InputType};
-use respond::{RespondConfig, TargetConfig};
+use respond::guard::NeverBlockLists;
+use respond::{
+    Fingerprint, RespondConfig, Settings, SettingsError, TargetConfig, TargetParts, Targets,
+};
+use runtime::clock::Clock;
 use runtime::config::{ByteSize, InForce, Layers, Loaded, Problems, Secret, Span};
 use serde::Deserialize;
 
@@ -45,6 +49,30 @@ pub(crate) struct Config {
     /// Present: edges between stages are topics.
     #[serde(default)]
     pub(crate) kafka: Option<KafkaTable>,
+}
+
+impl Config {
+    /// What decides on orders, and what carries them out. Relative paths start at `base`.
+    ///
+    /// # Errors
+    /// When the policy cannot be read, or a target cannot be made or is not there.
+    pub(crate) fn responding(
+        &self,
+        base: &Path,
+        fingerprint: Option<Fingerprint>,
+        clock: Clock,
+    ) -> Result<(Settings, Targets), SettingsError> {
+        let mut settings = self.respond.settings(base)?;
+        let trusted = self.input.iter().flat_map(|input| &input.trusted_proxies);
+        let networks = trusted.map(ToString::to_string).collect();
+        let proxies = NeverBlockLists { networks, ..NeverBlockLists::default() };
+        settings.policy = settings.policy.protecting(proxies);
+        let never_block = settings.policy.never_block.clone();
+        let parts = TargetParts { base, never_block, fingerprint, clock };
+        let targets = Targets::build(&self.target, &parts)?;
+        targets.check(&settings)?;
+        Ok((settings, targets))
+    }
 }
 
 /// `[context]`

@@ -24,8 +24,7 @@ use ingest::input::{
     lines_router,
 };
 use ingest::{Keys, Mapping, Settings};
-use respond::guard::NeverBlockLists;
-use respond::{Fingerprint, KnownGood, Ledger, Options, Parts, Responder, TargetParts, Targets};
+use respond::{Fingerprint, KnownGood, Ledger, Options, Parts, Responder};
 use runtime::admin::{Access, Admin};
 use runtime::clock::Clock;
 use runtime::http::{HttpMetrics, Listening, PROTOCOLS, Serving, axum, listen, serve};
@@ -209,21 +208,11 @@ impl Process {
 
     fn responder(&self, folder: &Path, key: [u8; 16], shared: &Shared) -> Result<Responder, Fault> {
         let fault = |error: &respond::SettingsError| Fault::of(error);
-        let mut settings =
-            self.config.respond.settings(&self.base).map_err(|error| fault(&error))?;
-        let trusted = self.config.input.iter().flat_map(|input| &input.trusted_proxies);
-        let networks = trusted.map(ToString::to_string).collect();
-        let proxies = NeverBlockLists { networks, ..NeverBlockLists::default() };
-        settings.policy = settings.policy.protecting(proxies);
         let keys = Keys::new(key);
         let fingerprint = move |secret: &[u8]| keys.hash(&String::from_utf8_lossy(secret));
-        let parts = TargetParts {
-            base: &self.base,
-            never_block: settings.policy.never_block.clone(),
-            fingerprint: Some(Fingerprint::new(fingerprint)),
-            clock: shared.clock.clone(),
-        };
-        let targets = Targets::build(&self.config.target, &parts).map_err(|error| fault(&error))?;
+        let fingerprint = Some(Fingerprint::new(fingerprint));
+        let responding = self.config.responding(&self.base, fingerprint, shared.clock.clone());
+        let (settings, targets) = responding.map_err(|error| fault(&error))?;
         let options = Options { history: self.config.respond.history, ..Options::default() };
         let ledger = Ledger::open(folder, options).map_err(|error| Fault::of(&error))?;
         let parts = Parts {

@@ -7,7 +7,7 @@
 //! again, but for those of that very offset, whose ids and revisions tell them to be the same.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs;
 use std::future::Future;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use bytes::Bytes;
 use engine::frame::Entry;
 use engine::reduce::{ReduceError, Reducer};
 use runtime::CancellationToken;
+use runtime::files::replace;
 use runtime::metrics::{Counters, Metrics, Unit};
 use runtime::ready::Condition;
 use schemas::{Origin, Verdict, VerdictCodec, VerdictKind};
@@ -390,7 +391,7 @@ impl Reducing {
         }
         let path = self.task.checkpoint.clone();
         let shown = path.display().to_string();
-        let write = move || replace(&path, &checkpoint);
+        let write = move || replace(&path, |file| file.write_all(&checkpoint));
         let written = tokio::task::spawn_blocking(write).await;
         if let Err(error) = written.unwrap_or_else(|gone| Err(io::Error::other(gone))) {
             // The older one holds; more of the exchange is folded again after a crash.
@@ -420,14 +421,4 @@ fn at(verdict: &Record, exchange: TopicId) -> Option<i64> {
 /// A file failed.
 pub(super) fn file_error(doing: &'static str, path: &Path, source: io::Error) -> ExchangeError {
     ExchangeError::File { doing, path: path.display().to_string(), source }
-}
-
-/// Replaces a file, so that a crash leaves the old one or the new one.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use enrich::load_folder;
 use ingest::input::InputType;
-use respond::{TargetConfig, TargetParts, Targets};
+use respond::TargetConfig;
 use runtime::admin::Access;
 use runtime::clock::Clock;
 use runtime::error::chain;
@@ -30,7 +30,8 @@ pub(super) fn refusals(config: &Config, base: &Path) -> Vec<String> {
     let folder = config.rules.folder.as_ref().map(|folder| base.join(folder));
     let rules = Pack::load(folder.as_deref()).and_then(Pack::ruleset);
     found.extend(rules.err().map(|fault| fault.to_string()));
-    found.extend(respond(config, base).err().map(|error| chain(&error)));
+    let responding = config.responding(base, None, Clock::system());
+    found.extend(responding.err().map(|error| chain(&error)));
     let access = Access::new(config.admin.listen, config.admin.token.clone());
     found.extend(access.err().map(|error| chain(&error)));
     found.extend(shared_addresses(config));
@@ -47,17 +48,6 @@ pub(super) fn remarks(config: &Config, base: &Path) -> Vec<String> {
     }
     let (_, problems) = load_folder(&folder);
     problems.iter().map(|problem| format!("context: {problem}")).collect()
-}
-
-fn respond(config: &Config, base: &Path) -> Result<(), respond::SettingsError> {
-    let settings = config.respond.settings(base)?;
-    let parts = TargetParts {
-        base,
-        never_block: settings.policy.never_block.clone(),
-        fingerprint: None,
-        clock: Clock::system(),
-    };
-    Targets::build(&config.target, &parts).map(drop)
 }
 
 /// Listeners of one address, of which the second could not start.
@@ -103,6 +93,8 @@ mod tests {
         let file = folder.path().join("tidegate.toml");
         std::fs::write(&file, text).unwrap();
         std::fs::create_dir(folder.path().join("empty")).unwrap();
+        let policy = "lines: [{then: asked, targets: nginx}]\n";
+        std::fs::write(folder.path().join("policy.yml"), policy).unwrap();
         let config = Layers::new(DEFAULTS).file(&file).load::<Config>().unwrap();
         what(&config.settings, folder.path())
     }
@@ -116,6 +108,7 @@ mod tests {
             ("[rules]\nfolder = \"nowhere\"", "nowhere"),
             ("[rules]\nfolder = \"empty\"", "rule files end in `.yml`"),
             ("[respond]\npolicy = \"nowhere.yml\"", "nowhere.yml"),
+            ("[respond]\npolicy = \"policy.yml\"", "names the target `nginx`"),
             ("[respond]\ngateways = [\"lb\"]", "respond.gateways"),
             ("[admin]\nlisten = \"0.0.0.0:7070\"", "admin.token"),
             (

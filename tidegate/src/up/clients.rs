@@ -11,6 +11,7 @@ use std::{fs, io};
 use ingest::Advice;
 use respond::{Hidden, HiddenCallers, LedgerError, Responder};
 use runtime::error::{Class, Classified};
+use runtime::files::replace;
 use runtime::ready::Condition;
 use runtime::retry::Backoff;
 use tracing::warn;
@@ -72,7 +73,7 @@ impl Clients {
         self.callers.tell(input, hidden);
         self.tell();
         if let Some(file) = &self.file
-            && let Err(error) = write(file, &self.hidden)
+            && let Err(error) = replace(file, |file| Ok(serde_json::to_writer(file, &self.hidden)?))
         {
             let path = file.display();
             warn!(%path, %error, "whose clients are hidden is not known after a restart");
@@ -116,14 +117,6 @@ fn read(file: &Path) -> io::Result<BTreeMap<String, Hidden>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
         bytes => Ok(serde_json::from_slice(&bytes?)?),
     }
-}
-
-/// Replaces the file, so that a crash leaves the old one or the new one.
-fn write(file: &Path, hidden: &BTreeMap<String, Hidden>) -> io::Result<()> {
-    let beside = file.with_extension("new");
-    fs::write(&beside, serde_json::to_vec(hidden)?)?;
-    fs::File::open(&beside)?.sync_all()?;
-    fs::rename(&beside, file)
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 //!
 //! Owns: the file. Never: the state's own bytes; they are the engine's, with a checksum.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
 use detect::Learning;
+use runtime::files::replace;
 
 /// A marker, read.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,15 +36,12 @@ const OLDEST: &str = "tidegate marker 1";
 impl Marker {
     /// Replaces the file, so that a crash leaves the old one or the new one.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        let beside = path.with_extension("new");
-        let mut file = File::create(&beside)?;
-        writeln!(file, "{HEAD}\n{}\n{}", self.next, serde_json::to_string(&self.inputs)?)?;
-        writeln!(file, "{}\n{}\n{}", self.learning.to_line(), self.key, self.rules.len())?;
-        file.write_all(&self.rules)?;
-        file.write_all(&self.state)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        replace(path, |file| {
+            writeln!(file, "{HEAD}\n{}\n{}", self.next, serde_json::to_string(&self.inputs)?)?;
+            writeln!(file, "{}\n{}\n{}", self.learning.to_line(), self.key, self.rules.len())?;
+            file.write_all(&self.rules)?;
+            file.write_all(&self.state)
+        })
     }
 
     /// The marker at this path; `None` where there is none.
