@@ -132,7 +132,7 @@ list! {
         "{ls,", "{cat,", "<(", ">(", "${path", "${home:", "$shell", "$0", "${@}", "/usr/bin/",
     ];
     CodeInjection ALL, always => [
-        "<?php", "<?=", "<%=", "<%@", "<?xml-", "phpinfo(", "passthru(", "shell_exec(", "popen(",
+        "<?php", "<?=", "<%=", "<%@", "phpinfo(", "passthru(", "shell_exec(", "popen(",
         "proc_open(", "pcntl_exec(", "base64_decode(", "call_user_func", "create_function",
         "file_get_contents(", "file_put_contents(", "fsockopen(", "php://", "phar://", "expect://",
         "zip://", "zlib:", "glob://", "ogg://", "ssh2.", "data:text/plain", "data:;base64",
@@ -158,7 +158,7 @@ list! {
     ];
     CodeInjection ALL, call => [
         "eval(", "assert(", "system(", "exec(", "execsync(", "spawn(", "md5(", "print(",
-        "fopen(", "file(", "printf(", "sprintf(", "strrev(", "hex2bin(", "function(",
+        "fopen(", "file(", "strrev(", "hex2bin(", "function(",
     ];
     CodeInjection SENT, template => ["{{", "{%", "#{", "*{", "@{", "[[", "@("];
     CodeInjection SENT, code_expression => ["${"];

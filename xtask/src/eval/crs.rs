@@ -28,11 +28,26 @@ fn ours(class: &str) -> &'static [&'static str] {
     }
 }
 
+/// What is wanted of a class: so many of a hundred found, and where it is held to that, so many of a
+/// hundred near misses taken for it at most.
+fn wanted(class: &str) -> Option<(usize, Option<usize>)> {
+    match class {
+        "sqli" | "lfi" => Some((80, Some(5))),
+        "php" => Some((65, Some(5))),
+        // What is taken of the near misses of these is a payload of the class.
+        "xss" => Some((80, None)),
+        "rce" | "ssrf/ssti/nodejs" => Some((65, None)),
+        _ => None,
+    }
+}
+
 #[derive(Debug, Default)]
 struct Tally {
     recall: Count,
     any: Count,
     false_positive: Count,
+    /// Rule and number of each near miss that was taken for the class.
+    taken: Vec<String>,
 }
 
 /// Parses every line and adds the section to the report.
@@ -64,6 +79,25 @@ pub(super) fn score(
         .collect();
     let head = ["class", "ours", "found", "found as any class", "near misses taken for it"];
     report.table(&head, &rows);
+    let taken = tallies
+        .iter()
+        .flat_map(|(class, tally)| tally.taken.iter().map(move |case| format!("{class}: {case}")));
+    report.list(
+        "Near misses taken, by rule and test of the Core Rule Set. Those of XSS, commands and SSRF \
+         are payloads of their class that another rule of the set is for \
+         (decisions/2026-11-23-payload-shapes.md says of each what it does), so no bar is held to \
+         them:",
+        &taken.collect::<Vec<_>>(),
+    );
+    for (class, tally) in &tallies {
+        let Some((found, near_misses)) = wanted(class) else { continue };
+        report.mark(&format!("{class}: at least {found} % found"), tally.recall.reaches(found));
+        if let Some(most) = near_misses {
+            let Count { hits, of } = tally.false_positive;
+            let what = format!("{class}: at most {most} % of near misses taken");
+            report.mark(&what, hits * 100 <= of * most);
+        }
+    }
     report.mark("one answer for each line", events.len() == lines.len());
     Ok(())
 }
@@ -81,6 +115,10 @@ fn tally<'a>(cases: &'a [Value], events: &[Value]) -> BTreeMap<&'a str, Tally> {
             tally.any.add(!found.is_empty());
         } else {
             tally.false_positive.add(hit);
+            if hit {
+                let test = case.get("test").and_then(Value::as_u64).unwrap_or_default();
+                tally.taken.push(format!("{}-{test}", text(case, "rule")));
+            }
         }
     }
     tallies
@@ -99,7 +137,7 @@ mod tests {
             json!({"cls": "sqli", "label": "pos"}),
             json!({"cls": "sqli", "label": "pos"}),
             json!({"cls": "sqli", "label": "pos"}),
-            json!({"cls": "sqli", "label": "neg"}),
+            json!({"cls": "sqli", "label": "neg", "rule": "942100", "test": 4}),
         ];
         let events = [
             json!({"attack_class": ["sql_injection"]}),
@@ -112,5 +150,6 @@ mod tests {
         assert_eq!(sqli.recall, Count { hits: 1, of: 3 });
         assert_eq!(sqli.any, Count { hits: 2, of: 3 });
         assert_eq!(sqli.false_positive, Count { hits: 1, of: 1 });
+        assert_eq!(sqli.taken, ["942100-4"]);
     }
 }
