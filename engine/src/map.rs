@@ -239,7 +239,9 @@ impl Mapper {
         let held = stamps.len() - placed.at.len();
         self.origin = input.origin.cloned().or(self.origin.take());
         let to = input.next.saturating_sub(i64::from(count(held)));
-        self.step(&batch.slice(0, placed.at.len()), &placed, (before, to))
+        // To slice all columns costs more than to count them once more.
+        let seen = if held == 0 { batch.clone() } else { batch.slice(0, placed.at.len()) };
+        self.step(&seen, &placed, (before, to))
     }
 
     /// By row, in a live log: when the log took it, and the latest stamp believed of it.

@@ -459,6 +459,11 @@ impl Groups {
         self.order.is_empty()
     }
 
+    /// Whether it has given up keys of which it still remembers something.
+    pub(crate) fn remembers(&self) -> bool {
+        !self.sketch.is_empty()
+    }
+
     fn drop_pane(&mut self, pane: u32, shelf: &mut Shelf) {
         let Some(slot) = self.panes.get_mut(place(pane)) else { return };
         let mut gone = std::mem::replace(slot, Pane::new(i64::MAX, &[]));

@@ -311,11 +311,13 @@ impl Reducer {
         }
         self.watermark = watermark;
         let mut said: Vec<Said> = Vec::new();
+        let mut all_quiet = true;
         let ruleset = Arc::clone(&self.ruleset);
         for (place, rule) in self.rules.iter_mut().enumerate() {
             if rule.is_quiet(watermark) {
                 continue;
             }
+            all_quiet = false;
             let closing = ruleset.index().unit_of_rule(place).and_then(|(unit, places)| {
                 let groups = self.units.get(unit)?;
                 Some(Closing { groups, register: &self.register, places })
@@ -324,7 +326,12 @@ impl Reducer {
             said.extend(rule.settle(watermark, pressure, failures));
             said.extend(rule.advance(watermark, closing, pressure, failures));
         }
-        self.forget();
+        // What a unit keeps changes as its rules go on, and what it remembers of keys given up also
+        // with the watermark.
+        if !all_quiet || self.units.iter().any(Groups::remembers) {
+            self.forget();
+        }
+        self.register.sort_out(self.units.iter_mut());
         said.extend(self.pressure.close(watermark));
         // Stable: at one moment rules keep their order, and a rule's windows come before its ends.
         said.sort_by_key(|(moment, _)| *moment);
@@ -350,7 +357,6 @@ impl Reducer {
                 }
             }
         }
-        self.register.sort_out(self.units.iter_mut());
     }
 
     /// The minimum watermark over all source partitions.

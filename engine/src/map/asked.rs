@@ -6,7 +6,7 @@
 //! atom is asked about these, and one that lists its texts only looks for them.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::buffer::{BooleanBuffer, Buffer};
@@ -28,12 +28,17 @@ pub(super) struct Asked<'a> {
     seen: Option<BooleanBuffer>,
 }
 
+/// So many rows are few, of which there are so many times as many.
+const FEW: usize = 8;
+
 /// For which rows an atom is true.
 #[derive(Debug, Clone)]
 enum Answer {
     None,
     All,
     Some(BooleanBuffer),
+    /// Few of them, ascending.
+    Few(Vec<u32>),
     /// It cannot take a value of some row.
     Failed,
 }
@@ -52,22 +57,31 @@ impl<'a> Asked<'a> {
     /// The rows that pass all of some atoms, ascending; nothing where one cannot take a value.
     pub(super) fn passing(&mut self, filter: &[usize]) -> Option<Vec<u32>> {
         let mut passing = self.seen.clone();
+        let mut few: Option<Vec<u32>> = None;
         for atom in filter {
-            match self.answer(*atom) {
-                Answer::Failed => return None,
-                Answer::None => return Some(Vec::new()),
-                Answer::All => {}
-                Answer::Some(rows) => {
+            match (self.answer(*atom), &mut few) {
+                (Answer::Failed, _) => return None,
+                (Answer::None, _) => return Some(Vec::new()),
+                (Answer::All, _) => {}
+                (Answer::Some(rows), Some(few)) => few.retain(|row| rows.value(place(*row))),
+                (Answer::Some(rows), None) => {
                     passing = Some(match passing {
                         None => rows.clone(),
                         Some(before) => &before & rows,
                     });
                 }
+                (Answer::Few(rows), Some(few)) => few.retain(|row| rows.binary_search(row).is_ok()),
+                (Answer::Few(rows), None) => few = Some(rows.clone()),
             }
         }
-        Some(match passing {
-            None => (0..count(self.batch.num_rows())).collect(),
-            Some(rows) => rows.set_indices_u32().collect(),
+        Some(match (few, passing) {
+            (None, None) => (0..count(self.batch.num_rows())).collect(),
+            (None, Some(rows)) => rows.set_indices_u32().collect(),
+            (Some(few), None) => few,
+            (Some(mut few), Some(rows)) => {
+                few.retain(|row| rows.value(place(*row)));
+                few
+            }
         })
     }
 
@@ -85,13 +99,15 @@ impl<'a> Asked<'a> {
     fn ask(&self, atom: &Atom) -> Answer {
         let coded = atom.of_texts.as_ref().and_then(|texts| Some((texts, self.coded(texts)?)));
         let rows = match coded {
-            Some((texts, coded)) => coded.ask(texts),
-            None => atom.ask(self.batch).map(Some),
+            Some((texts, coded)) => match &texts.listed {
+                Some(listed) => return coded.listed(listed),
+                None => coded.ask(texts),
+            },
+            None => atom.ask(self.batch),
         };
         match rows {
             Err(_of_some_row) => Answer::Failed,
-            Ok(None) => Answer::None,
-            Ok(Some(rows)) => match rows.count_set_bits() {
+            Ok(rows) => match rows.count_set_bits() {
                 0 => Answer::None,
                 all if all == rows.len() => Answer::All,
                 _ => Answer::Some(rows),
@@ -155,15 +171,34 @@ impl<'a> Coded<'a> {
         Self { known, values: OnceCell::new(), ends, rows }
     }
 
-    /// Nothing where there is no row.
-    fn ask(&self, texts: &OfTexts) -> Result<Option<BooleanBuffer>, RunError> {
-        if let Some(listed) = &texts.listed {
-            let numbers = listed.iter().filter_map(|text| self.known.get(text.as_str()));
-            let mut numbers = numbers.map(|number| place(*number)).peekable();
-            return Ok(numbers.peek().is_some().then(|| self.rows_of(numbers)));
+    /// Rows with one of some texts.
+    fn listed(&self, texts: &BTreeSet<String>) -> Answer {
+        let numbers = texts.iter().filter_map(|text| self.known.get(text.as_str()));
+        let numbers = numbers.map(|number| place(*number));
+        let all = numbers.clone().map(|number| self.rows_with(number).len()).sum();
+        match all {
+            0 => Answer::None,
+            all if all == self.rows.len() => Answer::All,
+            all if all * FEW > self.rows.len() => Answer::Some(self.rows_of(numbers)),
+            all => {
+                let mut rows = Vec::with_capacity(all);
+                numbers.for_each(|number| rows.extend_from_slice(self.rows_with(number)));
+                rows.sort_unstable();
+                Answer::Few(rows)
+            }
         }
+    }
+
+    fn ask(&self, texts: &OfTexts) -> Result<BooleanBuffer, RunError> {
         let truth = texts.ask(self.values.get_or_init(|| self.values()))?;
-        Ok(Some(self.rows_of(truth.set_indices())))
+        Ok(self.rows_of(truth.set_indices()))
+    }
+
+    /// The rows of a value, ascending.
+    fn rows_with(&self, number: usize) -> &[u32] {
+        let from = number.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
+        let to = self.ends.get(number).copied().unwrap_or_default();
+        self.rows.get(place(from.unwrap_or_default())..place(to)).unwrap_or_default()
     }
 
     /// By number, the absent one last.
@@ -184,10 +219,7 @@ impl<'a> Coded<'a> {
     fn rows_of(&self, numbers: impl Iterator<Item = usize>) -> BooleanBuffer {
         let mut words = vec![0_u64; self.rows.len().div_ceil(64)];
         for number in numbers {
-            let from = number.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
-            let to = self.ends.get(number).copied().unwrap_or_default();
-            let rows = self.rows.get(place(from.unwrap_or_default())..place(to));
-            for row in rows.unwrap_or_default() {
+            for row in self.rows_with(number) {
                 if let Some(word) = words.get_mut(place(*row / 64)) {
                     *word |= 1 << (row % 64);
                 }
@@ -201,7 +233,7 @@ impl<'a> Coded<'a> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::Asked;
+    use super::{Asked, place};
     use crate::plan::Table;
     use crate::trial::{Text, batch, failure, history, ruleset};
 
@@ -244,14 +276,22 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
         #[test]
-        fn atoms_joined_let_through_what_the_filter_does(events in history(60)) {
+        fn atoms_joined_let_through_what_the_filter_does(
+            events in history(60),
+            seen in prop::option::of(prop::collection::vec(any::<bool>(), 60)),
+        ) {
             let rules = ruleset(&RULES);
             let batch = batch(&events);
-            let mut asked = Asked::new(rules.index().atoms(Table::Events), &batch, None);
-            prop_assert!(!rules.index().atoms(Table::Events).coded.is_empty());
-            for (place, rule) in rules.rules().enumerate() {
-                let filter = rules.index().filters[place].as_deref().unwrap();
-                prop_assert_eq!(asked.passing(filter), rule.matching(&batch).ok(), "{}", rule.id());
+            let seen = seen.map(|seen| seen[..events.len()].to_vec());
+            let atoms = rules.index().atoms(Table::Events);
+            let mut asked = Asked::new(atoms, &batch, seen.as_deref());
+            prop_assert!(!atoms.coded.is_empty());
+            let is_seen = |row: &u32| seen.as_ref().is_none_or(|seen| seen[place(*row)]);
+            for (at, rule) in rules.rules().enumerate() {
+                let filter = rules.index().filters[at].as_deref().unwrap();
+                let mut wanted = rule.matching(&batch).ok();
+                wanted.iter_mut().for_each(|rows| rows.retain(is_seen));
+                prop_assert_eq!(asked.passing(filter), wanted, "{}", rule.id());
             }
         }
     }

@@ -173,12 +173,7 @@ impl View<'_> {
         usual.map_or(f64::INFINITY, |(known, call)| known.usual(within.key, within.k, *call))
     }
 
-    /// Rows that a window has at least in which the rule fires, whatever they add to sums.
-    pub(crate) fn rows_min(self) -> u64 {
-        self.panes.bar.rows_min(&self.known(&|_, _| None, &|_fold| u64::MAX))
-    }
-
-    /// As many of the rows that are still to come.
+    /// Rows that a window has at least in which the rule fires, of those that are still to come.
     pub(crate) fn rows_to_come(self, groups: &Groups) -> u64 {
         self.panes.bar.rows_min(&self.known(&|_, _| None, &|fold| self.most(groups, fold)))
     }

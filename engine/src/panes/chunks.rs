@@ -103,7 +103,7 @@ impl<T> FromIterator<T> for Chunks<T> {
 
 /// How many more values there is to be room for beside `len`.
 fn room(len: usize) -> usize {
-    (len / 2).max(4)
+    len.max(4)
 }
 
 #[cfg(test)]

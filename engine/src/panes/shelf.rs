@@ -143,13 +143,14 @@ impl Id {
     fn of(text: &str) -> Self {
         let mut bytes = [0; DIGITS / 2];
         let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let is_number = rest.is_empty() && pairs.len() == bytes.len() && {
-            pairs.iter().zip(&mut bytes).all(|([high, low], byte)| {
-                let both = value(*high).zip(value(*low));
-                *byte = both.map_or(0, |(high, low)| high << 4 | low);
-                both.is_some()
-            })
-        };
+        // All digits whatever they are: without a branch each.
+        let mut all = 0;
+        for ([high, low], byte) in pairs.iter().zip(&mut bytes) {
+            let (high, low) = (value(*high), value(*low));
+            all |= high | low;
+            *byte = high << 4 | low & 15;
+        }
+        let is_number = rest.is_empty() && pairs.len() == bytes.len() && all < 16;
         if is_number { Self::Digits(bytes) } else { Self::Text(Box::from(text)) }
     }
 
@@ -167,13 +168,11 @@ impl Id {
     }
 }
 
-/// The value of a digit as it is written here.
-fn value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
+/// The value of a digit as it is written here; of what is none, one that is too great.
+fn value(digit: u8) -> u8 {
+    let (decimal, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
+    let of_letter = if letter < 6 { letter + 10 } else { 0xf0 };
+    if decimal < 10 { decimal } else { of_letter }
 }
 
 fn digit(value: u8) -> u8 {

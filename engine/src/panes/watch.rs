@@ -26,6 +26,8 @@ pub(crate) struct Watch {
     unsure_until: i64,
     /// Windows that begin before are not the rule's: its unit did not keep all that it reads.
     since: i64,
+    /// Before this moment none of its windows ends that could have rows and has not closed.
+    quiet_until: i64,
 }
 
 /// What comes of asking about a row.
@@ -48,6 +50,7 @@ impl Watch {
             hot: BTreeMap::new(),
             unsure_until: i64::MIN,
             since: i64::MIN,
+            quiet_until: i64::MIN,
         }
     }
 
@@ -62,12 +65,19 @@ impl Watch {
 
     /// The rule begins with this window.
     pub(crate) fn begin(&mut self, k: i64) {
-        self.since = k;
+        (self.since, self.quiet_until) = (k, i64::MIN);
     }
 
     /// Whether no window can be due yet, whatever has rows.
     pub(crate) fn is_quiet(&self, watermark: EventTime) -> bool {
-        self.next() > i64::MIN && self.windows.end(self.next()) > watermark.millis()
+        self.quiet_until > watermark.millis()
+    }
+
+    /// No window is due at this watermark. Windows end where panes do, and a row that is still to
+    /// come lies in no pane that is over.
+    pub(crate) fn settle(&mut self, watermark: EventTime) {
+        let pane = self.windows.pane_of(watermark.millis());
+        self.quiet_until = self.windows.start(pane.saturating_add(1));
     }
 
     /// The next window that has rows and that the watermark has passed.
@@ -91,7 +101,7 @@ impl Watch {
 
     /// The next window is to be asked of every group, whatever fired before.
     pub(crate) fn touch(&mut self, groups: &Groups) {
-        self.all = true;
+        (self.all, self.quiet_until) = (true, i64::MIN);
         self.unsure_until = groups.last().unwrap_or(i64::MIN);
         self.hot.clear();
     }

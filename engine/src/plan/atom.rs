@@ -42,7 +42,7 @@ pub(crate) struct OfTexts {
     /// The column's place in the table.
     pub(crate) column: usize,
     /// The texts that it is true for, where it lists them.
-    pub(crate) listed: Option<Vec<String>>,
+    pub(crate) listed: Option<BTreeSet<String>>,
     /// The same over that column alone.
     run: Arc<dyn PhysicalExpr>,
     schema: SchemaRef,
@@ -97,7 +97,7 @@ impl OfTexts {
 }
 
 /// The texts of `column = 'a' OR column IN ('b', …)`.
-fn listed(expr: &Expr) -> Option<Vec<String>> {
+fn listed(expr: &Expr) -> Option<BTreeSet<String>> {
     let text = |expr: &Expr| match expr {
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => Some(text.clone()),
         _ => None,
@@ -110,7 +110,9 @@ fn listed(expr: &Expr) -> Option<Vec<String>> {
         }
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
             match (left.as_ref(), right.as_ref()) {
-                (Expr::Column(_), other) | (other, Expr::Column(_)) => Some(vec![text(other)?]),
+                (Expr::Column(_), other) | (other, Expr::Column(_)) => {
+                    Some(BTreeSet::from([text(other)?]))
+                }
                 _ => None,
             }
         }

@@ -17,7 +17,7 @@ use super::{Failure, failed};
 use crate::episode::{Opening, Point};
 use crate::hits::Hits;
 use crate::panes::{Crossing, Groups, Link, Reading, Register, Touched, View};
-use crate::plan::RunError;
+use crate::plan::{Kind, RunError};
 use crate::pressure::Pressure;
 use crate::rows::firing::Firing;
 use crate::rows::place;
@@ -60,18 +60,18 @@ impl Folding<'_> {
             shelved: &mut step.shelved,
         };
         self.groups.expect(&reading);
-        let least = self.of_early_rules(|view| view.rows_min());
-        let patience = self.of_early_rules(|view| view.rows_to_come(self.groups)).unwrap_or(0);
+        let (least, patience) = (self.unit.rows_min, self.patience());
         let mut told: Vec<Told> = Vec::new();
         let mut links = Vec::new();
         // All keys first: looking one up does not wait for another.
         let enter = |key| self.groups.enter(key, patience);
-        let entered: Vec<u32> = hits.each_run().map(|(key, ..)| key).map(enter).collect();
-        for ((_, from, to), group) in hits.each_run().zip(entered) {
+        step.entered.clear();
+        step.entered.extend(hits.each_run().map(|(key, ..)| key).map(enter));
+        for ((_, from, to), group) in hits.each_run().zip(&step.entered) {
             let mut next = from;
             while next < to {
                 let shelf = &mut self.register.shelf;
-                let touched = self.groups.take(group, &mut reading, (next..to, least), shelf);
+                let touched = self.groups.take(*group, &mut reading, (next..to, least), shelf);
                 let Some(touched) = touched else { break };
                 next = touched.end;
                 if touched.ripe {
@@ -83,12 +83,9 @@ impl Folding<'_> {
         }
         told.sort_by_key(|(rule, row, _)| (*rule, *row));
         let (shed, gone) = self.groups.shed(&mut self.register.shelf);
-        let mut said = Vec::with_capacity(told.len());
-        let mut told = told.into_iter().peekable();
+        let mut said = Vec::new();
         for (at, rule) in self.unit.rules.iter().enumerate() {
-            while let Some((_, _, verdict)) = told.next_if(|(of, ..)| *of == at) {
-                said.push(verdict);
-            }
+            said.extend(told.extract_if(.., |(of, ..)| *of == at).map(|(.., verdict)| verdict));
             if let Some(state) = self.rules.get_mut(*rule) {
                 if let Kept::Panes(watch) = &mut state.kept {
                     gone.iter().for_each(|key| watch.forget(*key));
@@ -99,15 +96,19 @@ impl Folding<'_> {
         said
     }
 
-    /// The least of a number of rows among the rules that fire at an event.
-    fn of_early_rules(&self, rows: impl Fn(&View<'_>) -> u64) -> Option<u64> {
-        let rules = self.unit.rules.iter().enumerate();
-        let views = rules.filter_map(|(at, rule)| {
+    /// Rows of a key nobody knows that come before any rule can fire at one of them.
+    fn patience(&self) -> u64 {
+        let least = self.unit.rows_min.unwrap_or(0);
+        if self.unit.folds.iter().all(|fold| fold.kind != Kind::Sum) {
+            return least;
+        }
+        let rules = self.unit.rules.iter().zip(&self.unit.folds_of);
+        let early = rules.filter_map(|(rule, places)| {
             let state = self.rules.get(*rule)?;
-            let view = View::of(&state.rule, self.unit.folds_of.get(at)?, None)?;
-            state.rule.monotone.then(|| rows(&view))
+            let view = View::of(&state.rule, places, None)?;
+            state.rule.monotone.then(|| view.rows_to_come(self.groups))
         });
-        views.min()
+        early.min().unwrap_or(0)
     }
 
     /// Asks each rule that fires at events about a row just taken.

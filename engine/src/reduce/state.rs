@@ -206,6 +206,9 @@ impl RuleState {
                 Kept::Nothing => break,
             }
         }
+        if let Kept::Panes(watch) = &mut self.kept {
+            watch.settle(watermark);
+        }
         if let Some(baseline) = &mut self.baseline {
             baseline.settle(watermark);
         }

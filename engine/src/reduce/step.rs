@@ -16,6 +16,8 @@ pub(super) struct Step {
     pub(super) entries: Vec<u32>,
     /// By row, once one was wanted: its place on the shelf, which the step holds to its end.
     pub(super) shelved: Vec<u32>,
+    /// By run of the hits at hand: the place of its key. Kept for its room alone.
+    pub(super) entered: Vec<u32>,
 }
 
 impl Step {
@@ -28,7 +30,8 @@ impl Step {
         let known = steps.iter().position(|step| Arc::ptr_eq(&step.events, events));
         let at = known.unwrap_or_else(|| {
             let entries = register.entries(&events.table);
-            steps.push(Self { events: Arc::clone(events), entries, shelved: Vec::new() });
+            let (shelved, entered) = (Vec::new(), Vec::new());
+            steps.push(Self { events: Arc::clone(events), entries, shelved, entered });
             steps.len() - 1
         });
         steps.get_mut(at)

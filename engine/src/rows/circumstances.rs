@@ -193,20 +193,32 @@ impl<'a> Columns<'a> {
         texts.map_or_else(Vec::new, |texts| texts.iter().flatten().map(str::to_owned).collect())
     }
 
-    /// The same bytes for the same circumstances, and no others.
+    /// The same bytes for the same circumstances, and no others: which parts there are, a bit each,
+    /// then these.
     fn write(&self, row: usize, out: &mut Vec<u8>) {
-        let mut part = |text: Option<&str>| {
-            let length = text.map_or(u32::MAX, |text| count(text.len()));
-            out.extend_from_slice(&length.to_le_bytes());
-            out.extend_from_slice(text.unwrap_or_default().as_bytes());
+        let begin = out.len();
+        out.push(0);
+        let part = |text: &str, out: &mut Vec<u8>| {
+            out.extend_from_slice(&count(text.len()).to_le_bytes());
+            out.extend_from_slice(text.as_bytes());
         };
-        for texts in self.texts {
-            part(texts.and_then(|texts| text_at(texts, row)));
+        let mut parts = 0;
+        for (bit, texts) in self.texts.iter().enumerate() {
+            if let Some(text) = texts.and_then(|texts| text_at(texts, row)) {
+                parts |= 1 << bit;
+                part(text, out);
+            }
+        }
+        if let Some(since) = self.since(row) {
+            parts |= 1 << TEXTS.len();
+            out.extend_from_slice(&since.to_le_bytes());
+        }
+        if let Some(first) = out.get_mut(begin) {
+            *first = parts;
         }
         for item in self.missing(row) {
-            part(Some(&item));
+            part(&item, out);
         }
-        out.extend_from_slice(&self.since(row).unwrap_or(i64::MIN).to_le_bytes());
     }
 
     fn read(&self, row: usize) -> Circumstances {

@@ -51,6 +51,9 @@ pub(crate) struct Unit {
     pub(crate) pane_ms: i64,
     /// Panes in the longest window of its rules.
     pub(crate) panes_max: i64,
+    /// Rows that a window has at least in which one of its rules fires at an event, whatever they
+    /// add to sums; absent where none does.
+    pub(crate) rows_min: Option<u64>,
     /// Budgets of its rules, added up.
     pub(crate) memory_bytes_max: usize,
     /// Whether its folds can be read of any event.
@@ -132,6 +135,7 @@ impl Index {
                 key: fields.iter().map(|field| field.index()).collect(),
                 pane_ms: rule.link.pane_ms(),
                 panes_max: 1,
+                rows_min: None,
                 memory_bytes_max: 0,
                 never_fails: panes.never_fails,
                 folds: Vec::new(),
@@ -148,6 +152,8 @@ impl Index {
         });
         unit.folds_of.push(folds.collect());
         unit.panes_max = unit.panes_max.max(rule.windows.map_or(1, Windows::panes));
+        let rows_min = rule.monotone.then(|| panes.rows_min());
+        unit.rows_min = unit.rows_min.into_iter().chain(rows_min).min();
         let memory = rule.rule.rule.memory_bytes_max;
         // The other half is for what is usual.
         let memory = if rule.rule.learns() { memory / 2 } else { memory };

@@ -68,7 +68,7 @@ impl<'a> Keys<'a> {
 
     /// Rows in runs of one key, in order of its first row. Those without a key are left out.
     pub(super) fn in_runs(&mut self, rows: &[u32]) -> (Vec<Run>, Vec<u32>) {
-        let mut runs: Vec<Run> = Vec::new();
+        let mut runs: Vec<Run> = Vec::with_capacity(rows.len());
         self.run_of.clear();
         for row in rows {
             let key = self.of(*row);
