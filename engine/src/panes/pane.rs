@@ -130,6 +130,9 @@ impl Pane {
         let Some(cell) = self.cells.get_mut(place(cell_at)) else { return };
         let events = reading.events;
         let (first, last) = events.between(span.rows);
+        // All that it shows is from before: none of these belongs there, and nothing is read.
+        let shows_all =
+            usize::from(cell.shown_count) >= EXEMPLARS_MAX && since(start, first) > cell.last;
         cell.rows = cell.rows.saturating_add(count(span.rows.len()));
         cell.first = cell.first.min(since(start, first));
         cell.last = cell.last.max(since(start, last));
@@ -145,7 +148,7 @@ impl Pane {
             };
         }
         self.see(cell_at, reading, span.rows);
-        if self.given_up < GivenUp::Exemplars {
+        if !shows_all && self.given_up < GivenUp::Exemplars {
             self.show((cell_at, start), shelf, reading, (span.rows, first));
         }
     }
