@@ -14,12 +14,14 @@ mod first_seen;
 mod functions;
 mod identity;
 mod in_turn;
+mod kinds;
 mod names;
 mod panes;
 mod query;
 mod sequence;
 mod session;
 mod shape;
+mod signature;
 pub(crate) mod stepping;
 
 #[cfg(test)]

@@ -248,6 +248,11 @@ fn plain(rule: &Rule, error: &DataFusionError, diagnostic: Option<&Diagnostic>) 
     };
     let text = text.split("\n\nbacktrace").next().unwrap_or_default();
     let text = text.trim().trim_end_matches('.').replace("events.", "");
+    if let Some(word) = not_read(&text) {
+        let message = format!("the text '{word}' stands where {} is expected", expected(&text));
+        let at = rule.source.word(word);
+        return rule.source.in_sql(Level::Error, at, message).hint("compare what is of one kind");
+    }
     let text = said_by_function(&text);
     let problem = rule.source.in_sql(Level::Error, place(diagnostic), lowered(text));
     if text.contains("must appear in") && text.contains("GROUP BY") {
@@ -260,6 +265,23 @@ fn plain(rule: &Rule, error: &DataFusionError, diagnostic: Option<&Diagnostic>) 
     match help {
         Some(help) => problem.hint(help.message.clone()),
         None => problem,
+    }
+}
+
+/// The text of a query that cannot be read as a value of another kind.
+fn not_read(text: &str) -> Option<&str> {
+    let (_, rest) = text
+        .split_once("Cannot cast string '")
+        .or_else(|| text.split_once("Error parsing timestamp from '"))?;
+    rest.split_once('\'').map(|(word, _)| word)
+}
+
+fn expected(text: &str) -> &'static str {
+    let (_, kind) = text.split_once("to value of ").unwrap_or(("", "Timestamp"));
+    match kind {
+        kind if kind.starts_with("Bool") => "true or false",
+        kind if kind.starts_with("Timestamp") || kind.starts_with("Date") => "a time",
+        _ => "a number",
     }
 }
 

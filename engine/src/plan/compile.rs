@@ -27,7 +27,7 @@ use super::query::{Projection, Query, Slot, WindowCell};
 use super::session::{Language, SESSION};
 use super::{
     CompiledRule, FirstSeen, Possible, Program, State, Table, baseline, check, first_seen,
-    functions, names, shape,
+    functions, kinds, names, shape,
 };
 use crate::rule::lists::Lists;
 use crate::rule::problem::{Level, Problem, nearest};
@@ -69,7 +69,7 @@ pub(super) fn rule(rule: &Arc<Rule>, lists: &Arc<Lists>) -> (Option<CompiledRule
             (Some(compiled).filter(|_runs| !failed(&problems)), problems)
         }
         Err(error) => {
-            problems.extend(check::planning(rule, &error));
+            problems.extend(kinds::planning(rule, lists, &draft.statement, &error));
             (None, problems)
         }
     }
@@ -122,7 +122,7 @@ impl<'r> Draft<'r> {
         };
         let window = Arc::new(WindowCell::default());
         let analyzed = analyze(statement.clone(), lists, &window, Pushdown::Filters)
-            .map_err(|error| check::planning(rule, &error))?;
+            .map_err(|error| kinds::planning(rule, lists, &statement, &error))?;
         problems.extend(check::plan(rule, lists, &analyzed));
         problems.extend(first_seen::check(rule, &analyzed));
         problems.extend(baseline::check(rule, &analyzed));

@@ -80,7 +80,18 @@ fn syntax(rule: &Rule, error: &ParserError) -> Problem {
         || message.to_owned(),
         |rest| format!("expected {}", rest.replace(", found:", ", found")),
     );
-    rule.source.in_sql(Level::Error, at, format!("this is not SQL: {message}"))
+    let problem = rule.source.in_sql(Level::Error, at, format!("this is not SQL: {message}"));
+    match message.strip_prefix("expected (, found ") {
+        Some(list) if is_list(list) => {
+            problem.hint(format!("a list is asked with `array_has({list}, 'a')`"))
+        }
+        _ => problem,
+    }
+}
+
+fn is_list(name: &str) -> bool {
+    let schema = Table::Events.schema();
+    schema.field_with_name(name).is_ok_and(|field| field.data_type().is_nested())
 }
 
 #[derive(Debug)]
