@@ -26,10 +26,11 @@ use schemas::{Mode, Severity};
 use serde_json::Value;
 
 pub use lists::{List, Lists};
-pub use problem::{Level, Problem, SourceFile};
+pub use problem::{Level, Problem, SourceFile, sort as sort_problems};
 pub use schema::json_schema;
 pub use test_case::TestCase;
 
+use file::Outcome;
 use source::RuleSource;
 
 /// What a deployment changes without a copy of the rules.
@@ -39,32 +40,51 @@ pub struct Settings {
     pub params: BTreeMap<String, BTreeMap<String, Value>>,
 }
 
+/// A pack of rule files as read.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Every rule that can be used, in order of path.
+    pub rules: Vec<Rule>,
+    /// Rules that a mistake in what the file says beside its SQL keeps from being used. They are
+    /// good for nothing but to find, by `plan::compile`, what is wrong with the SQL too.
+    pub drafts: Vec<Rule>,
+    /// Everything that is wrong with the files, in order of path and place.
+    pub problems: Vec<Problem>,
+}
+
 /// Reads a pack of rule files: every rule that can be used, and everything that is wrong with
 /// them, in order of path and place.
 #[must_use]
 pub fn load(files: &[SourceFile], settings: &Settings) -> (Vec<Rule>, Vec<Problem>) {
+    let loaded = load_with_drafts(files, settings);
+    (loaded.rules, loaded.problems)
+}
+
+/// As [`load`], with the rules that cannot be used beside those that can.
+#[must_use]
+pub fn load_with_drafts(files: &[SourceFile], settings: &Settings) -> Loaded {
     let mut files: Vec<&SourceFile> = files.iter().collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let none = BTreeMap::new();
-    let mut rules: Vec<Rule> = Vec::new();
-    let mut problems = Vec::new();
+    let Loaded { mut rules, mut drafts, mut problems } = Loaded::default();
     for file in &files {
         let id = file::rule_id(&file.path);
-        let (rule, wrong) = file::read(file, settings.params.get(&id).unwrap_or(&none));
+        let (outcome, wrong) = file::read(file, settings.params.get(&id).unwrap_or(&none));
         problems.extend(wrong);
-        match rule {
-            Some(rule) if rules.iter().any(|other| other.id == rule.id) => {
+        match outcome {
+            Outcome::Rule(rule) if rules.iter().any(|other: &Rule| other.id == rule.id) => {
                 let message = format!("there are two rules with the id `{}`", rule.id);
                 let problem = Problem::new(Level::Error, file, &(0..0), message);
                 problems.push(problem.hint("a rule's id is its path without the ending"));
             }
-            Some(rule) => rules.push(rule),
-            None => {}
+            Outcome::Rule(rule) => rules.push(*rule),
+            Outcome::Draft(rule) => drafts.push(*rule),
+            Outcome::Nothing => {}
         }
     }
     problems.extend(overrides_of_unknown_rules(&files, settings));
     problem::sort(&mut problems);
-    (rules, problems)
+    Loaded { rules, drafts, problems }
 }
 
 /// Names the texts of a pack: equal for equal texts of equal names, in the order given.

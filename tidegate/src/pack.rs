@@ -36,11 +36,14 @@ impl Pack {
         let (list_files, rule_files): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| !is_rule(&file.path));
         let (lists, mut problems) = Lists::load(&list_files);
-        let (rules, wrong) = rule::load(&rule_files, &rule::Settings::default());
+        let loaded = rule::load_with_drafts(&rule_files, &rule::Settings::default());
+        problems.extend(loaded.problems);
+        let (compiled, wrong) = plan::compile(&loaded.rules, &lists);
         problems.extend(wrong);
-        let (compiled, wrong) = plan::compile(&rules, &lists);
-        problems.extend(wrong);
-        Self { rules, compiled, problems, lists }
+        let (_unusable, wrong) = plan::compile(&loaded.drafts, &lists);
+        problems.extend(wrong.into_iter().filter(Problem::fails_check));
+        rule::sort_problems(&mut problems);
+        Self { rules: loaded.rules, compiled, problems, lists }
     }
 
     /// The ruleset to run over files, or to look at. Every mistake is said on standard error; with

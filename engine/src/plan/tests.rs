@@ -9,7 +9,7 @@ use schemas::{BatchBuilder, Event, EventTime, Field};
 use serde_json::{Value, json};
 
 use super::{CompiledRule, Possible, Program, Table, compile, explain, reference};
-use crate::rule::{List, Lists, Rule, Settings, SourceFile, load};
+use crate::rule::{List, Lists, Rule, Settings, SourceFile, load, load_with_drafts};
 
 const TESTS: &str = "tests:\n  - {name: a, events: [], episodes: [{}]}\n  \
                      - {name: b, events: [], episodes: []}\n";
@@ -1506,4 +1506,32 @@ fn what_panes_cannot_hold_is_named() {
         sequence(started_at, status = 403, status = 200): panes follow each other in `event_time`, and in no other time
     "#]]
     .assert_eq(&(found.join("\n") + "\n"));
+}
+
+#[test]
+fn a_mistake_beside_the_sql_does_not_hide_those_in_it() {
+    let text = "title: t\nseverty: low\nwindw: 5m\nsql: |\n  SELECT client_ip, count(*) AS n\n  \
+                FROM events WHERE stats = 404 GROUP BY client_ip\nrespond: [blok]\n";
+    let file = SourceFile { path: "x/rule.yml".into(), text: format!("{text}{TESTS}") };
+    let loaded = load_with_drafts(&[file], &Settings::default());
+    assert_eq!((loaded.rules.len(), loaded.drafts.len()), (0, 1));
+    let said = loaded.problems.iter().chain(&compile(&loaded.drafts, &lists()).1).fold(
+        String::new(),
+        |said, problem| {
+            said + &format!("{}:{} {}\n", problem.line, problem.column, problem.message)
+        },
+    );
+    expect![[r#"
+        1:1 the rule has no `severity:`
+        2:1 unknown key `severty` in a rule file
+        3:1 unknown key `windw` in a rule file
+        7:11 unknown response `blok`
+        6:21 unknown column `stats`
+    "#]]
+    .assert_eq(&said);
+    // What is missing because its name is misspelt is said once.
+    let text = text.replace("stats", "status");
+    let file = SourceFile { path: "x/rule.yml".into(), text: format!("{text}{TESTS}") };
+    let loaded = load_with_drafts(&[file], &Settings::default());
+    assert_eq!(compile(&loaded.drafts, &lists()).1, Vec::new());
 }

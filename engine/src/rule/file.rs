@@ -70,26 +70,57 @@ pub(super) const SEVERITIES: [(&str, Severity); 5] = [
 const REARM_DEFAULT_MS: i64 = 15 * 60 * 1000;
 /// State that a rule may hold unless it says more.
 const MEMORY_DEFAULT_BYTES: usize = 64 * 1024 * 1024;
+/// The window of a rule whose own cannot be read, so that its SQL can.
+const WINDOW_STAND_IN: Window = Window { size_ms: 300_000, slide_ms: 300_000 };
 /// Bytes of a rule file at most: a hundred times the longest one that a person wrote.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Overrides of one rule's parameters.
 pub(super) type Overrides = BTreeMap<String, Value>;
 
-/// Reads one file. No rule where a mistake keeps it from being used.
-pub(super) fn read(file: &SourceFile, overrides: &Overrides) -> (Option<Rule>, Vec<Problem>) {
+/// What a file came to.
+pub(super) enum Outcome {
+    /// A rule that can be used.
+    Rule(Box<Rule>),
+    /// A rule that a mistake keeps from being used, but whose SQL can be looked at.
+    Draft(Box<Rule>),
+    /// Nothing to look at further.
+    Nothing,
+}
+
+/// Reads one file, with every mistake in it.
+pub(super) fn read(file: &SourceFile, overrides: &Overrides) -> (Outcome, Vec<Problem>) {
     if file.text.len() > FILE_BYTES_MAX {
         let message = format!("the file has {} bytes; at most {FILE_BYTES_MAX}", file.text.len());
-        return (None, vec![Problem::new(Level::Error, file, &(0..0), message)]);
+        return (Outcome::Nothing, vec![Problem::new(Level::Error, file, &(0..0), message)]);
     }
     let root = match yaml::parse(file) {
         Ok(root) => root,
-        Err(problem) => return (None, vec![*problem]),
+        Err(problem) => return (Outcome::Nothing, vec![*problem]),
     };
     let mut reader = Reader::new(file);
     let rule = RuleReader::new(&mut reader, &root).and_then(|rule| rule.read(&root, overrides));
-    let rule = if reader.failed() { None } else { rule };
-    (rule, reader.problems)
+    let outcome = match rule.map(Box::new) {
+        None => Outcome::Nothing,
+        Some(rule) if !reader.failed() => Outcome::Rule(rule),
+        Some(rule) => Outcome::Draft(Box::new(stood_in_for(*rule, &root))),
+    };
+    (outcome, reader.problems)
+}
+
+/// The rule with a window and a key where it may have meant to have them: that they are missing is
+/// said already, or follows from a misspelt name.
+fn stood_in_for(mut rule: Rule, root: &Node) -> Rule {
+    let yaml::Content::Map(entries) = &root.content else { return rule };
+    let misspelt = entries.iter().any(|entry| !KEYS.contains(&entry.name.as_str()));
+    let written = |key: &str| entries.iter().any(|entry| entry.name == key);
+    if rule.window.is_none() && (misspelt || written("window") || written("slide")) {
+        rule.window = Some(WINDOW_STAND_IN);
+    }
+    if rule.key.is_none() && misspelt {
+        rule.key = Some(Vec::new());
+    }
+    rule
 }
 
 const LOUD: &str = "no test in which the rule fires";
@@ -129,8 +160,8 @@ impl<'r, 'f> RuleReader<'r, 'f> {
         let source = RuleSource { file: file.clone(), root: root.clone(), sql: place, template };
         Some(Rule {
             id: rule_id(&file.path),
-            title: title?,
-            severity: severity?,
+            title: title.unwrap_or_default(),
+            severity: severity.unwrap_or(Severity::Info),
             window,
             sql,
             text_hash: hash::text(&[&file.text, &Value::from_iter(overrides.clone()).to_string()]),
@@ -301,7 +332,9 @@ impl<'r, 'f> RuleReader<'r, 'f> {
             }
         };
         let known: Vec<&str> = params.keys().map(String::as_str).collect();
-        for missing in template.missing(params) {
+        let missing = template.missing(params);
+        let complete = missing.is_empty();
+        for missing in missing {
             let span = place.bytes(&template.written, missing.at);
             let name = &missing.name;
             let hint = match super::problem::nearest(name, known.iter().copied()) {
@@ -318,7 +351,7 @@ impl<'r, 'f> RuleReader<'r, 'f> {
             let hint = format!("write `${name}` in the SQL, or remove it");
             self.reader.report(Level::Warning, &span, message, &hint);
         }
-        Some((place, template))
+        complete.then_some((place, template))
     }
 
     fn name_span(&self, key: &str, name: &str) -> Range<usize> {

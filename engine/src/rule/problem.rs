@@ -110,7 +110,7 @@ impl fmt::Display for Problem {
 }
 
 /// Sorts problems by place; those of one place stay in order of discovery.
-pub(crate) fn sort(problems: &mut [Problem]) {
+pub fn sort(problems: &mut [Problem]) {
     problems.sort_by(|a, b| {
         (&a.path, a.line, a.column, a.level).cmp(&(&b.path, b.line, b.column, b.level))
     });
