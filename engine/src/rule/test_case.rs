@@ -16,7 +16,7 @@ mod events;
 use schemas::{Deploy, Event, EventTime};
 use serde_json::{Map, Value};
 
-pub use compare::{Comparison, Mismatch, compare, timeline};
+pub use compare::{Comparison, Mismatch, compare, outcome, timeline};
 
 use super::duration;
 use super::reader::Reader;

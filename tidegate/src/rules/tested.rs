@@ -3,11 +3,13 @@
 //! Owns: what goes into a test (parsed and enriched as live) and the report of a failure.
 //! Never: the four ways and the comparison; they are `engine`'s.
 
+mod runs;
+
 use std::fmt::Write;
 use std::sync::Arc;
 
 use engine::plan::{self, CompiledRule, State};
-use engine::rule::test_case::{BASE, Comparison, TestInput, compare, timeline};
+use engine::rule::test_case::{BASE, Comparison, TestInput, compare, outcome, timeline};
 use engine::rule::{Rule, TestCase};
 use engine::ruleset::Ruleset;
 use engine::run::RunSettings;
@@ -23,6 +25,7 @@ use schemas::{BatchBuilder, DeadLetter, Event, EventTime, event_at};
 use crate::fault::Fault;
 use crate::pack::Pack;
 use crate::reading::REPLAY_KEY;
+use runs::Run;
 
 /// Decides how the shuffled way is shuffled: the same each time.
 const SEED: u64 = 7;
@@ -31,7 +34,7 @@ const SEED: u64 = 7;
 pub(crate) struct TestResult {
     pub(crate) rule: String,
     pub(crate) test: String,
-    /// Nothing, or what differed, way by way.
+    /// Nothing, or what differed: once where all ways agree.
     pub(crate) failures: Vec<String>,
 }
 
@@ -47,12 +50,15 @@ pub(crate) fn run(pack: &Pack, filter: Option<&str>) -> Result<Vec<TestResult>, 
             continue;
         }
         for test in &rule.tests {
+            let mut runs = Vec::new();
             let mut failures = Vec::new();
             for (state, ruleset) in &states {
-                let found = one(ruleset, &rule.id, test)?;
-                let in_state = |text: String| format!("  with state in {state}:\n{text}");
-                failures.extend(found.into_iter().map(in_state));
+                match one(ruleset, state, &rule.id, test)? {
+                    Ok(ways) => runs.extend(ways),
+                    Err(why) => failures = vec![format!("  {why}\n")],
+                }
             }
+            failures.extend(runs::failures(&runs));
             let (rule, test) = (rule.id.clone(), test.name.clone());
             results.push(TestResult { rule, test, failures });
         }
@@ -80,14 +86,20 @@ fn states(rule: Rule, pack: &Pack) -> Result<Vec<(&'static str, Arc<Ruleset>)>, 
     Ok(states)
 }
 
-fn one(ruleset: &Arc<Ruleset>, rule: &str, test: &TestCase) -> Result<Vec<String>, Fault> {
+/// One test through one state, all ways; or why its input cannot be read.
+fn one(
+    ruleset: &Arc<Ruleset>,
+    state: &'static str,
+    rule: &str,
+    test: &TestCase,
+) -> Result<Result<Vec<Run>, String>, Fault> {
     let (mut events, letters, base) = match input(test) {
         Ok(input) => input,
-        Err(why) => return Ok(vec![format!("  {why}")]),
+        Err(why) => return Ok(Err(why)),
     };
     let joiner = match joiner(test) {
         Ok(joiner) => joiner,
-        Err(why) => return Ok(vec![format!("  {why}")]),
+        Err(why) => return Ok(Err(why)),
     };
     let mut settings = RunSettings::over(1);
     if ruleset.rules().any(CompiledRule::asks_the_past) {
@@ -114,26 +126,20 @@ fn one(ruleset: &Arc<Ruleset>, rule: &str, test: &TestCase) -> Result<Vec<String
     }
     let ran = four_ways(ruleset, &steps, settings, SEED);
     let ways = ran.map_err(|error| Fault::bug(&error))?;
-    let mut failures = Vec::new();
-    for (way, fed) in ways.each() {
+    let judged = ways.each().map(|(way, fed)| {
         let mine: Vec<_> = fed.verdicts.iter().filter(|v| v.rule == rule).cloned().collect();
         let how = Comparison { base, in_order: way == "whole" };
-        let mut text = String::new();
-        for mismatch in compare(&test.episodes, &mine, how) {
-            line(&mut text, &format!("  {way}: {mismatch}"));
-        }
+        let mut outcome = outcome(&mine, base);
+        let mut differs: Vec<String> =
+            compare(&test.episodes, &mine, how).iter().map(ToString::to_string).collect();
         for failure in &fed.failures {
-            line(
-                &mut text,
-                &format!("  {way}: could not judge {}: {}", failure.count, failure.detail),
-            );
+            let text = format!("could not judge {}: {}", failure.count, failure.detail);
+            outcome.push(text.clone());
+            differs.push(text);
         }
-        if !text.is_empty() {
-            text.push_str(&timeline(&test.episodes, &mine, base));
-            failures.push(text);
-        }
-    }
-    Ok(failures)
+        Run { state, way, outcome, differs, timeline: timeline(&test.episodes, &mine, base) }
+    });
+    Ok(Ok(judged.collect()))
 }
 
 fn line(text: &mut String, part: &str) {

@@ -210,6 +210,20 @@ fn described(got: Got<'_>, base: EventTime) -> String {
     format!("{key} opened at {opened} with {values}, spans {}", range(start, end))
 }
 
+/// The episodes that closed, a line each, in an order of their own: the same for every way in which
+/// the same events can come. Key, span and values at the close.
+#[must_use]
+pub fn outcome(verdicts: &[Verdict], base: EventTime) -> Vec<String> {
+    let line = |got: Got<'_>| {
+        let (from, to) = span(got.closed, base);
+        let (key, values) = (shown(&got.closed.key), shown(&got.closed.values));
+        format!("{key} spans {}, at the close {values}", range(from, to))
+    };
+    let mut lines: Vec<String> = closed(verdicts).into_iter().map(line).collect();
+    lines.sort_unstable();
+    lines
+}
+
 /// Expected and closed episodes on one axis, a line each.
 #[must_use]
 pub fn timeline(expected: &[ExpectedEpisode], verdicts: &[Verdict], base: EventTime) -> String {
@@ -245,7 +259,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::{BASE, ExpectedEpisode};
-    use super::{Comparison, compare, timeline};
+    use super::{Comparison, compare, outcome, timeline};
 
     fn verdict(kind: VerdictKind, id: &str, opened_s: i64, values: Value) -> Verdict {
         let at = |seconds: i64| BASE.plus(seconds * 1000);
@@ -315,6 +329,16 @@ mod tests {
         spanned.span_ms = Some((0, 130_000));
         spanned.totals = serde_json::Map::from_iter([("ratio".to_owned(), json!(0.500_000_1))]);
         check(&[spanned, want("a", 1, 1)], false, &expect![[""]]);
+    }
+
+    #[test]
+    fn an_outcome_does_not_depend_on_the_order_of_verdicts() {
+        let mut turned = run();
+        turned.reverse();
+        let lines = outcome(&turned, BASE);
+        assert_eq!(lines, outcome(&run(), BASE));
+        let first = "{ip: a} spans 0s..1m57s, at the close {n: 25}";
+        assert_eq!(lines.first().map(String::as_str), Some(first));
     }
 
     #[test]
