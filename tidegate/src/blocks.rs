@@ -52,8 +52,7 @@ fn text_at(value: &Value, path: &str) -> String {
 }
 
 fn table(blocks: &[Value]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY);
+    let mut table = terminal::table(UTF8_BORDERS_ONLY);
     table.set_header(["subject", "state", "target", "until", "rule", "order"]);
     for block in blocks {
         let text = |path: &str| text_at(block, path);

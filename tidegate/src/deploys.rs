@@ -115,8 +115,7 @@ fn empty(command: &DeploysList, all: &[DeployRecord]) -> String {
 }
 
 fn table(records: &[DeployRecord]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY);
+    let mut table = terminal::table(UTF8_BORDERS_ONLY);
     table.set_header([
         "service",
         "environment",

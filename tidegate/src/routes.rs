@@ -130,8 +130,7 @@ fn print(output: Output, listed: &[Line]) -> Result<(), Fault> {
 }
 
 fn table(listed: &[Line]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY);
+    let mut table = terminal::table(UTF8_BORDERS_ONLY);
     table.set_header(["state", "service", "method", "route", "calls", "no auth", "first", "last"]);
     for line in listed {
         let time = |time: Option<EventTime>| time.map(|t| t.to_string()).unwrap_or_default();

@@ -11,8 +11,8 @@ mod traffic;
 
 use std::io::{self, Write};
 
+use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
-use comfy_table::{ContentArrangement, Table};
 use engine::plan::{self, CompiledRule, State};
 use engine::rule::{self, Level, Rule};
 
@@ -89,8 +89,7 @@ fn print(text: &impl std::fmt::Display) -> Result<(), Fault> {
 }
 
 fn table(pack: &Pack) -> Table {
-    let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    let mut table = terminal::table(UTF8_BORDERS_ONLY);
     table.set_header(["rule", "severity", "mode", "state", "window", "tests", "title"]);
     for rule in &pack.rules {
         let compiled = pack.compiled.iter().find(|compiled| compiled.id() == rule.id);

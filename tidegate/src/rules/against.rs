@@ -6,7 +6,6 @@
 use std::path::Path;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
-use comfy_table::{ContentArrangement, Table};
 use engine::plan::{Fate, Identity, fates};
 use serde_json::Value;
 
@@ -14,6 +13,7 @@ use crate::blocks::{ask, ask_at};
 use crate::cli::Configured;
 use crate::fault::Fault;
 use crate::pack::{Pack, counted};
+use crate::terminal;
 
 /// The path of the admin endpoint that says what runs.
 const RUNNING: &str = "v1/rules";
@@ -59,8 +59,7 @@ fn read(answer: &Value, other: &str) -> Result<Vec<Identity>, Fault> {
 }
 
 fn shown(other: &str, fates: &[(String, Fate)]) -> String {
-    let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    let mut table = terminal::table(UTF8_BORDERS_ONLY);
     table.set_header(["rule", "against", other]);
     let (mut kept, mut anew, mut new, mut gone) = (0, 0, 0, 0);
     for (rule, fate) in fates {

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use comfy_table::CellAlignment;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
-use comfy_table::{CellAlignment, Table};
 use engine::plan::{self, CompiledRule, State};
 use engine::rule::Rule;
 use engine::ruleset::Ruleset;
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::sample::Sample;
 use crate::fault::Fault;
 use crate::pack::{Pack, counted};
+use crate::terminal;
 
 /// What one rule costs.
 #[derive(Debug)]
@@ -133,8 +134,7 @@ fn whole(number: usize) -> f64 {
 impl Costs {
     /// For people, the dearest first.
     pub(super) fn table(&self, sample: &Sample) -> String {
-        let mut table = Table::new();
-        table.load_preset(UTF8_BORDERS_ONLY);
+        let mut table = terminal::table(UTF8_BORDERS_ONLY);
         table.set_header(["rule", "state", "ns/event", "matches", "of 1,000", "held", "opened"]);
         for column in table.column_iter_mut().skip(2) {
             column.set_cell_alignment(CellAlignment::Right);

@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 
 use arrow::array::{Array, RecordBatch};
 use comfy_table::presets::UTF8_BORDERS_ONLY;
-use comfy_table::{ContentArrangement, Table};
 use engine::plan::{CompiledRule, Table as Read};
 use schemas::{Field, Section};
 
 use super::sample::Sample;
 use crate::fault::Fault;
 use crate::pack::{Pack, counted};
+use crate::terminal;
 
 /// Characters of a condition that are shown.
 const SQL_CHARS_MAX: usize = 72;
@@ -34,8 +34,7 @@ enum Word {
 /// Says of every rule of the pack what the sample lacks.
 pub(super) fn found(pack: &Pack, sample: &Sample) -> Result<String, Fault> {
     let filled = filled(&sample.batches);
-    let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    let mut table = terminal::table(UTF8_BORDERS_ONLY);
     table.set_header(["rule", "over this log", "why"]);
     let (mut never, mut hardly) = (0, 0);
     for rule in &pack.compiled {
