@@ -2,6 +2,8 @@
 //!
 //! Owns: cutting bytes into lines with the offset of each. Never: what a line means.
 
+mod pipe;
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::fault::Fault;
 use crate::terminal;
+use pipe::Pipe;
 
 /// A line longer than this is cut to this and one byte more, which every parser refuses as too
 /// long; the rest is skipped.
@@ -19,13 +22,23 @@ const LINE_BYTES_MAX: usize = ingest::LINE_BYTES_MAX;
 pub(crate) struct Lines {
     /// The file's name as given; `-` is standard input.
     pub(crate) name: String,
-    reader: Box<dyn BufRead>,
+    reader: Box<dyn Source>,
     offset: u64,
     read: Arc<AtomicU64>,
     compressed: bool,
     /// Why a compressed file has no more lines than were given.
     broken: Option<String>,
 }
+
+/// What lines are cut from.
+trait Source: BufRead {
+    /// Whether a further line would have to be waited for.
+    fn is_quiet(&mut self) -> bool {
+        false
+    }
+}
+
+impl<R: Read> Source for BufReader<R> {}
 
 /// Counts the bytes that are read from the disk, for a progress bar.
 struct Counting<R> {
@@ -54,12 +67,10 @@ impl Lines {
         let name = path.display().to_string();
         let counted = Arc::clone(&read);
         let mut compressed = true;
-        let reader: Box<dyn BufRead> = if name == "-" {
+        let reader: Box<dyn Source> = if name == "-" {
             compressed = false;
-            Box::new(BufReader::with_capacity(
-                1 << 18,
-                Counting { inner: io::stdin(), read: counted },
-            ))
+            let stdin = Counting { inner: io::stdin(), read: counted };
+            Box::new(Pipe::new(stdin).map_err(fault)?)
         } else {
             let file = File::open(path).map_err(fault)?;
             if file.metadata().map_err(fault)?.is_dir() {
@@ -81,6 +92,11 @@ impl Lines {
     /// How many bytes were read so far, as they are on the disk.
     pub(crate) fn bytes_read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
+    }
+
+    /// Whether a further line would have to be waited for; a file always has one or its end.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.reader.is_quiet()
     }
 
     /// The next line without its end, and the offset of its first byte; `None` at the end. A
@@ -137,11 +153,11 @@ impl Lines {
     }
 }
 
-fn buffered(reader: impl Read + 'static) -> Box<dyn BufRead> {
+fn buffered(reader: impl Read + 'static) -> Box<dyn Source> {
     Box::new(BufReader::with_capacity(1 << 18, reader))
 }
 
-fn skip_line(reader: &mut Box<dyn BufRead>) -> io::Result<u64> {
+fn skip_line(reader: &mut Box<dyn Source>) -> io::Result<u64> {
     let mut skipped = 0;
     loop {
         let buffer = reader.fill_buf()?;

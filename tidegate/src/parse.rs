@@ -30,6 +30,9 @@ pub(crate) fn run(command: &Parse) -> Result<(), Fault> {
             let place = Place { topic: &name, partition: 0, offset };
             let parsed = input.parser.line(&line, place, EventTime(0));
             write(&mut out, parsed, &mut counts)?;
+            if input.is_quiet() {
+                out.flush().map_err(|error| stdout(&error))?;
+            }
         }
     }
     out.flush().map_err(|error| stdout(&error))?;

@@ -61,12 +61,18 @@ impl Input {
         }
     }
 
+    /// Whether a further line would have to be waited for.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.looked && self.ahead.is_empty() && self.lines.is_quiet()
+    }
+
     fn look(&mut self) -> Result<(), Fault> {
         if std::mem::replace(&mut self.looked, true) {
             return Ok(());
         }
         let mut line = Vec::new();
         while self.ahead.len() < LOOK_AHEAD
+            && (self.ahead.is_empty() || !self.lines.is_quiet())
             && let Some(offset) = self.lines.next(&mut line)?
         {
             self.ahead.push_back((offset, std::mem::take(&mut line)));

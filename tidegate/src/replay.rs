@@ -110,6 +110,7 @@ impl Playing {
         while let Some(partition) = self.runner.lowest() {
             let Some(input) = inputs.get_mut(partition as usize) else { break };
             let ended = self.chunk(partition, input)?;
+            self.printer.flush()?;
             self.bar.set_position(inputs.iter().map(|input| input.lines.bytes_read()).sum());
             if ended {
                 if no_close && inputs.len() == 1 {
@@ -152,7 +153,11 @@ impl Playing {
         let mut line = Vec::new();
         let mut ended = false;
         let name = input.lines.name.clone();
-        for _ in 0..BATCH_ROWS_MAX {
+        for taken in 0..BATCH_ROWS_MAX {
+            // What somebody still writes is judged as far as it goes.
+            if taken > 0 && input.is_quiet() {
+                break;
+            }
             let Some(offset) = input.next(&mut line)? else {
                 ended = true;
                 break;
