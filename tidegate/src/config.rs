@@ -149,7 +149,7 @@ fn checked(loaded: Loaded<Config>) -> Result<Loaded<Config>, Problems> {
     let (mut names, mut topics) = (BTreeSet::new(), BTreeSet::new());
     for (place, input) in input.iter().enumerate() {
         if let Some((key, why)) = input.check() {
-            return refuse(&loaded.in_force, &format!("input.{place}.{key}"), why);
+            return refuse(&loaded.in_force, &format!("input.{place}.{key}"), &why);
         }
         if let Err((key, why)) = parser_settings(input) {
             return refuse(&loaded.in_force, &format!("input.{place}.{key}"), &why);

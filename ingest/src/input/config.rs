@@ -61,7 +61,7 @@ pub struct InputConfig {
     /// `file`: whether to begin at the end of files that are there at the very first start.
     #[serde(default)]
     pub from_end: bool,
-    /// `file`, `kafka`: whether it is written now. Otherwise it is a recording: time passes with its
+    /// Whether it is written now. Otherwise it is a recording: time passes with its
     /// lines, not with the clock.
     #[serde(default = "yes")]
     pub live: bool,
@@ -109,6 +109,11 @@ pub struct InputConfig {
     pub keep_line: bool,
 }
 
+/// Types that listen, for messages.
+const LISTENING: &str = "http, elasticsearch, loki, otlp or syslog";
+/// Types that lines are posted to, for messages.
+const POSTED: &str = "http, elasticsearch, loki or otlp";
+
 fn auto() -> String {
     "auto".to_owned()
 }
@@ -145,7 +150,34 @@ impl InputConfig {
 
     /// What is wrong with the keys taken together, as (key, why); the first that shows.
     #[must_use]
-    pub fn check(&self) -> Option<(&'static str, &'static str)> {
+    pub fn check(&self) -> Option<(&'static str, String)> {
+        self.unused().or_else(|| self.missing().map(|(key, why)| (key, why.to_owned())))
+    }
+
+    /// A key that is set and that this type has no use for: whoever wrote it meant something.
+    fn unused(&self) -> Option<(&'static str, String)> {
+        use InputType::{File, Kafka, Stdin, Syslog};
+        let this = self.r#type;
+        let listens = !matches!(this, File | Stdin | Kafka);
+        let posted = listens && this != Syslog;
+        let uses = [
+            ("path", self.path.is_some(), this == File, "file"),
+            ("from_end", self.from_end, this == File, "file"),
+            ("topic", self.topic.is_some(), this == Kafka, "kafka"),
+            ("listen", self.listen.is_some(), listens, LISTENING),
+            ("token", self.token.is_some(), posted, POSTED),
+            ("protocol", self.protocol != SyslogProtocol::Both, this == Syslog, "syslog"),
+            ("tls_certificate", self.tls_certificate.is_some(), listens, LISTENING),
+            ("tls_key", self.tls_key.is_some(), listens, LISTENING),
+        ];
+        let (key, .., of) = uses.into_iter().find(|(_, is_set, is_used, _)| *is_set && !is_used)?;
+        let this = this.name();
+        let why =
+            format!("an input of type `{this}` has no `{key}`; it is for type {of}: remove it");
+        Some((key, why))
+    }
+
+    fn missing(&self) -> Option<(&'static str, &'static str)> {
         match self.r#type {
             InputType::File if self.path.is_none() => Some((
                 "path",
@@ -206,6 +238,47 @@ impl InputType {
             Self::Otlp => "otlp",
             Self::Syslog => "syslog",
             Self::Kafka => "kafka",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::InputConfig;
+
+    fn check(input: &str) -> String {
+        let input: InputConfig = serde_json::from_str(input).unwrap();
+        input.check().map(|(key, why)| format!("{key}: {why}")).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_key_that_the_type_has_no_use_for_is_refused() {
+        assert_eq!(
+            check(r#"{"type": "file", "path": "a.log", "listen": "127.0.0.1:7071"}"#),
+            "listen: an input of type `file` has no `listen`; it is for type http, elasticsearch, \
+             loki, otlp or syslog: remove it"
+        );
+        for (input, key) in [
+            (r#"{"type": "http", "listen": "127.0.0.1:1", "path": "a.log"}"#, "path"),
+            (r#"{"type": "http", "listen": "127.0.0.1:1", "protocol": "tcp"}"#, "protocol"),
+            (r#"{"type": "syslog", "listen": "127.0.0.1:1", "token": "t"}"#, "token"),
+            (r#"{"type": "stdin", "from_end": true}"#, "from_end"),
+            (r#"{"type": "kafka", "topic": "t", "tls_key": "k"}"#, "tls_key"),
+            (r#"{"type": "stdin", "topic": "t"}"#, "topic"),
+        ] {
+            assert!(check(input).starts_with(&format!("{key}: an input of type")), "{input}");
+        }
+    }
+
+    #[test]
+    fn keys_of_the_type_and_of_all_types_pass() {
+        for input in [
+            r#"{"type": "file", "path": "a.log", "from_end": true, "live": false}"#,
+            r#"{"type": "syslog", "listen": "127.0.0.1:1", "protocol": "udp", "service": "shop"}"#,
+            r#"{"type": "otlp", "listen": "127.0.0.1:1", "token": "t", "live": false}"#,
+            r#"{"type": "stdin", "format": "json", "lateness": "1s"}"#,
+        ] {
+            assert_eq!(check(input), "", "{input}");
         }
     }
 }
