@@ -22,6 +22,10 @@ use crate::pattern::Pattern;
 pub(crate) const SUBJECT_KINDS: [&str; 9] =
     ["token", "key", "principal", "account", "ja4", "ip", "network", "route", "deploy"];
 
+/// User agents of health checks, which no policy acts on unless it names others.
+const HEALTH_CHECKS: [&str; 4] =
+    ["kube-probe/*", "ELB-HealthChecker/*", "GoogleHC/*", "Prometheus/*"];
+
 /// A policy file is read into memory whole; a thousand lines of policy have 200 KiB.
 const BYTES_MAX: usize = 1024 * 1024;
 
@@ -125,7 +129,9 @@ impl Default for RawNeverBlock {
             networks: Several::default(),
             principals: Several::default(),
             tokens: Several::default(),
-            user_agents: Several::default(),
+            user_agents: Several(
+                HEALTH_CHECKS.iter().filter_map(|text| text.parse().ok()).collect(),
+            ),
         }
     }
 }

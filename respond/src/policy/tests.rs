@@ -1,11 +1,12 @@
 #![expect(clippy::needless_pass_by_value, reason = "values are made in place")]
 
 use expect_test::{Expect, expect};
-use schemas::Verdict;
+use schemas::{Subject, Verdict};
 
 use super::Policy;
 use crate::ask::Ask;
 use crate::fixture::verdict;
+use crate::guard::{Ruling, never_block};
 
 fn policy(lines: &str) -> Policy {
     Policy::parse(&format!("lines:\n{lines}"), "policy.yml").unwrap()
@@ -141,4 +142,22 @@ fn a_mistake_is_told_with_its_place_and_the_nearest_name() {
         ],
     );
     check_error("lines: [\n", expect!["policy.yml:1:8: unclosed bracket '['"]);
+}
+
+#[test]
+fn health_checks_are_never_acted_on_unless_the_file_names_others() {
+    let subject = Subject { kind: "ip".into(), value: "203.0.113.9".into() };
+    let acts = |table: &str, agent: &str| {
+        let text = format!("lines:\n  - {{then: asked}}\n{table}");
+        let lists = Policy::parse(&text, "policy.yml").unwrap().never_block;
+        never_block(&lists, &subject, Some(agent)) == Ruling::Pass
+    };
+    let others = "never_block: {networks: [198.51.100.0/24]}\n";
+    for never_block in ["", others] {
+        assert!(!acts(never_block, "kube-probe/1.29"), "{never_block}");
+        assert!(!acts(never_block, "ELB-HealthChecker/2.0"), "{never_block}");
+        assert!(acts(never_block, "curl/8"), "{never_block}");
+    }
+    assert!(acts("never_block: {user_agents: []}\n", "kube-probe/1.29"));
+    assert!(acts("never_block: {user_agents: [\"mine/*\"]}\n", "kube-probe/1.29"));
 }
