@@ -225,7 +225,7 @@ fn ten_seconds() -> Span {
 }
 
 fn authz_listen() -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, 7071))
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 7072))
 }
 
 fn key_header() -> String {

@@ -196,7 +196,7 @@ fn checked(loaded: Loaded<Config>) -> Result<Loaded<Config>, Problems> {
     if context.webhooks.any() && context.webhooks.listen.is_none() && admin.token.is_some() {
         let why = "the admin endpoint asks for `admin.token`, which GitHub, GitLab and Flux cannot \
                    show; give the webhooks an address of their own, such as \
-                   `listen = \"0.0.0.0:7072\"`";
+                   `listen = \"0.0.0.0:7073\"`";
         return refuse(&loaded.in_force, "context.webhooks", why);
     }
     Ok(loaded)
