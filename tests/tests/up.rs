@@ -442,6 +442,27 @@ fn a_line_of_a_mebibyte_is_named_with_cause_and_next_step_and_costs_no_other() {
     assert_eq!(up.stop().code(), Some(0), "{}", up.read("log"));
 }
 
+#[test]
+fn late_events_are_counted_as_dropped_and_not_as_judged() {
+    let mut up = Up::prepare(FOLLOWED, STUFFING);
+    up.start();
+    up.write("access.log", &(failures(0..20) + &later()));
+    until_read(&up, 21);
+    up.write("access.log", &failures(20..25));
+    let counter = |name: &str| {
+        let (_, metrics) = ask(up.admin, "GET", "/metrics", "", "").ok()?;
+        let line =
+            metrics.lines().find(|line| line.starts_with(name) && line.contains("access"))?;
+        line.rsplit(' ').next().map(str::to_owned)
+    };
+    until("the late lines", || {
+        let late = counter("tidegate_pipeline_dropped_dead_letters_total")?;
+        (late == "5").then_some(())
+    });
+    assert_eq!(counter("tidegate_pipeline_judged_events_total").as_deref(), Some("21"));
+    assert!(up.stop().success());
+}
+
 /// An input over HTTP for lines of this service.
 fn posted(port: u16) -> String {
     format!(

@@ -5,7 +5,6 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use ingest::{Format, Guess, Keys, LINES_LOOKED_AT, Parsed, Parser, Place, Settings};
 use schemas::EventTime;
@@ -15,6 +14,7 @@ use crate::fault::Fault;
 use crate::lines::Lines;
 use crate::parse::{dead_letter, stdout};
 use crate::reading::REPLAY_KEY;
+use crate::terminal;
 
 /// Lines that are shown as they are read.
 const LINES_SHOWN: usize = 3;
@@ -28,8 +28,7 @@ pub(crate) fn run(command: &FormatsCommand) -> Result<(), Fault> {
 }
 
 fn list() -> String {
-    let mut table = Table::new();
-    table.load_preset(NOTHING);
+    let mut table = terminal::table(NOTHING);
     for format in Format::ALL {
         table.add_row([format.name(), format.doc()]);
     }
@@ -47,6 +46,13 @@ fn detect(file: &Path) -> Result<String, Fault> {
         first.push(std::mem::take(&mut line));
     }
     let first: Vec<&[u8]> = first.iter().map(Vec::as_slice).collect();
+    if first.iter().all(|line| line.trim_ascii().is_empty()) {
+        terminal::say(&format!(
+            "{}: no line in it, so no format to tell; give a log that something was written to",
+            lines.name
+        ));
+        return Err(Fault::No);
+    }
     let guesses = ingest::guesses(&first);
     let mut text = String::new();
     match guesses.first() {
@@ -72,8 +78,7 @@ fn detect(file: &Path) -> Result<String, Fault> {
 }
 
 fn scores(guesses: &[Guess]) -> String {
-    let mut table = Table::new();
-    table.load_preset(NOTHING);
+    let mut table = terminal::table(NOTHING);
     table.set_header(["format", "score", "lines that fit", "envelopes", ""]);
     for guess in guesses {
         let share = format!("{:.0} %", guess.share * 100.0);
@@ -96,8 +101,7 @@ fn mapped(lines: &[&[u8]], best: &Guess) -> String {
             .any(|guess| (guess.format, guess.envelopes) == (best.format, best.envelopes))
     };
     let Some(line) = lines.iter().find(fits) else { return String::new() };
-    let mut table = Table::new();
-    table.load_preset(NOTHING);
+    let mut table = terminal::table(NOTHING);
     table.set_header(["in the log", "column"]);
     for (name, column) in ingest::mapping(line, best) {
         table.add_row([name.as_str(), column.unwrap_or("–")]);

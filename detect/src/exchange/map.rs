@@ -130,7 +130,11 @@ impl MapperMetrics {
     pub fn new(metrics: &Metrics) -> Self {
         let counters = |name, unit, help| metrics.counters(name, unit, help, ["partition"]);
         Self {
-            events: counters("mapped", Unit::Events, "Events that rules saw"),
+            events: counters(
+                "mapped",
+                Unit::Events,
+                "Events that rules saw; late ones are dropped",
+            ),
             late: counters("late", Unit::Events, "Events that came too late, or without a time"),
             unreadable: counters(
                 "unreadable",
@@ -346,10 +350,12 @@ impl Mapping {
         }
         self.bury(&unreadable).await?;
         let batch = joined(&read.batches)?;
-        let events = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
-        self.task.metrics.events.with([&self.task.partition.to_string()]).inc_by(events);
         let input = Input { batch: &batch, append_times: Some(&times), next, origin: None };
         let mapped = self.mapper.map(input)?;
+        // Late ones are counted as such.
+        let seen = batch.num_rows().saturating_sub(mapped.late.len());
+        let seen = u64::try_from(seen).unwrap_or(u64::MAX);
+        self.task.metrics.events.with([&self.task.partition.to_string()]).inc_by(seen);
         self.send(mapped, &offsets).await
     }
 

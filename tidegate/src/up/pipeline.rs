@@ -310,12 +310,14 @@ impl Pipeline {
         self.refresh_blocks();
         let batch = self.wiring.joiner.enrich(&batch)?;
         self.teach(&batch);
-        if let Some(lane) = self.lanes.get(run.lane) {
-            self.counts.events.with([&lane.name]).inc_by(batch.num_rows() as u64);
-        }
         let taken =
             Taken { partition, batch: &batch, append_times: Some(&run.times), next: run.next };
         let step = self.local.take(taken)?;
+        if let Some(lane) = self.lanes.get(run.lane) {
+            // Late ones are dead letters, counted as such.
+            let judged = batch.num_rows().saturating_sub(step.late.len());
+            self.counts.events.with([&lane.name]).inc_by(judged as u64);
+        }
         self.said(run.lane, step).await
     }
 
@@ -557,7 +559,12 @@ impl Counts {
         let lines = Unit::Of("lines");
         Self {
             lines: part.counters("read", lines, "Lines read from the raw log", ["input"]),
-            events: part.counters("judged", Unit::Events, "Events that rules saw", ["input"]),
+            events: part.counters(
+                "judged",
+                Unit::Events,
+                "Events that rules saw; late ones are dropped",
+                ["input"],
+            ),
             dropped: part.counters(
                 "dropped",
                 Unit::Of("dead_letters"),
