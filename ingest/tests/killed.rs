@@ -168,7 +168,7 @@ async fn follow(folder: &Path, raw: RawLog, stop: CancellationToken) {
     let input = format!(r#"{{"type":"file","name":"nginx","path":"{}"}}"#, path.display());
     let input: InputConfig = serde_json::from_str(&input).unwrap();
     let condition = Ready::new().condition("input", "is opened");
-    let input = FileInput::open(&input, raw, condition).await.unwrap();
+    let input = FileInput::open(&input, raw, condition, None).await.unwrap();
     running("its place");
     input.run(stop).await.unwrap();
 }

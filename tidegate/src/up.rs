@@ -370,7 +370,8 @@ impl Process {
                 let sensor = Some(input.sensor());
                 let input = InputConfig { path, name: sensor, live, ..input.clone() };
                 let condition = shared.ready.condition(&name, "is being opened");
-                let file = FileInput::open(&input, raw, condition).await;
+                let settings = parser_settings(&input).ok();
+                let file = FileInput::open(&input, raw, condition, settings).await;
                 let file = file.map_err(|error| Fault::of(&error))?;
                 shared.tasks.spawn(&name, file.run(stop));
             }

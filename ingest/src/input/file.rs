@@ -15,7 +15,8 @@ use transport::{LogError, NewRecord};
 use super::append::Appender;
 use super::config::InputConfig;
 use super::raw::RawLog;
-use super::tail::{Chunk, Follow, Mark, Tail};
+use super::tail::{Begins, Chunk, Follow, Mark, Tail};
+use crate::Settings;
 
 /// Between two looks at the files.
 const POLL: Duration = Duration::from_millis(250);
@@ -62,7 +63,9 @@ pub struct FileInput {
 }
 
 impl FileInput {
-    /// Prepares the input where the log says it had been. What it cannot read then or later is a
+    /// Prepares the input where the log says it had been. With `settings`, by which its lines are
+    /// read, files that are there at the start are read in the order of their first events, and else
+    /// in that in which they were last written. What it cannot read then or later is a
     /// remark of the condition, and holds nothing up.
     ///
     /// # Errors
@@ -71,6 +74,7 @@ impl FileInput {
         config: &InputConfig,
         raw: RawLog,
         condition: Condition,
+        settings: Option<Settings>,
     ) -> Result<Self, FileInputError> {
         let name = config.sensor();
         let append = |source| FileInputError::Append { input: config.sensor(), source };
@@ -79,6 +83,7 @@ impl FileInput {
             pattern: config.path.clone().unwrap_or_default().into(),
             from_end: config.from_end && places.is_empty(),
             places: places.clone(),
+            begins: settings.map(Begins::new),
         };
         let sensor = Bytes::from(name.clone());
         let tail = Tail::new(follow);

@@ -8,12 +8,15 @@
 //! gone, it goes on where that one was read to. A file that no longer matches (renamed away,
 //! deleted) is kept open until it gave nothing for [`GONE_POLLS`] polls: its writer may hold it
 //! still. A line is given once its end is there. Files are read in the order in which they were last
-//! written, each to its end before those that were written after it.
+//! written, each to its end before those that were written after it; those that are there at the
+//! first poll, in the order of their first events where these can be told ([`Begins`]): a copy of a
+//! log has the time at which it was copied.
 //!
 //! Files change while they are looked at. So all of them are noted at one moment, after which a look
 //! at the folder finds no other; of each is read what it held then, if it still holds it; and what
 //! cannot be decided waits for the next poll.
 
+mod begins;
 mod followed;
 mod mark;
 mod pattern;
@@ -31,6 +34,7 @@ use followed::{Followed, Standing};
 use mark::{first_bytes, read_at};
 use pattern::matching;
 
+pub(super) use begins::Begins;
 pub use mark::{Mark, Print};
 pub(in crate::input) use mark::{named, read as read_mark};
 
@@ -55,6 +59,8 @@ pub struct Follow {
     pub places: BTreeMap<String, Mark>,
     /// Whether files that have no place and are there at the first poll begin at their end.
     pub from_end: bool,
+    /// How the order of files that are there at the first poll is told by their events.
+    pub begins: Option<Begins>,
 }
 
 /// Lines of one file, in order.
@@ -83,6 +89,7 @@ pub struct Polled {
 pub struct Tail {
     pattern: PathBuf,
     from_end: bool,
+    begins: Option<Begins>,
     open: BTreeMap<String, Followed>,
     /// Contents that are in no open file, the newest last.
     left: VecDeque<(String, Mark)>,
@@ -94,9 +101,10 @@ impl Tail {
     /// Follows nothing yet; the first poll opens.
     #[must_use]
     pub fn new(follow: Follow) -> Self {
-        let Follow { pattern, places, from_end } = follow;
+        let Follow { pattern, places, from_end, begins } = follow;
         let (open, troubles) = (BTreeMap::new(), BTreeMap::new());
-        Self { pattern, from_end, open, left: places.into_iter().collect(), first: true, troubles }
+        let left = places.into_iter().collect();
+        Self { pattern, from_end, begins, open, left, first: true, troubles }
     }
 
     /// What is followed.
@@ -195,6 +203,7 @@ impl Tail {
                 Ok(false) => {}
                 Ok(true) => {
                     let old = (id.clone(), followed.mark(), followed.head().to_vec());
+                    followed.begins = None;
                     if let Err(error) = followed.begin_at(0) {
                         self.troubles.insert(followed.path.clone(), error.to_string());
                     }
@@ -348,7 +357,10 @@ impl Tail {
         let mut turns = Vec::with_capacity(self.open.len());
         for (id, followed) in &mut self.open {
             match followed.note() {
-                Ok((at, len)) => turns.push(Turn { id: id.clone(), at, len }),
+                Ok((written, len)) => {
+                    let at = (followed.begins.unwrap_or(written), written);
+                    turns.push(Turn { id: id.clone(), at, len });
+                }
                 Err(error) => {
                     self.troubles.insert(followed.path.clone(), error.to_string());
                 }
@@ -383,6 +395,9 @@ impl Tail {
             return Ok(Some(id));
         }
         let mut followed = Followed::open(path)?;
+        if self.first {
+            followed.begins = self.begins.as_ref().and_then(|begins| begins.of(&followed.file));
+        }
         let known = self.left.iter().position(|(other, _)| *other == id);
         let mark = known.and_then(|at| self.left.get(at)).map(|(_, mark)| *mark);
         if let (Some(mark), Some(at)) = (mark, known)
@@ -397,15 +412,16 @@ impl Tail {
     }
 }
 
-/// A file as it was noted: when it was last written, and its length.
+/// A file as it was noted: when its events begin, where that is known, and when it was last
+/// written; and its length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Turn {
     id: String,
-    at: SystemTime,
+    at: (SystemTime, SystemTime),
     len: u64,
 }
 
-/// By the time at which they were last written. Of two written in the same tick of the clock, the
+/// By the time at which they begin or else were last written. Of two written in the same tick of the clock, the
 /// one that no longer matches is the older.
 fn oldest_first(mut turns: Vec<Turn>, seen: &BTreeSet<String>) -> Vec<Turn> {
     turns.sort_by(|a, b| {

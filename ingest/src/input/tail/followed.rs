@@ -41,6 +41,8 @@ pub(super) struct Followed {
     /// Whether the next look tells where it begins.
     pub(super) undecided: bool,
     pub(super) quiet_polls: u32,
+    /// The time of its first event, where it was there at the first poll and has one.
+    pub(super) begins: Option<SystemTime>,
     /// The byte after the last complete line.
     next: u64,
     /// What was read after it.
@@ -66,6 +68,7 @@ impl Followed {
             standing: Standing::Fresh,
             undecided: false,
             quiet_polls: 0,
+            begins: None,
             next: 0,
             partial: BytesMut::new(),
             skipping: false,

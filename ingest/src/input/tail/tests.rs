@@ -4,10 +4,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{Follow, LINE_BYTES_MAX, Mark, Polled, Tail, oldest_first, pattern};
+use super::{Begins, Follow, LINE_BYTES_MAX, Mark, Polled, Tail, oldest_first, pattern};
+use crate::Settings;
 
 fn tail(pattern: &Path, places: BTreeMap<String, Mark>) -> Tail {
-    Tail::new(Follow { pattern: pattern.to_owned(), places, from_end: false })
+    Tail::new(Follow { pattern: pattern.to_owned(), places, from_end: false, begins: None })
 }
 
 fn write(path: &Path, text: &str) {
@@ -87,6 +88,44 @@ fn a_backlog_in_a_rotated_file_comes_before_what_was_written_after_it() {
     }
     assert_eq!(lines.len(), 5);
     assert_eq!(lines[3..], ["last", "new"]);
+}
+
+#[test]
+fn files_of_the_start_are_read_in_the_order_of_their_events_where_these_can_be_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = |hour: u32, name: &str| {
+        format!(
+            "192.0.2.1 - - [03/Mar/2026:{hour}:00:00 +0000] \"GET /{name} HTTP/1.1\" 200 1 \"-\" \"-\"\n"
+        )
+    };
+    let at = |name: &str| folder.path().join(name);
+    // Copied without their times: the oldest last.
+    write(&at("access.log"), &line(12, "third"));
+    write_later(&at("access.log.1"), &line(11, "second"));
+    fs::write(at("access.log.2"), line(10, "first")).unwrap();
+    let later = fs::metadata(at("access.log.1")).unwrap().modified().unwrap();
+    let file = File::options().append(true).open(at("access.log.2")).unwrap();
+    file.set_modified(later + Duration::from_millis(20)).unwrap();
+    let pattern = at("access.log*");
+    let names = |lines: Vec<String>| -> Vec<String> {
+        let name = |line: &String| line.split('/').nth(3).unwrap_or("?").trim_end().to_owned();
+        lines.iter().map(name).collect()
+    };
+    let begins = Some(Begins::new(Settings::default()));
+    let (places, from_end) = (BTreeMap::new(), false);
+    let mut by_event = Tail::new(Follow { pattern: pattern.clone(), places, from_end, begins });
+    assert_eq!(names(poll(&mut by_event).0), ["first HTTP", "second HTTP", "third HTTP"]);
+    let mut by_writing = tail(&pattern, BTreeMap::new());
+    assert_eq!(names(poll(&mut by_writing).0), ["third HTTP", "second HTTP", "first HTTP"]);
+    // One that tells no time stands where it was last written.
+    let mut begun = Tail::new(Follow {
+        pattern: at("*"),
+        places: BTreeMap::new(),
+        from_end: false,
+        begins: Some(Begins::new(Settings::default())),
+    });
+    write(&at("notes"), "no event\n");
+    assert_eq!(poll(&mut begun).0.last().map(String::as_str), Some("no event"));
 }
 
 #[test]
