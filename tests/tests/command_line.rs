@@ -9,18 +9,25 @@
 
 #[path = "command_line/gateways.rs"]
 mod gateways;
+#[path = "command_line/newcomer.rs"]
+mod newcomer;
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
 /// The binary beside this test's own, or the one that `TIDEGATE_BIN` names.
-fn tidegate(args: &[&str], stdin: &str) -> Output {
+fn binary() -> PathBuf {
     let beside = std::env::current_exe().unwrap();
     let beside = beside.parent().and_then(Path::parent).unwrap().join("tidegate");
-    let binary = std::env::var_os("TIDEGATE_BIN").map_or(beside, Into::into);
+    std::env::var_os("TIDEGATE_BIN").map_or(beside, Into::into)
+}
+
+/// What it gives for these arguments and this input.
+fn tidegate(args: &[&str], stdin: &str) -> Output {
+    let binary = binary();
     let mut child = Command::new(&binary)
         .args(args)
         .stdin(Stdio::piped())
