@@ -66,6 +66,7 @@ pub(super) fn rule(rule: &Arc<Rule>, lists: &Arc<Lists>) -> (Option<CompiledRule
         Ok(compiled) => {
             problems.extend(baseline::placed(&compiled, &draft.analyzed));
             problems.extend(first_seen::unasked(&compiled));
+            problems.extend(kinds::supposed(rule, lists, &draft.statement));
             (Some(compiled).filter(|_runs| !failed(&problems)), problems)
         }
         Err(error) => {

@@ -34,6 +34,17 @@ pub(super) fn planning(
     statement: &Statement,
     error: &DataFusionError,
 ) -> Vec<Problem> {
+    let found = found(rule, lists, statement, Asked::Mistakes);
+    if found.is_empty() { check::planning(rule, error) } else { found }
+}
+
+/// What can be planned and still fails at the first event that is not as the query supposes: a text
+/// that is compared with a number is read as one.
+pub(super) fn supposed(rule: &Rule, lists: &Arc<Lists>, statement: &Statement) -> Vec<Problem> {
+    found(rule, lists, statement, Asked::Suppositions)
+}
+
+fn found(rule: &Rule, lists: &Arc<Lists>, statement: &Statement, asked: Asked) -> Vec<Problem> {
     let window = Arc::new(WindowCell::default());
     let language = Language::new(functions::own(lists, &window), false);
     let fields = Table::ALL.map(Table::schema);
@@ -41,19 +52,22 @@ pub(super) fn planning(
         .map_err(DataFusionError::from)
         .and_then(DFSchema::try_from)
     else {
-        return check::planning(rule, error);
+        return Vec::new();
     };
-    let mut kinds = Kinds {
-        rule,
-        planner: SqlToRel::new(&language),
-        schema,
-        said: BTreeSet::new(),
-        problems: Vec::new(),
-    };
+    let planner = SqlToRel::new(&language);
+    let (said, problems) = (BTreeSet::new(), Vec::new());
+    let mut kinds = Kinds { rule, planner, schema, asked, said, problems };
     if let ControlFlow::Break(never) = statement.visit(&mut kinds) {
         match never {}
     }
-    if kinds.problems.is_empty() { check::planning(rule, error) } else { kinds.problems }
+    kinds.problems
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Mistakes,
+    Suppositions,
 }
 
 /// What analysts tell types apart by.
@@ -104,14 +118,21 @@ struct Kinds<'r> {
     rule: &'r Rule,
     planner: SqlToRel<'r, Language>,
     schema: DFSchema,
+    asked: Asked,
     said: BTreeSet<String>,
     problems: Vec<Problem>,
 }
 
 impl Kinds<'_> {
     fn error(&mut self, at: Span, message: String, hint: &str) {
+        if self.asked == Asked::Mistakes {
+            self.report(Level::Error, at, message, hint);
+        }
+    }
+
+    fn report(&mut self, level: Level, at: Span, message: String, hint: &str) {
         if self.said.insert(message.clone()) {
-            let problem = self.rule.source.in_sql(Level::Error, at, message);
+            let problem = self.rule.source.in_sql(level, at, message);
             self.problems.push(problem.hint(hint));
         }
     }
@@ -159,7 +180,18 @@ impl Kinds<'_> {
             Kind::Flag => format!("write `{subject}` or `NOT {subject}`"),
             Kind::Number | Kind::Time => {
                 // A column that is a text is cast, and so is a text that reads as a value.
-                let Some(text) = text_of(against) else { return };
+                let Some(text) = text_of(against) else {
+                    if kind == Kind::Number {
+                        let cast = format!("CAST({subject} AS VARCHAR)");
+                        let instead = match (subject, turned) {
+                            (Expr::Value(value), _) => format!("it as a text: `'{value}'`"),
+                            (_, true) => format!("such as `{against} {sign} {cast}`"),
+                            (_, false) => format!("such as `{cast} {sign} {against}`"),
+                        };
+                        self.read_as_number(at, against, subject, &format!("write {instead}"));
+                    }
+                    return;
+                };
                 if kind.reads(text) {
                     return;
                 }
@@ -182,6 +214,17 @@ impl Kinds<'_> {
         self.error(at, format!("`{subject}` is {what} and is compared with {against}"), &hint);
     }
 
+    /// A text of each event that is compared with a number.
+    fn read_as_number(&mut self, at: Span, text: &Expr, number: &Expr, hint: &str) {
+        if self.asked == Asked::Suppositions && self.kind(text) == Some(Kind::Text) {
+            let message = format!(
+                "`{text}` is a text and is compared with `{number}`, a number: an event whose \
+                 text is no number cannot be judged"
+            );
+            self.report(Level::Warning, at, message, hint);
+        }
+    }
+
     fn in_list(&mut self, subject: &Expr, items: &[Expr], negated: bool) {
         if self.kind(subject) != Some(Kind::List) {
             for item in items {
@@ -198,8 +241,17 @@ impl Kinds<'_> {
 
     /// A pattern, which only a text can match.
     fn pattern(&mut self, at: Span, subject: &Expr, sign: &str, pattern: &Expr) {
-        let Some(kind) = self.kind(subject).filter(|kind| *kind != Kind::Text) else { return };
+        let Some(kind) = self.kind(subject) else { return };
         let hint = match kind {
+            Kind::Text => {
+                let Some(other) = self.kind(pattern).filter(|kind| *kind != Kind::Text) else {
+                    return;
+                };
+                let what = other.name();
+                let message = format!("`{pattern}` is {what}, and {sign} takes a text");
+                self.error(pattern.span(), message, &format!("write it as one: `'{pattern}'`"));
+                return;
+            }
             Kind::Number => {
                 let more = if subject.to_string() == "status" {
                     "`status BETWEEN 400 AND 499`, or "
@@ -213,7 +265,7 @@ impl Kinds<'_> {
                 format!("one value: `array_has({subject}, 'a')`; a pattern over all: {all}")
             }
             Kind::Flag => format!("write `{subject}` or `NOT {subject}`"),
-            _ => format!("compare it, such as `{subject} >= {}`", sample(subject, kind)),
+            Kind::Time => format!("compare it, such as `{subject} >= {}`", sample(subject, kind)),
         };
         let what = kind.name();
         self.error(at, format!("`{subject}` is {what}, and {sign} matches texts"), &hint);
