@@ -54,6 +54,7 @@ fn text_at(value: &Value, path: &str) -> String {
 fn table(blocks: &[Value]) -> Table {
     let mut table = terminal::table(UTF8_BORDERS_ONLY);
     table.set_header(["subject", "state", "target", "until", "rule", "order"]);
+    terminal::keep_whole(&mut table, &[0, 5]);
     for block in blocks {
         let text = |path: &str| text_at(block, path);
         let state = text("/state").replace('_', " ");

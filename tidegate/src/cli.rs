@@ -106,7 +106,8 @@ pub(crate) struct Reading {
 
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
-    /// Log files; `.gz` and `.zst` are read as they are; `-` is standard input
+    /// Log files; `.gz` and `.zst` are read as they are; `-` is standard input,
+    /// judged as it comes
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Folder of rules; default: the pack that comes with this binary

@@ -126,6 +126,7 @@ fn table(records: &[DeployRecord]) -> Table {
         "deployed at",
         "state",
     ]);
+    terminal::keep_whole(&mut table, &[2]);
     for record in records {
         let deploy = &record.deploy;
         let text = |field: &Option<String>| field.clone().unwrap_or_default();

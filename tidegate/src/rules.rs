@@ -91,6 +91,7 @@ fn print(text: &impl std::fmt::Display) -> Result<(), Fault> {
 fn table(pack: &Pack) -> Table {
     let mut table = terminal::table(UTF8_BORDERS_ONLY);
     table.set_header(["rule", "severity", "mode", "state", "window", "tests", "title"]);
+    terminal::keep_whole(&mut table, &[0]);
     for rule in &pack.rules {
         let compiled = pack.compiled.iter().find(|compiled| compiled.id() == rule.id);
         table.add_row([

@@ -5,8 +5,11 @@
 
 use std::io::{IsTerminal, Write};
 
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Columns of a terminal below which whole ids would leave the text beside them a letter a line.
+const WIDE: u16 = 120;
 
 /// Says a message.
 pub(crate) fn say(text: &str) {
@@ -45,6 +48,19 @@ pub(crate) fn table(preset: &str) -> Table {
     table
 }
 
+/// Keeps columns from wrapping that people copy from, such as ids, where the terminal is wide enough.
+/// The header must be there.
+pub(crate) fn keep_whole(table: &mut Table, columns: &[usize]) {
+    if table.width().is_some_and(|width| width < WIDE) {
+        return;
+    }
+    for column in columns {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+}
+
 fn fit(table: &mut Table, width: u16) {
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
 }
@@ -63,9 +79,10 @@ fn width() -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use comfy_table::Table;
     use comfy_table::presets::UTF8_BORDERS_ONLY;
 
-    use super::{fit, table};
+    use super::{fit, keep_whole, table};
 
     #[test]
     fn a_table_wraps_at_a_terminal_and_nowhere_else() {
@@ -78,5 +95,12 @@ mod tests {
         fit(&mut wide, 60);
         let longest = wide.lines().map(|line| line.chars().count()).max();
         assert!(longest <= Some(60) && wide.lines().count() > 5, "{wide}");
+        let id = "bfla/new-role-on-privileged-route-of-a-service-with-a-long-name";
+        wide.add_row([id, &title.repeat(3)]);
+        let is_whole = |table: &Table| table.lines().any(|line| line.contains(id));
+        fit(&mut wide, super::WIDE);
+        assert!(!is_whole(&wide), "{wide}");
+        keep_whole(&mut wide, &[0]);
+        assert!(is_whole(&wide), "{wide}");
     }
 }

@@ -61,6 +61,7 @@ fn read(answer: &Value, other: &str) -> Result<Vec<Identity>, Fault> {
 fn shown(other: &str, fates: &[(String, Fate)]) -> String {
     let mut table = terminal::table(UTF8_BORDERS_ONLY);
     table.set_header(["rule", "against", other]);
+    terminal::keep_whole(&mut table, &[0]);
     let (mut kept, mut anew, mut new, mut gone) = (0, 0, 0, 0);
     for (rule, fate) in fates {
         let (word, why) = match fate {

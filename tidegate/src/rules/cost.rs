@@ -136,6 +136,7 @@ impl Costs {
     pub(super) fn table(&self, sample: &Sample) -> String {
         let mut table = terminal::table(UTF8_BORDERS_ONLY);
         table.set_header(["rule", "state", "ns/event", "matches", "of 1,000", "held", "opened"]);
+        terminal::keep_whole(&mut table, &[0]);
         for column in table.column_iter_mut().skip(2) {
             column.set_cell_alignment(CellAlignment::Right);
         }

@@ -36,6 +36,7 @@ pub(super) fn found(pack: &Pack, sample: &Sample) -> Result<String, Fault> {
     let filled = filled(&sample.batches);
     let mut table = terminal::table(UTF8_BORDERS_ONLY);
     table.set_header(["rule", "over this log", "why"]);
+    terminal::keep_whole(&mut table, &[0]);
     let (mut never, mut hardly) = (0, 0);
     for rule in &pack.compiled {
         let (word, why) = match judge(rule, &filled, sample)? {
