@@ -110,6 +110,12 @@ impl Bar {
         made.unwrap_or(Self::Ask)
     }
 
+    /// Rows that a group has at least when it passes, whatever they add to sums.
+    pub(crate) fn rows_ever(&self, folds: &[Fold]) -> u64 {
+        let (value, most) = (&|_fold, _enough| None, &|_fold| u64::MAX);
+        self.rows_min(&Known { folds, value, most, usual: &|_call| 0.0 })
+    }
+
     /// Rows that a group has at least when it passes.
     pub(crate) fn rows_min(&self, known: &Known<'_>) -> u64 {
         match self {

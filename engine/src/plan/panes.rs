@@ -21,7 +21,7 @@ use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, ExprSchemable, Logic
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::PhysicalExpr;
 
-use super::bar::{Bar, Known};
+use super::bar::Bar;
 use super::baseline::Calls;
 use super::compile::{physical, physical_over};
 use super::query::{RunError, flags, true_for};
@@ -483,12 +483,6 @@ impl Panes {
     /// What a fold does.
     pub(crate) fn kind(&self, fold: usize) -> Option<Kind> {
         self.folds.get(fold).map(|fold| fold.kind)
-    }
-
-    /// Rows that a window has at least in which the rule fires, whatever they add to sums.
-    pub(crate) fn rows_min(&self) -> u64 {
-        let (value, most) = (&|_fold, _enough| None, &|_fold| u64::MAX);
-        self.bar.rows_min(&Known { folds: &self.folds, value, most, usual: &|_call| 0.0 })
     }
 
     /// What the state of these folds looks like, as text.

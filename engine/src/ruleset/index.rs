@@ -152,7 +152,7 @@ impl Index {
         });
         unit.folds_of.push(folds.collect());
         unit.panes_max = unit.panes_max.max(rule.windows.map_or(1, Windows::panes));
-        let rows_min = rule.monotone.then(|| panes.rows_min());
+        let rows_min = rule.monotone.then(|| panes.bar.rows_ever(&panes.folds));
         unit.rows_min = unit.rows_min.into_iter().chain(rows_min).min();
         let memory = rule.rule.rule.memory_bytes_max;
         // The other half is for what is usual.
