@@ -14,7 +14,7 @@ use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{self, Metrics};
-use crate::ready::{Ready, Waiting};
+use crate::ready::{Ready, ReadyMetrics, Waiting};
 
 pub use access::{Access, AccessError};
 
@@ -34,10 +34,11 @@ pub struct Admin {
 impl Admin {
     /// The routes of the endpoint and those in `routes`, all behind `access`.
     pub fn router(self, access: Access, routes: Router) -> Router {
+        let conditions = ReadyMetrics::new(&self.metrics);
         let own = Router::new()
             .route("/live", get(live))
             .route("/ready", get(ready))
-            .route("/metrics", get(metrics))
+            .route("/metrics", get(metrics).with_state((self.clone(), conditions)))
             .route("/config", get(config))
             .with_state(self);
         access.guard(own.merge(routes))
@@ -59,7 +60,8 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
     (status, axum::Json(report))
 }
 
-async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+async fn metrics(State((admin, conditions)): State<(Admin, ReadyMetrics)>) -> impl IntoResponse {
+    conditions.look(&admin.ready);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], admin.metrics.encode())
 }
 

@@ -12,6 +12,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::metrics::{Gauges, Metrics, Unit};
+
 /// All conditions of a process. Cheap to clone; clones are one.
 #[derive(Debug, Clone)]
 pub struct Ready {
@@ -47,6 +49,13 @@ enum State {
 pub struct Condition {
     all: watch::Sender<Conditions>,
     name: String,
+}
+
+/// How the conditions stand, for Prometheus; the reasons are on `/ready` alone.
+#[derive(Debug, Clone)]
+pub struct ReadyMetrics {
+    unmet: Gauges<1>,
+    remarked: Gauges<1>,
 }
 
 /// What `/ready` answers.
@@ -140,6 +149,30 @@ impl Ready {
                 })
                 .await,
         );
+    }
+}
+
+impl ReadyMetrics {
+    /// Declares them.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        let part = metrics.component("ready");
+        let unmet = "1 while the process waits for a condition; `/ready` says why";
+        let remarked =
+            "1 while something is wrong about a condition that is met; `/ready` says what";
+        let conditions = Unit::Of("conditions");
+        Self {
+            unmet: part.gauges("unmet", conditions, unmet, ["condition"]),
+            remarked: part.gauges("remarked", conditions, remarked, ["condition"]),
+        }
+    }
+
+    /// Sets them to how the conditions stand now.
+    pub(crate) fn look(&self, ready: &Ready) {
+        for (name, state) in ready.conditions.borrow().iter() {
+            self.unmet.with([name]).set(i64::from(matches!(state, State::Waiting(_))));
+            self.remarked.with([name]).set(i64::from(matches!(state, State::Remark(_))));
+        }
     }
 }
 

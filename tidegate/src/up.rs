@@ -4,6 +4,7 @@
 
 mod clients;
 mod context;
+mod disk;
 mod forms;
 mod marker;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use crate::cli::Configured;
 use crate::config::{self, Config};
 use crate::fault::Fault;
 use crate::pack::Texts;
+use disk::{Disk, DiskMetrics};
 use pipeline::{ByRawLog, Pipeline, Wiring};
 use rules::{InForce, RulesMetrics, Watched};
 pub(crate) use services::Stage;
@@ -203,7 +205,13 @@ impl Process {
             free_bytes_min: self.config.storage.free_min.as_bytes(),
             ..StoreOptions::new(shared.clock.clone())
         };
-        Store::open(&folder.join("store"), options).map_err(|error| Fault::of(&error))
+        let (metrics, space) = (DiskMetrics::new(&shared.metrics), options.free_space.clone());
+        let free_bytes_min = options.free_bytes_min;
+        let store =
+            Store::open(&folder.join("store"), options).map_err(|error| Fault::of(&error))?;
+        let disk = Disk { folder: folder.to_owned(), space, free_bytes_min, metrics };
+        shared.tasks.spawn("disk", disk.watch(shared.tasks.shutdown().token()));
+        Ok(store)
     }
 
     fn responder(&self, folder: &Path, key: [u8; 16], shared: &Shared) -> Result<Responder, Fault> {

@@ -102,18 +102,31 @@ async fn on_loopback_everything_is_told_without_a_token() {
     stop(endpoint).await;
 }
 
+/// How the condition stands in the metrics.
+async fn shows(endpoint: &Endpoint, unmet: u32, remarked: u32) {
+    let page = ask(endpoint, "GET /metrics", "").await;
+    for (name, value) in [("unmet", unmet), ("remarked", remarked)] {
+        let line = format!("tidegate_ready_{name}_conditions{{condition=\"kafka\"}} {value}\n");
+        assert!(page.contains(&line), "{line}{page}");
+    }
+}
+
 #[tokio::test]
 async fn ready_is_503_until_all_conditions_are_met() {
     let endpoint = start(None).await;
     let broker = endpoint.ready.condition("kafka", "connecting to 127.0.0.1:9092");
     check(&endpoint, "GET /ready", &expect![[r#"503 Service Unavailable: {"ready":false,"waiting_for":[{"name":"kafka","reason":"connecting to 127.0.0.1:9092"}],"met":[]}"#]]).await;
+    shows(&endpoint, 1, 0).await;
     broker.ready();
+    shows(&endpoint, 0, 0).await;
     check(
         &endpoint,
         "GET /ready",
         &expect![[r#"200 OK: {"ready":true,"waiting_for":[],"met":["kafka"]}"#]],
     )
     .await;
+    broker.remark("one of three brokers is away");
+    shows(&endpoint, 0, 1).await;
     stop(endpoint).await;
 }
 

@@ -7,8 +7,10 @@ use enrich::EnrichMetrics;
 use expect_test::expect_file;
 use runtime::http::HttpMetrics;
 use runtime::metrics::{Description, Metrics};
+use runtime::ready::ReadyMetrics;
 use transport::hop::HopMetrics;
 
+use super::disk::DiskMetrics;
 use super::pipeline::Counts;
 use super::rules::RulesMetrics;
 
@@ -34,6 +36,7 @@ fn the_page_of_metrics_says_what_the_code_declares() {
     let metrics = Metrics::new();
     drop((HttpMetrics::new(&metrics, "admin"), EnrichMetrics::new(&metrics)));
     drop((Counts::new(&metrics), RulesMetrics::new(&metrics)));
+    drop((DiskMetrics::new(&metrics), ReadyMetrics::new(&metrics)));
     for stage in ["ingest", "enrich"] {
         drop(HopMetrics::new(&metrics.component(stage)));
     }

@@ -26,7 +26,7 @@ use respond::{LedgerError, Responder};
 use runtime::CancellationToken;
 use runtime::clock::Clock;
 use runtime::error::{Class, Classified};
-use runtime::metrics::{Counters, Gauges, Metrics, Unit};
+use runtime::metrics::{Counters, Gauge, Gauges, Metrics, Unit};
 use runtime::ready::Condition;
 use runtime::retry::Backoff;
 use schemas::{
@@ -122,6 +122,7 @@ struct Run {
 
 pub(super) struct Counts {
     lines: Counters<1>,
+    waiting: Gauge,
     events: Counters<1>,
     dropped: Counters<2>,
     verdicts: Counters<2>,
@@ -225,7 +226,11 @@ impl Pipeline {
                 () = stop.cancelled() => break,
                 fetched = self.reader.next(ReadLimits::default()) => fetched?,
             };
+            // Set before the batch too: taking it waits where the ledger's disk is away.
+            let first = fetched.records.first().map(|record| record.offset.0);
+            self.behind(first).await?;
             Box::pin(self.take(&fetched.records)).await?;
+            self.behind(None).await?;
             self.remember();
             if self.reader.next_offset() >= target {
                 ready.ready();
@@ -237,6 +242,14 @@ impl Pipeline {
             }
         }
         self.mark().await
+    }
+
+    /// Shows how many records there are from this offset on, or from where reading goes on.
+    async fn behind(&self, offset: Option<i64>) -> Result<(), PipelineError> {
+        let end = self.wiring.raw.end().await?;
+        let from = offset.unwrap_or_else(|| self.reader.next_offset().0);
+        self.counts.waiting.set(end.0.saturating_sub(from));
+        Ok(())
     }
 
     async fn take(&mut self, records: &[Record]) -> Result<(), PipelineError> {
@@ -559,6 +572,11 @@ impl Counts {
         let lines = Unit::Of("lines");
         Self {
             lines: part.counters("read", lines, "Lines read from the raw log", ["input"]),
+            waiting: part.gauge(
+                "waiting",
+                Unit::Records,
+                "Records of the raw log that were not judged at the last look",
+            ),
             events: part.counters(
                 "judged",
                 Unit::Events,

@@ -37,6 +37,14 @@ impl FreeSpace {
     pub fn from_fn(free_bytes: impl Fn(&Path) -> io::Result<u64> + Send + Sync + 'static) -> Self {
         Self(Arc::new(free_bytes))
     }
+
+    /// How many bytes are free where `path` lies.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn bytes(&self, path: &Path) -> io::Result<u64> {
+        (self.0)(path)
+    }
 }
 
 impl fmt::Debug for FreeSpace {
@@ -67,7 +75,7 @@ impl LowWater {
         if recent && !self.is_low {
             return Ok(());
         }
-        let free_bytes = (self.free_space.0)(&self.path).map_err(|source| LogError::Storage {
+        let free_bytes = self.free_space.bytes(&self.path).map_err(|source| LogError::Storage {
             path: self.path.clone(),
             doing: "ask for the free space",
             source: Arc::new(source),
