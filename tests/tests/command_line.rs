@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "command_line/deploy.rs"]
+mod deploy;
 #[path = "command_line/gateways.rs"]
 mod gateways;
 #[path = "command_line/newcomer.rs"]

@@ -67,6 +67,13 @@ pub(crate) const HAPROXY: Need =
 pub(crate) const VARNISH: Need =
     Need { package: "varnish", proof: "varnishd", purpose: "a gateway's log" };
 
+/// What checks and tests alerts.
+pub(crate) const PROMTOOL: Need =
+    Need { package: "prometheus", proof: "promtool", purpose: "the tests of alerts" };
+/// What checks units.
+pub(crate) const SYSTEMD: Need =
+    Need { package: "systemd", proof: "systemd-analyze", purpose: "the checks of units" };
+
 /// The container engine.
 pub(crate) const DOCKER: Need =
     Need { package: "docker.io", proof: "dockerd", purpose: "Kafka in a container" };

@@ -10,15 +10,15 @@ use crate::containers::Engine;
 use crate::demo;
 use crate::eval::{self, Score};
 use crate::packages::{
-    self, APACHE, CC, CXX, HAPROXY, JAVA, KCAT, MAKE, MAVEN, NGINX, Need, RSYSLOG, RSYSLOG_KAFKA,
-    VARNISH, VENV,
+    self, APACHE, CC, CXX, HAPROXY, JAVA, KCAT, MAKE, MAVEN, NGINX, Need, PROMTOOL, RSYSLOG,
+    RSYSLOG_KAFKA, SYSTEMD, VARNISH, VENV,
 };
 use crate::process::succeeds;
 use crate::trouble::Trouble;
 use crate::{containers, fuzz, place, tidy};
 
 /// What the machine needs beside Rust.
-const NEEDS: [Need; 13] = [
+const NEEDS: [Need; 15] = [
     CC,
     CXX,
     MAKE,
@@ -32,6 +32,8 @@ const NEEDS: [Need; 13] = [
     APACHE,
     HAPROXY,
     VARNISH,
+    PROMTOOL,
+    SYSTEMD,
 ];
 
 /// In the order of CI: what is quick and fails often comes first.
