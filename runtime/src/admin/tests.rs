@@ -96,6 +96,12 @@ async fn on_loopback_everything_is_told_without_a_token() {
             # TYPE tidegate_seen_events counter
             # UNIT tidegate_seen_events events
             tidegate_seen_events_total 1
+            # HELP tidegate_ready_unmet_conditions 1 while the process waits for a condition; `/ready` says why.
+            # TYPE tidegate_ready_unmet_conditions gauge
+            # UNIT tidegate_ready_unmet_conditions conditions
+            # HELP tidegate_ready_remarked_conditions 1 while something is wrong about a condition that is met; `/ready` says what.
+            # TYPE tidegate_ready_remarked_conditions gauge
+            # UNIT tidegate_ready_remarked_conditions conditions
             # EOF"#]],
     )
     .await;
