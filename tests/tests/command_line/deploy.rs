@@ -57,13 +57,13 @@ fn metrics() -> BTreeMap<String, BTreeSet<String>> {
 /// What is wrong with the metrics that this text names; and how many it names.
 fn unknown(text: &str, metrics: &BTreeMap<String, BTreeSet<String>>) -> (Vec<String>, usize) {
     let (mut wrong, mut named) = (Vec::new(), 0);
-    for (at, _) in text.match_indices("tidegate_") {
-        let rest = &text[at..];
+    for rest in text.split("tidegate_").skip(1) {
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let (name, after) = rest.split_at(end.unwrap_or(rest.len()));
+        let name = format!("tidegate_{name}");
         named += 1;
-        let Some(labels) = metrics.get(name) else {
-            wrong.push(name.to_owned());
+        let Some(labels) = metrics.get(&name) else {
+            wrong.push(name);
             continue;
         };
         let selector = after.strip_prefix('{').and_then(|after| after.split_once('}'));
