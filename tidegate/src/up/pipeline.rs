@@ -7,6 +7,7 @@
 //! the verdicts that come a second time carry the same ids and revisions, which the responder's
 //! ledger knows. A batch holds lines of one input only, in the log's order.
 
+mod counts;
 mod resume;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,7 @@ use respond::{LedgerError, Responder};
 use runtime::CancellationToken;
 use runtime::clock::Clock;
 use runtime::error::{Class, Classified};
-use runtime::metrics::{Counters, Gauge, Gauges, Metrics, Unit};
+use runtime::metrics::Metrics;
 use runtime::ready::Condition;
 use runtime::retry::Backoff;
 use schemas::{
@@ -43,6 +44,7 @@ use super::parser_settings;
 use super::rules::{self, Ask, InForce, RulesMetrics};
 use super::silence::{self, Habit};
 use crate::pack::Texts;
+pub(super) use counts::Counts;
 use resume::{Resumed, resumed};
 
 /// Between two markers; so much of the log is read again after a crash.
@@ -118,17 +120,6 @@ struct Run {
     times: Vec<i64>,
     letters: Vec<DeadLetter>,
     next: i64,
-}
-
-pub(super) struct Counts {
-    lines: Counters<1>,
-    waiting: Gauge,
-    events: Counters<1>,
-    dropped: Counters<2>,
-    verdicts: Counters<2>,
-    silent: Gauges<1>,
-    hidden: Gauges<1>,
-    failures: Counters<1>,
 }
 
 /// The stages behind the raw log.
@@ -563,51 +554,5 @@ impl Ask for ByRawLog {
     async fn ask(&self, texts: &Texts) -> Result<(), LogError> {
         let record = self.0.rules(Bytes::from(texts.encode()));
         self.0.append(vec![record]).await.map(drop)
-    }
-}
-
-impl Counts {
-    pub(super) fn new(metrics: &Metrics) -> Self {
-        let part = metrics.component("pipeline");
-        let lines = Unit::Of("lines");
-        Self {
-            lines: part.counters("read", lines, "Lines read from the raw log", ["input"]),
-            waiting: part.gauge(
-                "waiting",
-                Unit::Records,
-                "Records of the raw log that were not judged at the last look",
-            ),
-            events: part.counters(
-                "judged",
-                Unit::Events,
-                "Events that rules saw; late ones are dropped",
-                ["input"],
-            ),
-            dropped: part.counters(
-                "dropped",
-                Unit::Of("dead_letters"),
-                "What could not be used, by reason",
-                ["input", "reason"],
-            ),
-            verdicts: part.counters(
-                "said",
-                Unit::Of("verdicts"),
-                "Verdicts by rule and kind",
-                ["rule", "kind"],
-            ),
-            silent: silence::declare(metrics),
-            hidden: part.gauges(
-                "clients_hidden",
-                Unit::Of("inputs"),
-                "1 while nearly all events of an input come from one proxy, or from a CDN",
-                ["input"],
-            ),
-            failures: part.counters(
-                "failed",
-                Unit::Of("judgements"),
-                "Events or windows that a rule could not judge",
-                ["rule"],
-            ),
-        }
     }
 }
