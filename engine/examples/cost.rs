@@ -31,8 +31,8 @@ const SPAN_MS: i64 = 600_000;
 const ROUTES: usize = 370;
 /// So many batches are also given to a query per rule: these take long.
 const QUERIED: usize = 8;
-/// Events in a batch when as many rules are asked as when times are taken: fewer than
-/// the most that one holds; the last is what comes within a millisecond or two.
+/// Events in shorter batches than the longest, for [`TIMED_RULES`] rules. The last is what comes
+/// within a millisecond or two.
 const SHORT: [usize; 2] = [1_024, 256];
 /// Medians of so many runs, since others use the machine too.
 const RUNS: usize = 5;

@@ -23,8 +23,9 @@
 //! but what it adds: the earliest time holds, and a field that the earliest left out is taken from
 //! the repeat. A `rolledback` is an entry of its own even under a known `deploy_id`, since the same
 //! deploy serves again from then on. One is a repeat of an earlier one as long as that stands: no
-//! other deploy began in between, and it was not removed. A `removed` ends the deploy that it names, or, where it names
-//! none that is known, everything that serves there. The order of arrival does not matter.
+//! other deploy began in between, and it was not removed. A `removed` ends the deploy that it names,
+//! or, where it names none that is known, everything that serves there. The order of arrival does
+//! not matter.
 
 mod cdevents;
 mod endpoint;

@@ -28,7 +28,7 @@ pub(super) struct Asked<'a> {
     seen: Option<BooleanBuffer>,
 }
 
-/// So many rows are few, of which there are so many times as many.
+/// Rows are few where the batch has at least so many times as many.
 const FEW: usize = 8;
 
 /// For which rows an atom is true.

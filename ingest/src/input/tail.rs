@@ -421,8 +421,8 @@ struct Turn {
     len: u64,
 }
 
-/// By the time at which they begin or else were last written. Of two written in the same tick of the clock, the
-/// one that no longer matches is the older.
+/// By the time at which they begin or else were last written. Of two written in the same tick of the
+/// clock, the one that no longer matches is the older.
 fn oldest_first(mut turns: Vec<Turn>, seen: &BTreeSet<String>) -> Vec<Turn> {
     turns.sort_by(|a, b| {
         (a.at, seen.contains(&a.id), &a.id).cmp(&(b.at, seen.contains(&b.id), &b.id))
