@@ -6,8 +6,10 @@
 //! [`Local`] is both in one process, over channels; [`exchange`] is both over topics.
 
 pub mod exchange;
+mod held;
 mod learning;
 mod local;
 
+pub use held::{Held, StateMetrics};
 pub use learning::Learning;
 pub use local::{Local, LocalError, LocalSettings, Source, Step, Taken};

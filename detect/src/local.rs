@@ -12,7 +12,7 @@ use arrow::error::ArrowError;
 use engine::frame::Owner;
 use engine::map::{Input, LateRow, MapError, MapSettings, Mapped, Mapper, Start};
 use engine::reduce::{
-    Failure, ReduceError, ReduceSettings, Reducer, RestoreError, SwitchError, Switched,
+    Failure, ReduceError, ReduceSettings, Reducer, RestoreError, RuleLoad, SwitchError, Switched,
 };
 use engine::ruleset::Ruleset;
 use engine::watermark::Guard;
@@ -251,6 +251,11 @@ impl Local {
     #[must_use]
     pub fn learning(&self) -> &Learning {
         &self.learning
+    }
+
+    /// What each rule holds.
+    pub fn load(&self) -> impl Iterator<Item = RuleLoad> {
+        self.reducer.load()
     }
 
     /// The whole state as bytes, but for which rules learn.

@@ -1,7 +1,11 @@
 //! What rules cost in memory: an event, a key, and how long a verdict takes; beside it one
 //! DataFusion query per rule and batch. `cargo xtask bench engine` runs it, and gives it the
 //! nanoseconds that sonic-rs takes for a JSON line of twelve fields, by which machines are
-//! compared.
+//! compared. Two parts of it can be had alone, of what that has built:
+//!
+//! - `cost times 190000`: how long a verdict takes at so many events a second;
+//! - `cost steps 256`: nothing but steps of so many events, after the rest of the traffic, so that
+//!   `valgrind --tool=callgrind --toggle-collect='cost::fed'` counts their instructions.
 //!
 //! Made traffic: 2,000 callers, 370 routes, ten minutes of event time. Rule number `n` looks at
 //! one route, so that 1, 100 and 1,000 rules match 0.003, 0.27 and 2.7 times an event.
@@ -40,6 +44,10 @@ const RUNS: usize = 5;
 const KEYS: i64 = 1_000_000;
 /// Asks for the bytes of keys and nothing else.
 const KEYS_ALONE: &str = "keys";
+/// Asks for the time to the verdict at a rate, and nothing else.
+const TIMES_ALONE: &str = "times";
+/// Asks for steps of so many events, and nothing else.
+const STEPS_ALONE: &str = "steps";
 /// Rules when times to the verdict are taken, and for how long.
 const TIMED_RULES: usize = 1_000;
 const TIMED_FOR: Duration = Duration::from_secs(10);
@@ -57,13 +65,27 @@ struct Cost {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let asked = std::env::args().nth(1).ok_or("usage: cost FLOOR_NS")?;
-    if asked == KEYS_ALONE {
-        let (counted, held) = grown(std::env::args().nth(2).is_some())?;
-        println!("{counted} {held}");
-        return Ok(());
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [KEYS_ALONE, shown @ ..] => {
+            let (counted, held) = grown(!shown.is_empty())?;
+            println!("{counted} {held}");
+            Ok(())
+        }
+        [TIMES_ALONE, rate] => {
+            let [median, late] = times(&traffic()?, rate.parse()?)?;
+            println!("p50 {median} ms, p99 {late} ms");
+            Ok(())
+        }
+        [STEPS_ALONE, rows] => steps(&traffic()?, rows.parse()?),
+        [floor] => all(floor.parse()?),
+        _ => Err("usage: cost FLOOR_NS, cost times RATE, cost steps ROWS".into()),
     }
-    let floor: u128 = asked.parse()?;
+}
+
+/// Everything, as a page.
+fn all(floor: u128) -> Result<(), Box<dyn Error>> {
     let batches = traffic()?;
     println!("Medians of {RUNS} over {EVENTS} events.\n");
     println!(
@@ -99,6 +121,32 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("| --- | --- |");
     println!("| p50 | {median} |\n| p99 | {late} |");
     Ok(())
+}
+
+/// The last batches in steps of so many events, after the others.
+fn steps(batches: &[RecordBatch], rows: usize) -> Result<(), Box<dyn Error>> {
+    let ruleset = Arc::new(Ruleset::new(compiled(&rules(TIMED_RULES)?)?)?);
+    let mut runner = Runner::new(ruleset, RunSettings::over(1))?;
+    let (before, last) =
+        batches.split_at_checked(batches.len().saturating_sub(QUERIED)).ok_or("no traffic")?;
+    for batch in before {
+        runner.feed(0, batch)?;
+    }
+    let last = cut(last, rows);
+    let begun = now();
+    let events = fed(&mut runner, &last)?;
+    let ns = begun.elapsed().as_nanos() / u128::try_from(events)?;
+    println!("{events} events in {} steps, {ns} ns each", last.len());
+    Ok(())
+}
+
+/// Feeds batches, and says how many events they had. A name of its own in a profile.
+#[inline(never)]
+fn fed(runner: &mut Runner, batches: &[RecordBatch]) -> Result<usize, Box<dyn Error>> {
+    for batch in batches {
+        runner.feed(0, batch)?;
+    }
+    Ok(batches.iter().map(RecordBatch::num_rows).sum())
 }
 
 /// The same events in batches of so many.

@@ -150,6 +150,8 @@ pub struct RuleLoad {
     pub rule: Arc<str>,
     /// Bytes of its rows, or its part of its unit's panes.
     pub bytes: usize,
+    /// Bytes that it may hold.
+    pub bytes_max: usize,
     /// Open episodes.
     pub episodes: usize,
 }

@@ -463,6 +463,30 @@ fn late_events_are_counted_as_dropped_and_not_as_judged() {
     assert!(up.stop().success());
 }
 
+#[test]
+fn what_waits_and_what_rules_hold_beside_what_they_may_is_shown() {
+    let mut up = Up::prepare(FOLLOWED, STUFFING);
+    let many: String = (0..40).map(|_again| failures(0..1_500)).collect();
+    up.start();
+    up.write("access.log", &many);
+    let gauge = |name: &str| -> Option<i64> {
+        let (_, metrics) = ask(up.admin, "GET", "/metrics", "", "").ok()?;
+        let line = metrics.lines().find(|line| line.starts_with(name))?;
+        line.rsplit(' ').next()?.parse().ok()
+    };
+    let waiting = || gauge("tidegate_pipeline_waiting_records ");
+    until("something that waits", || (waiting()? > 0).then_some(()));
+    until_read(&up, 60_000);
+    until("nothing that waits", || (waiting()? == 0).then_some(()));
+    let held = until("what the rule holds", || {
+        gauge("tidegate_state_held_bytes{").filter(|bytes| *bytes > 0)
+    });
+    let most = gauge("tidegate_state_max_bytes{").unwrap();
+    assert_eq!(most, 64 << 20);
+    assert!(held < most, "{held}");
+    assert!(up.stop().success());
+}
+
 /// An input over HTTP for lines of this service.
 fn posted(port: u16) -> String {
     format!(

@@ -35,6 +35,7 @@ use super::memory::{Telling, Told};
 use super::restore::{Restored, restored};
 use super::state::Shelf;
 use super::{Exchange, ExchangeError, Numbered};
+use crate::held::{Held, StateMetrics};
 use crate::learning::Learning;
 
 /// Batches of verdicts that were sent and are not acknowledged yet.
@@ -73,6 +74,8 @@ pub struct ReduceStage {
     pub group: String,
     /// What is counted.
     pub metrics: ReducerMetrics,
+    /// What rules hold.
+    pub held: StateMetrics,
     /// Told when the stage runs and what it waits for.
     pub condition: Option<Condition>,
     /// Told which rules have forgotten the past.
@@ -100,6 +103,7 @@ pub(super) struct Task {
     pub(super) state: Log,
     state_session: Output,
     metrics: ReducerMetrics,
+    held: StateMetrics,
     telling: Telling,
 }
 
@@ -115,6 +119,7 @@ struct Reducing {
     said: i64,
     in_flight: VecDeque<Receipt>,
     marked: Option<(NextOffset, Instant)>,
+    held: Held,
     kept: Instant,
     shelf: Shelf,
     learning: Learning,
@@ -194,6 +199,7 @@ impl Attempt for Sessions<'_> {
             state: stage.state.clone(),
             state_session: self.state.clone(),
             metrics: stage.metrics.clone(),
+            held: stage.held.clone(),
             telling: self.told.of(given.partition),
         };
         async move {
@@ -217,6 +223,7 @@ impl Reducing {
         let kept = Instant::now();
         let shelf = Shelf::new(task.state_session.clone(), partition, found);
         task.telling.tell(learning.told());
+        let held = task.held.of(partition.0);
         Ok(Self {
             task,
             reducer,
@@ -225,6 +232,7 @@ impl Reducing {
             said,
             in_flight,
             marked: None,
+            held,
             kept,
             shelf,
             learning,
@@ -366,6 +374,7 @@ impl Reducing {
     }
 
     async fn mark(&mut self) -> Result<(), ExchangeError> {
+        self.held.show(self.reducer.load());
         let next = self.next;
         #[cfg(test)]
         let next = self.task.exchange.ahead(next);

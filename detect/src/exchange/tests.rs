@@ -65,7 +65,7 @@ use super::left_out::Part;
 use super::{
     Exchange, ExchangeError, MapStage, MapperMetrics, Numbered, ReduceStage, ReducerMetrics, Rules,
 };
-use crate::Source;
+use crate::{Source, StateMetrics};
 use network::{Torn, Weather, carry};
 
 const SOURCES: u32 = 2;
@@ -316,6 +316,7 @@ impl Schedule {
             state: self.state.clone(),
             group: "reduce".to_owned(),
             metrics: ReducerMetrics::new(&Metrics::new()),
+            held: StateMetrics::new(&Metrics::new()),
             condition: None,
             memory: Some(self.ready.condition("memory", "is being read")),
         };

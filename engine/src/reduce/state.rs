@@ -99,6 +99,7 @@ impl RuleState {
             bytes: self.kept.bytes()
                 + self.past.as_ref().map_or(0, Gate::bytes)
                 + self.baseline.as_ref().map_or(0, Baseline::bytes),
+            bytes_max: self.rule.rule.rule.memory_bytes_max,
             episodes: self.episodes.len(),
         }
     }

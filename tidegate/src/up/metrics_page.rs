@@ -2,6 +2,7 @@
 //!
 //! Owns: the page. Never: a metric; each part declares its own.
 
+use detect::StateMetrics;
 use detect::exchange::{MapperMetrics, ReducerMetrics};
 use enrich::EnrichMetrics;
 use expect_test::expect_file;
@@ -40,6 +41,7 @@ fn the_page_of_metrics_says_what_the_code_declares() {
     for stage in ["ingest", "enrich"] {
         drop(HopMetrics::new(&metrics.component(stage)));
     }
+    drop(StateMetrics::new(&metrics));
     let detect = metrics.component("detect");
     drop((MapperMetrics::new(&detect), ReducerMetrics::new(&detect)));
     respond::declare_metrics(&metrics);

@@ -17,7 +17,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use bytes::Bytes;
-use detect::{Local, LocalError, LocalSettings, Source, Step, Taken};
+use detect::{Held, Local, LocalError, LocalSettings, Source, StateMetrics, Step, Taken};
 use engine::key::HashKey;
 use engine::watermark::Guard;
 use enrich::{Block, Blocks, ContextCell, JoinError, Joiner};
@@ -136,6 +136,7 @@ pub(super) struct Pipeline {
     blocks: watch::Receiver<u64>,
     clients: Clients,
     counts: Counts,
+    held: Held,
     /// Lanes and reasons for which a dead letter was shown.
     told: BTreeSet<(usize, Reason)>,
     /// What was told of rules that have forgotten the past.
@@ -184,6 +185,8 @@ impl Pipeline {
         Ok(Self {
             by_name: names.into_iter().zip(0..).collect(),
             counts: Counts::new(&wiring.metrics),
+            // All rules are in one place here.
+            held: StateMetrics::new(&wiring.metrics).of(0),
             lanes,
             local,
             rules,
@@ -494,6 +497,7 @@ impl Pipeline {
     }
 
     async fn mark(&mut self) -> Result<(), PipelineError> {
+        self.held.show(self.local.load());
         let next = self.reader.next_offset();
         let marker = Marker {
             next: next.0,

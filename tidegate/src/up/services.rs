@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use detect::Source;
+use detect::StateMetrics;
 use detect::exchange::{Exchange, MapStage, MapperMetrics, ReduceStage, ReducerMetrics, Rules};
 use engine::key::HashKey;
 use engine::watermark::Guard;
@@ -300,6 +301,7 @@ impl Starting<'_> {
             state: self.topics.state("detect.state").await?,
             group: self.topics.group("reduce"),
             metrics: ReducerMetrics::new(&metrics),
+            held: StateMetrics::new(&self.shared.metrics),
             condition: Some(self.shared.ready.condition("reduce", "waits for its partitions")),
             memory: Some(self.shared.ready.condition("memory", "is being read")),
         };
