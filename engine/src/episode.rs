@@ -184,9 +184,9 @@ impl Episodes {
         said
     }
 
-    /// Whether the watermark has passed none of them.
-    pub(crate) fn is_quiet(&self, watermark: EventTime) -> bool {
-        self.over.first().is_none_or(|(over, _)| *over > watermark.millis())
+    /// The moment at which the first of them is over.
+    pub(crate) fn first_over(&self) -> Option<i64> {
+        self.over.first().map(|(over, _)| *over)
     }
 
     /// Closes what the watermark has passed, in order of when it was over, then of key. With each

@@ -68,8 +68,9 @@ pub struct Block {
 pub(crate) enum Seen {
     /// Rows of a rule: its id and version; a mark for each where it asks of the past, else none.
     Rows { rule: Arc<str>, version: Arc<str>, rows: Box<Rows>, marks: Vec<Mark> },
-    /// Hits of a unit: its name, and the names of the folds.
-    Hits { unit: Arc<str>, folds: Arc<[Arc<str>]>, hits: Hits },
+    /// Hits of a unit: its name and, where both are of one process, its place; and the names of the
+    /// folds.
+    Hits { unit: (Arc<str>, usize), folds: Arc<[Arc<str>]>, hits: Hits },
 }
 
 impl Block {
@@ -79,8 +80,8 @@ impl Block {
     }
 
     pub(crate) fn of_unit(unit: &Unit, hits: Hits) -> Self {
-        let (unit, folds) = (Arc::clone(&unit.name), Arc::clone(&unit.names));
-        Self { seen: Seen::Hits { unit, folds, hits } }
+        let (name, folds) = (Arc::clone(&unit.name), Arc::clone(&unit.names));
+        Self { seen: Seen::Hits { unit: (name, unit.place), folds, hits } }
     }
 
     /// Id of the rule, or the name of the unit.
@@ -88,7 +89,7 @@ impl Block {
     pub fn name(&self) -> &str {
         match &self.seen {
             Seen::Rows { rule, .. } => rule,
-            Seen::Hits { unit, .. } => unit,
+            Seen::Hits { unit: (name, _), .. } => name,
         }
     }
 
@@ -160,9 +161,9 @@ impl Frame {
                     rows.write(&mut inner);
                     inner.put(marks);
                 }
-                Seen::Hits { unit, folds, hits } => {
+                Seen::Hits { unit: (name, _), folds, hits } => {
                     out.put(&true);
-                    out.put(unit);
+                    out.put(name);
                     out.put(&folds.to_vec());
                     steps.write_hits(hits, &mut inner);
                 }
@@ -289,7 +290,7 @@ fn read_hits(
     if hits.folds.len() != folds.len() {
         return Err(WireError::Malformed { what: "the folds of hits" });
     }
-    Ok(Some(Block { seen: Seen::Hits { unit, folds, hits } }))
+    Ok(Some(Block { seen: Seen::Hits { unit: (unit, usize::MAX), folds, hits } }))
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ use crate::rows::{count, place};
 use crate::ruleset::Unit;
 use chunks::Chunks;
 use column::Span;
+use given_up::Counted;
 use index::Index;
 use pane::{NONE, Pane};
 use sketch::Sketch;
@@ -94,6 +95,7 @@ pub(crate) struct Groups {
     panes: Vec<Pane>,
     /// Ascending: where each pane stands.
     order: Vec<(i64, u32)>,
+    counted: Counted,
     /// By fold: what a row that is still to come adds at most to it.
     most: Vec<Most>,
     /// Of keys that were given up.
@@ -170,6 +172,7 @@ impl Groups {
             unnamed: 0,
             panes: Vec::new(),
             order: Vec::new(),
+            counted: Counted::default(),
             shed_until: i64::MIN,
             latest: i64::MIN,
         }
@@ -199,12 +202,8 @@ impl Groups {
         })
     }
 
-    /// The place of a key, which is made if it has none. Nobody asks about a new one before
-    /// `patience` rows have come.
+    /// The place of a key that had none. Nobody asks about it before `patience` rows have come.
     pub(crate) fn enter(&mut self, key: &StepKey, patience: u64) -> u32 {
-        if let Some(known) = self.find(key.hash) {
-            return known;
-        }
         let text = self.texts.push(&key.bytes);
         let hash = halves(key.hash);
         let owed =
@@ -277,29 +276,34 @@ impl Groups {
         while end < span.end && at(end).is_some_and(|at| inside.contains(&at)) {
             end += 1;
         }
-        let last = self.groups.get(place(group))?.last;
-        let nested = self.pane_at(last).is_none_or(|last| last <= pane);
-        let mut ripe = false;
+        let known = *self.groups.get(place(group))?;
+        let last = self.pane_at(known.last);
+        let nested = last.is_none_or(|last| last <= pane);
+        let (mut ripe, mut patience) = (false, known.patience);
         if let Some(least) = least {
             let all = u64::from(end - span.start);
-            let patience = self.groups.get(place(group))?.patience;
             if nested {
                 end = end.min(span.start.saturating_add(patience.max(1)));
             } else if self.owed(group, i64::MIN) + self.rows_of(group) + all >= least {
                 (end, ripe) = (span.start + 1, true);
             }
-            let group = self.groups.get_mut(place(group))?;
-            group.patience = patience.saturating_sub(end - span.start);
-            ripe |= nested && group.patience == 0;
+            patience = patience.saturating_sub(end - span.start);
+            ripe |= nested && patience == 0;
         }
-        let link = self.cell(group, pane, reading.folds)?;
+        let link = match last {
+            Some(last) if last == pane => known.last,
+            _ => self.cell(group, pane, reading.folds)?,
+        };
+        if patience != known.patience {
+            self.groups.get_mut(place(group))?.patience = patience;
+        }
         let hits = span.start..end;
         let rows = rows.get(place(span.start)..place(end))?;
+        self.changes(link.pane);
         let held = self.panes.get_mut(place(link.pane))?;
-        held.take(link.cell, (start, shelf), reading, &Span { hits, rows });
-        self.latest = self.latest.max(reading.events.between(rows).1);
-        let key = key_of(self.groups.get(place(group))?.hash);
-        Some(Touched { key, group, pane, end, nested, ripe })
+        let latest = held.take(link.cell, (start, shelf), reading, &Span { hits, rows })?;
+        self.latest = self.latest.max(latest);
+        Some(Touched { key: key_of(known.hash), group, pane, end, nested, ripe })
     }
 
     /// No rule can fire for a key before so many more rows have come.
@@ -366,6 +370,7 @@ impl Groups {
             return Some(link);
         }
         let pane = self.pane(at, folds);
+        self.changes(pane);
         let before = found.map_or(Link::NONE, |(_, link)| link);
         let cell = self.panes.get_mut(place(pane))?.push(group, before);
         let link = Link { pane, cell };
@@ -404,6 +409,7 @@ impl Groups {
             }
         };
         self.order.insert(order, (at, pane));
+        self.counted.changed.push(pane);
         pane
     }
 
@@ -467,6 +473,7 @@ impl Groups {
     fn drop_pane(&mut self, pane: u32, shelf: &mut Shelf) {
         let Some(slot) = self.panes.get_mut(place(pane)) else { return };
         let mut gone = std::mem::replace(slot, Pane::new(i64::MAX, &[]));
+        self.counted.forget(pane, &mut gone);
         gone.clear_shown(shelf);
         for (cell, held) in (0_u32..).zip(gone.cells.iter()) {
             let Some(group) = self.groups.get(place(held.group)) else { continue };

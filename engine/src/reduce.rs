@@ -163,6 +163,10 @@ pub struct Reducer {
     settings: ReduceSettings,
     sources: Sources,
     watermark: EventTime,
+    /// The watermark at which a rule has something to do next.
+    due: i64,
+    /// Whether a unit may remember keys that it gave up.
+    remembers: bool,
     rules: Vec<RuleState>,
     /// By unit of the ruleset.
     units: Vec<Groups>,
@@ -183,8 +187,18 @@ impl Reducer {
         let units = units.map(Groups::new).collect();
         let (pressure, register) = (Pressure::new(rules.len()), Register::default());
         let sources = Sources::new(settings.partitions.iter().copied());
-        let watermark = EventTime::MIN;
-        Self { ruleset, settings, sources, watermark, rules, units, register, pressure }
+        Self {
+            ruleset,
+            settings,
+            sources,
+            watermark: EventTime::MIN,
+            due: i64::MIN,
+            remembers: true,
+            rules,
+            units,
+            register,
+            pressure,
+        }
     }
 
     /// Takes an owner's first word. False where a higher owner has the partition.
@@ -252,19 +266,21 @@ impl Reducer {
         let said = state.admit(rows, marks, &mut self.pressure);
         let rows = |source| ReduceError::Rows { rule: rule.to_string(), source };
         reduced.verdicts.extend(said.map_err(rows)?);
+        self.due = self.due.min(state.due());
         Ok(true)
     }
 
     /// Whether the unit runs here, and whoever made the hits knew all of its folds.
     fn fold(
         &mut self,
-        (unit, names): (&str, &Arc<[Arc<str>]>),
+        ((unit, likely), names): (&(Arc<str>, usize), &Arc<[Arc<str>]>),
         hits: &Hits,
         steps: &mut Vec<Step>,
         reduced: &mut Reduced,
     ) -> bool {
         let ruleset = Arc::clone(&self.ruleset);
-        let Some(place) = ruleset.index().place_of_unit(unit) else { return false };
+        let place = ruleset.index().place_of_unit_at(unit, *likely);
+        let Some(place) = place else { return false };
         let unit = ruleset.index().units.get(place).zip(self.units.get_mut(place));
         let Some((unit, groups)) = unit else { return false };
         let Some(step) = Step::of(steps, &hits.events, &mut self.register) else { return false };
@@ -276,7 +292,14 @@ impl Reducer {
             pressure: &mut self.pressure,
             failures: &mut reduced.failures,
         };
-        reduced.verdicts.extend(folding.fold(hits, names, step));
+        let said = folding.fold(hits, names, step);
+        self.remembers |= groups.remembers();
+        if !said.is_empty() {
+            // A row opens no window that could be due before, but it may open an episode.
+            let rules = unit.rules.iter().filter_map(|rule| self.rules.get(*rule));
+            self.due = rules.map(RuleState::due).fold(self.due, i64::min);
+            reduced.verdicts.extend(said);
+        }
         Arc::ptr_eq(names, &unit.names) || unit.names.iter().all(|name| names.contains(name))
     }
 
@@ -313,31 +336,39 @@ impl Reducer {
         }
         self.watermark = watermark;
         let mut said: Vec<Said> = Vec::new();
-        let mut all_quiet = true;
-        let ruleset = Arc::clone(&self.ruleset);
-        for (place, rule) in self.rules.iter_mut().enumerate() {
-            if rule.is_quiet(watermark) {
-                continue;
-            }
-            all_quiet = false;
-            let closing = ruleset.index().unit_of_rule(place).and_then(|(unit, places)| {
-                let groups = self.units.get(unit)?;
-                Some(Closing { groups, register: &self.register, places })
-            });
-            let (pressure, failures) = (&mut self.pressure, &mut reduced.failures);
-            said.extend(rule.settle(watermark, pressure, failures));
-            said.extend(rule.advance(watermark, closing, pressure, failures));
-        }
         // What a unit keeps changes as its rules go on, and what it remembers of keys given up also
         // with the watermark.
-        if !all_quiet || self.units.iter().any(Groups::remembers) {
+        let goes_on = self.due <= watermark.millis();
+        if goes_on {
+            self.go_on(&mut said, reduced);
+        }
+        if goes_on || self.remembers {
             self.forget();
+            self.remembers = self.units.iter().any(Groups::remembers);
         }
         self.register.sort_out(self.units.iter_mut());
         said.extend(self.pressure.close(watermark));
         // Stable: at one moment rules keep their order, and a rule's windows come before its ends.
         said.sort_by_key(|(moment, _)| *moment);
         reduced.verdicts.extend(said.into_iter().map(|(_, verdict)| verdict));
+    }
+
+    /// Lets those rules go on that have something to do at the watermark.
+    fn go_on(&mut self, said: &mut Vec<Said>, reduced: &mut Reduced) {
+        let (ruleset, watermark) = (Arc::clone(&self.ruleset), self.watermark);
+        self.due = i64::MAX;
+        for (place, rule) in self.rules.iter_mut().enumerate() {
+            if rule.due() <= watermark.millis() {
+                let closing = ruleset.index().unit_of_rule(place).and_then(|(unit, places)| {
+                    let groups = self.units.get(unit)?;
+                    Some(Closing { groups, register: &self.register, places })
+                });
+                let (pressure, failures) = (&mut self.pressure, &mut reduced.failures);
+                said.extend(rule.settle(watermark, pressure, failures));
+                said.extend(rule.advance(watermark, closing, pressure, failures));
+            }
+            self.due = self.due.min(rule.due());
+        }
     }
 
     /// Panes that no rule of a unit is to judge again go.
@@ -395,6 +426,7 @@ impl Reducer {
 impl Reducer {
     /// Bytes of groups as they are counted, and as they stand in memory.
     pub(crate) fn counted_and_held(&self) -> (usize, usize) {
+        assert!(self.units.iter().all(Groups::adds_up));
         let counted = self.units.iter().map(Groups::bytes).sum();
         (counted, self.units.iter().map(Groups::heap_bytes).sum())
     }

@@ -13,7 +13,7 @@ use crate::key::HashKey;
 use crate::plan::{CompiledRule, Panes, Possible, Program, Query, State};
 use crate::window::{Link, WindowError, Windows};
 use index::Index;
-pub(crate) use index::{Atoms, Unit};
+pub(crate) use index::{Atoms, Unit, Wanted};
 
 /// A rule that cannot run, although it compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

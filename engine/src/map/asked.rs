@@ -14,7 +14,7 @@ use arrow::buffer::{BooleanBuffer, Buffer};
 use crate::keyed::ByText;
 use crate::plan::{Atom, OfTexts, RunError};
 use crate::rows::{count, place};
-use crate::ruleset::Atoms;
+use crate::ruleset::{Atoms, Wanted};
 
 /// The answers about one batch.
 #[derive(Debug)]
@@ -52,6 +52,23 @@ impl<'a> Asked<'a> {
             coded: atoms.coded.iter().map(|_column| OnceCell::new()).collect(),
             seen: seen.map(|seen| BooleanBuffer::from_iter(seen.iter().copied())),
         }
+    }
+
+    /// The rules that a row of the batch may concern, ascending; of a unit its first.
+    pub(super) fn concerned(&self) -> Vec<usize> {
+        let mut rules = self.atoms.always.clone();
+        for (at, wanted) in self.atoms.wanted.iter().enumerate() {
+            if wanted.is_empty() {
+                continue;
+            }
+            match self.coded_at(at) {
+                Some(coded) => coded.concerned(wanted, &mut rules),
+                None => wanted.values().for_each(|of| rules.extend(of)),
+            }
+        }
+        rules.sort_unstable();
+        rules.dedup();
+        rules
     }
 
     /// The rows that pass all of some atoms, ascending; nothing where one cannot take a value.
@@ -116,8 +133,11 @@ impl<'a> Asked<'a> {
     }
 
     fn coded(&self, texts: &OfTexts) -> Option<&Coded<'a>> {
-        let at = self.atoms.coded.iter().position(|column| *column == texts.column)?;
-        let column = self.batch.columns().get(texts.column)?;
+        self.coded_at(self.atoms.coded.iter().position(|column| *column == texts.column)?)
+    }
+
+    fn coded_at(&self, at: usize) -> Option<&Coded<'a>> {
+        let column = self.batch.columns().get(*self.atoms.coded.get(at)?)?;
         self.coded.get(at)?.get_or_init(|| Some(Coded::of(column.as_string_opt()?))).as_ref()
     }
 }
@@ -169,6 +189,17 @@ impl<'a> Coded<'a> {
             }
         }
         Self { known, values: OnceCell::new(), ends, rows }
+    }
+
+    /// Adds the rules that want one of its texts.
+    fn concerned(&self, wanted: &Wanted, rules: &mut Vec<usize>) {
+        if wanted.len() < self.known.len() {
+            let known = wanted.iter().filter(|(text, _)| self.known.contains_key(&***text));
+            known.for_each(|(_, of)| rules.extend(of));
+        } else {
+            let wanted = self.known.keys().filter_map(|text| wanted.get(*text));
+            wanted.for_each(|of| rules.extend(of));
+        }
     }
 
     /// Rows with one of some texts.
@@ -235,7 +266,7 @@ mod tests {
 
     use super::{Asked, place};
     use crate::plan::Table;
-    use crate::trial::{Text, batch, failure, history, ruleset};
+    use crate::trial::{Seen, Text, batch, failure, history, ruleset};
 
     const fn rule(name: &'static str, sql: &'static str) -> Text {
         (name, "window: 1m", sql)
@@ -286,14 +317,40 @@ mod tests {
             let atoms = rules.index().atoms(Table::Events);
             let mut asked = Asked::new(atoms, &batch, seen.as_deref());
             prop_assert!(!atoms.coded.is_empty());
+            prop_assert!(atoms.wanted.iter().any(|wanted| !wanted.is_empty()));
+            let concerned = asked.concerned();
+            prop_assert!(concerned.is_sorted_by(|a, b| a < b));
             let is_seen = |row: &u32| seen.as_ref().is_none_or(|seen| seen[place(*row)]);
             for (at, rule) in rules.rules().enumerate() {
                 let filter = rules.index().filters[at].as_deref().unwrap();
                 let mut wanted = rule.matching(&batch).ok();
                 wanted.iter_mut().for_each(|rows| rows.retain(is_seen));
+                if wanted.as_ref().is_none_or(|rows| !rows.is_empty()) {
+                    let unit = rules.index().unit_of_rule(at).map(|(unit, _)| unit);
+                    let first = unit.map_or(at, |unit| rules.index().units[unit].rules[0]);
+                    prop_assert!(concerned.contains(&first), "{}", rule.id());
+                }
                 prop_assert_eq!(asked.passing(filter), wanted, "{}", rule.id());
             }
         }
+    }
+
+    #[test]
+    fn only_rules_that_a_row_may_concern_are_asked() {
+        let rules = ruleset(&RULES);
+        let ids: Vec<&str> = rules.rules().map(|rule| rule.id()).collect();
+        let asked_of = |events: &[_]| {
+            let batch = batch(events);
+            let concerned = Asked::new(rules.index().atoms(Table::Events), &batch, None);
+            let named = concerned.concerned().into_iter().map(|at| ids[at].to_owned());
+            named.collect::<Vec<String>>()
+        };
+        let of = |account| Seen { account, ..failure(0, 1) };
+        let anyway = ["x/c", "x/d", "x/e", "x/f", "x/g"];
+        assert_eq!(asked_of(&[of(0)]), anyway);
+        assert_eq!(asked_of(&[of(1), of(0)]), [&["x/a"], &anyway[..]].concat());
+        assert_eq!(asked_of(&[of(3), of(9)]), [&["x/b"], &anyway[..]].concat());
+        assert_eq!(asked_of(&[of(2), of(1)]), [&["x/a", "x/b"], &anyway[..]].concat());
     }
 
     #[test]

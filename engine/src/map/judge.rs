@@ -116,15 +116,10 @@ impl Seen {
         let mut asked = Asked::new(index.atoms(table), rows.batch, rows.on_time);
         let mut common = Common::new(rows.batch, hash_key);
         let mut found: Vec<Found<'_>> = Vec::new();
-        for (place, rule) in ruleset.prepared().iter().enumerate() {
-            if rule.rule.table != table {
-                continue;
-            }
+        for place in asked.concerned() {
+            let Some(rule) = ruleset.prepared().get(place) else { continue };
             let unit = index.unit_of.get(place).copied().flatten();
             let unit = unit.and_then(|unit| index.units.get(unit));
-            if unit.is_some_and(|unit| unit.rules.first() != Some(&place)) {
-                continue;
-            }
             let filter = index.filters.get(place).and_then(Option::as_deref);
             let passing = filter.and_then(|filter| asked.passing(filter));
             if passing.as_ref().is_some_and(Vec::is_empty) {

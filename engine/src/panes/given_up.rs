@@ -13,7 +13,45 @@ use crate::rows::{count, place};
 /// Of a full budget so much is left when groups have been given up: three quarters.
 const LEFT: (usize, usize) = (3, 4);
 
+/// Bytes of panes, added up as they change: most of them have not since the last time.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    /// Of those that are counted.
+    bytes: usize,
+    /// Places of the others.
+    pub(super) changed: Vec<u32>,
+}
+
+impl Counted {
+    /// A pane is no more.
+    pub(super) fn forget(&mut self, at: u32, gone: &mut Pane) {
+        match gone.counted.take() {
+            Some(bytes) => self.bytes -= bytes,
+            None => self.changed.retain(|changed| *changed != at),
+        }
+    }
+}
+
 impl Groups {
+    /// A pane is about to hold something else.
+    pub(super) fn changes(&mut self, at: u32) {
+        if let Some(bytes) = self.panes.get_mut(place(at)).and_then(|pane| pane.counted.take()) {
+            self.counted.bytes -= bytes;
+            self.counted.changed.push(at);
+        }
+    }
+
+    /// As [`Groups::bytes`], at the cost of the panes that have changed.
+    fn count(&mut self) -> usize {
+        for at in self.counted.changed.drain(..) {
+            let Some(pane) = self.panes.get_mut(place(at)) else { continue };
+            let bytes = pane.bytes();
+            pane.counted = Some(bytes);
+            self.counted.bytes += bytes;
+        }
+        self.bytes_beside_panes() + self.counted.bytes
+    }
+
     /// Bytes held. They depend on what is held and not on how it came, so that a reducer that was
     /// restored gives up the same.
     pub(crate) fn bytes(&self) -> usize {
@@ -36,20 +74,22 @@ impl Groups {
     /// whose.
     pub(crate) fn shed(&mut self, shelf: &mut Shelf) -> (Shed, Vec<u128>) {
         let mut shed = Shed::default();
-        let mut bytes = self.bytes_beside_panes();
-        for (_, pane) in &self.order {
-            bytes += self.panes.get_mut(place(*pane)).map_or(0, Pane::count_bytes);
-        }
+        let mut bytes = self.count();
         for what in [GivenUp::Lines, GivenUp::Exemplars] {
             if bytes <= self.bytes_max {
                 return (shed, Vec::new());
             }
             // Of the oldest panes first.
-            for (_, pane) in &self.order {
-                let Some(pane) = self.panes.get_mut(place(*pane)) else { continue };
-                let before = pane.count_bytes();
-                pane.give_up(what, shelf);
-                bytes = bytes + pane.count_bytes() - before;
+            for at in 0..self.order.len() {
+                let Some((_, pane)) = self.order.get(at).copied() else { continue };
+                if self.panes.get(place(pane)).is_none_or(|pane| pane.given_up >= what) {
+                    continue;
+                }
+                self.changes(pane);
+                if let Some(pane) = self.panes.get_mut(place(pane)) {
+                    pane.give_up(what, shelf);
+                }
+                bytes = self.count();
                 if bytes <= self.bytes_max {
                     return (shed, Vec::new());
                 }
@@ -133,6 +173,9 @@ impl Groups {
         }
         let panes = &self.panes;
         self.order.retain(|(_, pane)| panes.get(place(*pane)).is_some_and(|at| at.at < i64::MAX));
+        self.panes.iter_mut().for_each(|pane| pane.counted = None);
+        let changed = self.order.iter().map(|(_, pane)| *pane).collect();
+        self.counted = Counted { bytes: 0, changed };
     }
 
     /// Takes out places and texts of keys that are gone.
@@ -157,6 +200,15 @@ impl Groups {
         }
         (self.groups, self.texts, self.index) = (groups, texts, index);
         (self.free, self.unnamed) = (Vec::new(), 0);
+    }
+
+    /// Whether the bytes that were added up are those of the panes.
+    #[cfg(test)]
+    pub(crate) fn adds_up(&self) -> bool {
+        let all = self.order.iter().map(|(_, pane)| &self.panes[place(*pane)]);
+        let counted = |pane: &&Pane| pane.counted.is_some();
+        all.clone().filter(counted).map(Pane::bytes).sum::<usize>() == self.counted.bytes
+            && all.filter(|pane| !counted(pane)).count() == self.counted.changed.len()
     }
 
     #[cfg(test)]

@@ -27,8 +27,8 @@ pub(super) struct Pane {
     /// Bytes of what is shown.
     shown_bytes: usize,
     pub(super) given_up: GivenUp,
-    /// Bytes held, unless it has changed since.
-    counted: Option<usize>,
+    /// Bytes held, unless they are to be counted anew.
+    pub(super) counted: Option<usize>,
 }
 
 /// What one key has in a pane.
@@ -99,7 +99,6 @@ impl Pane {
 
     /// A new cell of a key.
     pub(super) fn push(&mut self, group: u32, before: Link) -> u32 {
-        self.counted = None;
         let at = count(self.cells.len());
         self.cells.push(Cell {
             first: u32::MAX,
@@ -118,26 +117,26 @@ impl Pane {
         at
     }
 
-    /// Takes hits of a cell's key that lie in this pane, which begins at `start`.
+    /// Takes hits of a cell's key that lie in this pane, which begins at `start`; says when the last
+    /// of them came.
     pub(super) fn take(
         &mut self,
         cell_at: u32,
         (start, shelf): (i64, &mut Shelf),
         reading: &mut Reading<'_>,
         span: &Span<'_>,
-    ) {
-        self.counted = None;
-        let Some(cell) = self.cells.get_mut(place(cell_at)) else { return };
-        let events = reading.events;
-        let (first, last) = events.between(span.rows);
+    ) -> Option<i64> {
+        let cell = self.cells.get_mut(place(cell_at))?;
+        let (events, rows) = (reading.events, span.rows);
+        let (first, last) = events.between(rows);
         // All that it shows is from before: none of these belongs there, and nothing is read.
         let shows_all =
             usize::from(cell.shown_count) >= EXEMPLARS_MAX && since(start, first) > cell.last;
-        cell.rows = cell.rows.saturating_add(count(span.rows.len()));
+        cell.rows = cell.rows.saturating_add(count(rows.len()));
         cell.first = cell.first.min(since(start, first));
         cell.last = cell.last.max(since(start, last));
         if !events.stamps.is_empty() {
-            cell.future |= span.rows.iter().any(|row| events.is_future(*row));
+            cell.future |= rows.iter().any(|row| events.is_future(*row));
         }
         for ((fold, column), taken) in
             reading.folds.iter().zip(&mut self.columns).zip(&reading.taken)
@@ -147,94 +146,14 @@ impl Pane {
                 None => true,
             };
         }
-        self.see(cell_at, reading, span.rows);
+        see(cell, &mut self.more, reading, rows);
         if !shows_all && self.given_up < GivenUp::Exemplars {
-            self.show((cell_at, start), shelf, reading, (span.rows, first));
+            let with_line = self.given_up < GivenUp::Lines;
+            let mut showing = Showing { shown: &mut self.shown, bytes: 0, start, with_line };
+            showing.show(cell, shelf, reading, (rows, first));
+            self.shown_bytes = self.shown_bytes.wrapping_add_signed(showing.bytes);
         }
-    }
-
-    fn see(&mut self, cell_at: u32, reading: &Reading<'_>, rows: &[u32]) {
-        let Some(cell) = self.cells.get_mut(place(cell_at)) else { return };
-        let entry_of = |theirs: u32| reading.entries.get(place(theirs)).copied().unwrap_or(NONE);
-        if let [only] = reading.entries {
-            see_some(cell, &mut self.more, *only, count(rows.len()));
-            return;
-        }
-        let entries = rows.iter().map(|row| {
-            reading.events.circumstances.get(place(*row)).map_or(NONE, |theirs| entry_of(*theirs))
-        });
-        // Neighbours are mostly alike.
-        let (mut entry, mut seen) = (NONE, 0);
-        for next in entries {
-            if next != entry && seen > 0 {
-                see_some(cell, &mut self.more, entry, seen);
-                seen = 0;
-            }
-            entry = next;
-            seen += 1;
-        }
-        if seen > 0 {
-            see_some(cell, &mut self.more, entry, seen);
-        }
-    }
-
-    /// Keeps the first few by event time and id.
-    fn show(
-        &mut self,
-        (cell_at, start): (u32, i64),
-        shelf: &mut Shelf,
-        reading: &mut Reading<'_>,
-        (rows, first): (&[u32], i64),
-    ) {
-        let Some(cell) = self.cells.get_mut(place(cell_at)) else { return };
-        let full = usize::from(cell.shown_count) >= EXEMPLARS_MAX;
-        let latest = self.shown.get(place(cell.shown)).map(|shown| shown.at);
-        if full && latest.is_some_and(|latest| latest < since(start, first)) {
-            return;
-        }
-        let with_line = self.given_up < GivenUp::Lines;
-        let mut digits = Digits::default();
-        for row in rows {
-            let at = since(start, reading.events.at(*row));
-            let is_full = usize::from(cell.shown_count) >= EXEMPLARS_MAX;
-            let latest = self.shown.get(place(cell.shown)).copied();
-            if is_full && latest.is_some_and(|latest| latest.at < at) {
-                continue;
-            }
-            let Some(id) = reading.events.id(*row) else { continue };
-            let mut slot = NONE;
-            if is_full && let Some(latest) = latest {
-                if (latest.at, shelf.id(latest.event, &mut digits)) <= (at, id) {
-                    continue;
-                }
-                // The latest makes room.
-                self.shown_bytes -= bytes_of(shelf, latest.event, with_line);
-                shelf.release(latest.event, with_line);
-                (slot, cell.shown) = (cell.shown, latest.before);
-                cell.shown_count -= 1;
-            }
-            let (mut later, mut before) = (NONE, cell.shown);
-            while let Some(shown) = self.shown.get(place(before))
-                && (shown.at, shelf.id(shown.event, &mut digits)) > (at, id)
-            {
-                (later, before) = (before, shown.before);
-            }
-            let Some(event) = reading.shelved(*row, shelf) else { continue };
-            shelf.hold(event, with_line);
-            self.shown_bytes += bytes_of(shelf, event, with_line);
-            cell.shown_count += 1;
-            let new = Shown { at, event, before };
-            if let Some(free) = self.shown.get_mut(place(slot)) {
-                *free = new;
-            } else {
-                slot = count(self.shown.len());
-                self.shown.push(new);
-            }
-            match self.shown.get_mut(place(later)) {
-                Some(later) => later.before = slot,
-                None => cell.shown = slot,
-            }
-        }
+        Some(last)
     }
 
     /// Adds what a cell saw to evidence.
@@ -292,7 +211,7 @@ impl Pane {
                 }
             }
         }
-        (self.given_up, self.counted) = (what, None);
+        self.given_up = what;
     }
 
     /// Nothing of it is shown any more.
@@ -360,13 +279,6 @@ impl Pane {
         self.columns.get(fold).is_some_and(|column| column.is_full(cell))
     }
 
-    /// Bytes held; counted anew only where hits have come since.
-    pub(super) fn count_bytes(&mut self) -> usize {
-        let bytes = self.counted.unwrap_or_else(|| self.bytes());
-        self.counted = Some(bytes);
-        bytes
-    }
-
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>()
@@ -384,6 +296,98 @@ impl Pane {
             + self.shown.heap_bytes()
             + self.shown_bytes
             + self.columns.iter().map(Column::heap_bytes).sum::<usize>()
+    }
+}
+
+/// What the cells of a pane show, while one takes hits.
+struct Showing<'a> {
+    shown: &'a mut Chunks<Shown>,
+    /// Bytes of what is shown by now and was not before.
+    bytes: isize,
+    start: i64,
+    with_line: bool,
+}
+
+impl Showing<'_> {
+    /// Keeps the first few by event time and id.
+    fn show(
+        &mut self,
+        cell: &mut Cell,
+        shelf: &mut Shelf,
+        reading: &mut Reading<'_>,
+        (rows, first): (&[u32], i64),
+    ) {
+        let full = usize::from(cell.shown_count) >= EXEMPLARS_MAX;
+        let latest = self.shown.get(place(cell.shown)).map(|shown| shown.at);
+        if full && latest.is_some_and(|latest| latest < since(self.start, first)) {
+            return;
+        }
+        let mut digits = Digits::default();
+        for row in rows {
+            let at = since(self.start, reading.events.at(*row));
+            let is_full = usize::from(cell.shown_count) >= EXEMPLARS_MAX;
+            let latest = self.shown.get(place(cell.shown)).copied();
+            if is_full && latest.is_some_and(|latest| latest.at < at) {
+                continue;
+            }
+            let Some(id) = reading.events.id(*row) else { continue };
+            let mut slot = NONE;
+            if is_full && let Some(latest) = latest {
+                if (latest.at, shelf.id(latest.event, &mut digits)) <= (at, id) {
+                    continue;
+                }
+                // The latest makes room.
+                self.bytes -= signed(bytes_of(shelf, latest.event, self.with_line));
+                shelf.release(latest.event, self.with_line);
+                (slot, cell.shown) = (cell.shown, latest.before);
+                cell.shown_count -= 1;
+            }
+            let (mut later, mut before) = (NONE, cell.shown);
+            while let Some(shown) = self.shown.get(place(before))
+                && (shown.at, shelf.id(shown.event, &mut digits)) > (at, id)
+            {
+                (later, before) = (before, shown.before);
+            }
+            let Some(event) = reading.shelved(*row, shelf) else { continue };
+            shelf.hold(event, self.with_line);
+            self.bytes += signed(bytes_of(shelf, event, self.with_line));
+            cell.shown_count += 1;
+            let new = Shown { at, event, before };
+            if let Some(free) = self.shown.get_mut(place(slot)) {
+                *free = new;
+            } else {
+                slot = count(self.shown.len());
+                self.shown.push(new);
+            }
+            match self.shown.get_mut(place(later)) {
+                Some(later) => later.before = slot,
+                None => cell.shown = slot,
+            }
+        }
+    }
+}
+
+fn see(cell: &mut Cell, more: &mut Chunks<More>, reading: &Reading<'_>, rows: &[u32]) {
+    let entry_of = |theirs: u32| reading.entries.get(place(theirs)).copied().unwrap_or(NONE);
+    if let [only] = reading.entries {
+        see_some(cell, more, *only, count(rows.len()));
+        return;
+    }
+    let entries = rows.iter().map(|row| {
+        reading.events.circumstances.get(place(*row)).map_or(NONE, |theirs| entry_of(*theirs))
+    });
+    // Neighbours are mostly alike.
+    let (mut entry, mut seen) = (NONE, 0);
+    for next in entries {
+        if next != entry && seen > 0 {
+            see_some(cell, more, entry, seen);
+            seen = 0;
+        }
+        entry = next;
+        seen += 1;
+    }
+    if seen > 0 {
+        see_some(cell, more, entry, seen);
     }
 }
 
@@ -409,6 +413,10 @@ fn see_some(cell: &mut Cell, all: &mut Chunks<More>, entry: u32, rows: u32) {
 /// Milliseconds since a pane's first moment.
 fn since(start: i64, at: i64) -> u32 {
     u32::try_from(at.saturating_sub(start).max(0)).unwrap_or(u32::MAX - 1)
+}
+
+fn signed(bytes: usize) -> isize {
+    isize::try_from(bytes).unwrap_or(isize::MAX)
 }
 
 fn bytes_of(shelf: &Shelf, event: u32, with_line: bool) -> usize {

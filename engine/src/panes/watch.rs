@@ -68,9 +68,9 @@ impl Watch {
         (self.since, self.quiet_until) = (k, i64::MIN);
     }
 
-    /// Whether no window can be due yet, whatever has rows.
-    pub(crate) fn is_quiet(&self, watermark: EventTime) -> bool {
-        self.quiet_until > watermark.millis()
+    /// Before this moment no window can be due, whatever has rows.
+    pub(crate) fn quiet_until(&self) -> i64 {
+        self.quiet_until
     }
 
     /// No window is due at this watermark. Windows end where panes do, and a row that is still to

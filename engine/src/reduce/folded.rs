@@ -60,13 +60,18 @@ impl Folding<'_> {
             shelved: &mut step.shelved,
         };
         self.groups.expect(&reading);
-        let (least, patience) = (self.unit.rows_min, self.patience());
+        let (least, mut patience) = (self.unit.rows_min, None);
         let mut told: Vec<Told> = Vec::new();
         let mut links = Vec::new();
         // All keys first: looking one up does not wait for another.
-        let enter = |key| self.groups.enter(key, patience);
         step.entered.clear();
-        step.entered.extend(hits.each_run().map(|(key, ..)| key).map(enter));
+        for (key, ..) in hits.each_run() {
+            let known = self.groups.find(key.hash);
+            step.entered.push(known.unwrap_or_else(|| {
+                let patience = *patience.get_or_insert_with(|| self.patience());
+                self.groups.enter(key, patience)
+            }));
+        }
         for ((_, from, to), group) in hits.each_run().zip(&step.entered) {
             let mut next = from;
             while next < to {
@@ -83,6 +88,9 @@ impl Folding<'_> {
         }
         told.sort_by_key(|(rule, row, _)| (*rule, *row));
         let (shed, gone) = self.groups.shed(&mut self.register.shelf);
+        if told.is_empty() && gone.is_empty() {
+            return Vec::new();
+        }
         let mut said = Vec::new();
         for (at, rule) in self.unit.rules.iter().enumerate() {
             said.extend(told.extract_if(.., |(of, ..)| *of == at).map(|(.., verdict)| verdict));

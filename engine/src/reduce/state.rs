@@ -162,14 +162,17 @@ impl RuleState {
         said
     }
 
-    /// Whether it has nothing to do at this watermark: what most rules have at most.
-    pub(super) fn is_quiet(&self, watermark: EventTime) -> bool {
+    /// The watermark at which it has something to do next.
+    pub(super) fn due(&self) -> i64 {
+        if self.past.is_some() || self.baseline.is_some() {
+            return i64::MIN;
+        }
         let kept = match &self.kept {
-            Kept::Nothing => true,
-            Kept::Rows(store) => store.due(watermark).is_none(),
-            Kept::Panes(watch) => watch.is_quiet(watermark),
+            Kept::Nothing => None,
+            Kept::Rows(store) => store.ends(),
+            Kept::Panes(watch) => Some(watch.quiet_until()),
         };
-        kept && self.past.is_none() && self.baseline.is_none() && self.episodes.is_quiet(watermark)
+        kept.into_iter().chain(self.episodes.first_over()).min().unwrap_or(i64::MAX)
     }
 
     /// Closes the windows and episodes that the watermark has passed. A rule over panes is given

@@ -134,9 +134,18 @@ impl Store {
 
     /// The next window that has rows and that the watermark has passed.
     pub(crate) fn due(&self, watermark: EventTime) -> Option<i64> {
+        self.comes().filter(|k| self.windows.end(*k) <= watermark.millis())
+    }
+
+    /// The moment at which it ends.
+    pub(crate) fn ends(&self) -> Option<i64> {
+        self.comes().map(|k| self.windows.end(k))
+    }
+
+    /// The next window that has rows.
+    fn comes(&self) -> Option<i64> {
         let (first, _) = self.panes.first_key_value()?;
-        let k = self.next.max(first.saturating_sub(self.windows.panes() - 1));
-        (self.windows.end(k) <= watermark.millis()).then_some(k)
+        Some(self.next.max(first.saturating_sub(self.windows.panes() - 1)))
     }
 
     /// Whether window `k` holds other rows than the one that closed before it.

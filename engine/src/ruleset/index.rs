@@ -36,12 +36,21 @@ pub(crate) struct Atoms {
     by_text: HashMap<String, usize>,
     /// Places of columns whose values are looked up.
     pub(crate) coded: Vec<usize>,
+    /// By place in `coded`: which rules are to be asked, by a text that a row has there.
+    pub(crate) wanted: Vec<Wanted>,
+    /// Rules that are to be asked whatever rows have, ascending.
+    pub(crate) always: Vec<usize>,
 }
+
+/// Rules by the texts of which their rows have one in some column, and see no row without.
+pub(crate) type Wanted = HashMap<Box<str>, Vec<usize>, ByText>;
 
 /// Rules with state in panes over the same events, by the same key and slide.
 #[derive(Debug)]
 pub(crate) struct Unit {
     pub(crate) name: Arc<str>,
+    /// Its place among the units.
+    pub(crate) place: usize,
     /// Places of the rules.
     pub(crate) rules: Vec<usize>,
     /// For each rule: the places of its folds among the unit's.
@@ -79,6 +88,9 @@ impl Index {
         for atoms in [&mut index.events, &mut index.drops] {
             atoms.choose_coded();
         }
+        for (place, rule) in rules.iter().enumerate() {
+            index.want(place, rule.rule.table);
+        }
         index
     }
 
@@ -99,12 +111,33 @@ impl Index {
         self.by_name.get(name).copied()
     }
 
+    /// As much, where it is likely the unit at `place`.
+    pub(crate) fn place_of_unit_at(&self, name: &Arc<str>, place: usize) -> Option<usize> {
+        match self.units.get(place) {
+            Some(unit) if Arc::ptr_eq(&unit.name, name) => Some(place),
+            _ => self.place_of_unit(name),
+        }
+    }
+
     /// The unit of a rule, and for each of the rule's folds its place in the unit.
     pub(crate) fn unit_of_rule(&self, rule: usize) -> Option<(usize, &[usize])> {
         let at = self.unit_of.get(rule).copied().flatten()?;
         let unit = self.units.get(at)?;
         let place = unit.rules.iter().position(|of| *of == rule)?;
         Some((at, unit.folds_of.get(place)?))
+    }
+
+    /// Whom to ask about rows: of a unit its first rule stands for all.
+    fn want(&mut self, place: usize, table: Table) {
+        let unit = self.unit_of.get(place).copied().flatten().and_then(|at| self.units.get(at));
+        if unit.is_some_and(|unit| unit.rules.first() != Some(&place)) {
+            return;
+        }
+        let filter = self.filters.get(place).and_then(Option::as_deref).unwrap_or_default();
+        match table {
+            Table::Events => self.events.want(place, filter),
+            Table::Drops => self.drops.want(place, filter),
+        }
     }
 
     fn filter(&mut self, table: Table, atoms: &[Atom]) -> Arc<[usize]> {
@@ -130,6 +163,7 @@ impl Index {
         if at == next {
             self.units.push(Unit {
                 name,
+                place: at,
                 rules: Vec::new(),
                 folds_of: Vec::new(),
                 key: fields.iter().map(|field| field.index()).collect(),
@@ -179,5 +213,24 @@ impl Atoms {
         readers.sort_unstable();
         let runs = readers.chunk_by(|a, b| a == b).filter(|run| run.len() >= CODED_MIN);
         self.coded = runs.filter_map(|run| run.first().copied()).collect();
+        self.wanted = self.coded.iter().map(|_column| Wanted::default()).collect();
+    }
+
+    /// A rule with this filter is to be asked where a row has one of the texts that the first atom
+    /// lists which lists any, and always where none does.
+    fn want(&mut self, rule: usize, filter: &[usize]) {
+        let listed = filter.iter().find_map(|atom| {
+            let texts = self.atoms.get(*atom)?.of_texts.as_ref()?;
+            let column = self.coded.iter().position(|column| *column == texts.column)?;
+            Some((column, texts.listed.as_ref()?))
+        });
+        match listed.and_then(|(column, texts)| Some((self.wanted.get_mut(column)?, texts))) {
+            None => self.always.push(rule),
+            Some((wanted, texts)) => {
+                for text in texts {
+                    wanted.entry(Box::from(text.as_str())).or_default().push(rule);
+                }
+            }
+        }
     }
 }

@@ -68,6 +68,13 @@ impl<'a> Keys<'a> {
 
     /// Rows in runs of one key, in order of its first row. Those without a key are left out.
     pub(super) fn in_runs(&mut self, rows: &[u32]) -> (Vec<Run>, Vec<u32>) {
+        // Of short steps most.
+        if let [only] = rows {
+            return match self.of(*only) {
+                NOBODY => Default::default(),
+                key => (vec![Run { key, end: 1 }], vec![*only]),
+            };
+        }
         let mut runs: Vec<Run> = Vec::with_capacity(rows.len());
         self.run_of.clear();
         for row in rows {
