@@ -68,9 +68,16 @@ pub struct Block {
 pub(crate) enum Seen {
     /// Rows of a rule: its id and version; a mark for each where it asks of the past, else none.
     Rows { rule: Arc<str>, version: Arc<str>, rows: Box<Rows>, marks: Vec<Mark> },
-    /// Hits of a unit: its name and, where both are of one process, its place; and the names of the
-    /// folds.
-    Hits { unit: (Arc<str>, usize), folds: Arc<[Arc<str>]>, hits: Hits },
+    /// Hits of a unit, and the names of the folds.
+    Hits { unit: UnitName, folds: Arc<[Arc<str>]>, hits: Hits },
+}
+
+/// A unit, as whoever made hits of it names it.
+#[derive(Debug, Clone)]
+pub(crate) struct UnitName {
+    pub(crate) name: Arc<str>,
+    /// Its place among the units of that process.
+    pub(crate) place: Option<usize>,
 }
 
 impl Block {
@@ -80,8 +87,8 @@ impl Block {
     }
 
     pub(crate) fn of_unit(unit: &Unit, hits: Hits) -> Self {
-        let (name, folds) = (Arc::clone(&unit.name), Arc::clone(&unit.names));
-        Self { seen: Seen::Hits { unit: (name, unit.place), folds, hits } }
+        let name = UnitName { name: Arc::clone(&unit.name), place: Some(unit.place) };
+        Self { seen: Seen::Hits { unit: name, folds: Arc::clone(&unit.names), hits } }
     }
 
     /// Id of the rule, or the name of the unit.
@@ -89,7 +96,7 @@ impl Block {
     pub fn name(&self) -> &str {
         match &self.seen {
             Seen::Rows { rule, .. } => rule,
-            Seen::Hits { unit: (name, _), .. } => name,
+            Seen::Hits { unit, .. } => &unit.name,
         }
     }
 
@@ -161,9 +168,9 @@ impl Frame {
                     rows.write(&mut inner);
                     inner.put(marks);
                 }
-                Seen::Hits { unit: (name, _), folds, hits } => {
+                Seen::Hits { unit, folds, hits } => {
                     out.put(&true);
-                    out.put(name);
+                    out.put(&unit.name);
                     out.put(&folds.to_vec());
                     steps.write_hits(hits, &mut inner);
                 }
@@ -290,7 +297,8 @@ fn read_hits(
     if hits.folds.len() != folds.len() {
         return Err(WireError::Malformed { what: "the folds of hits" });
     }
-    Ok(Some(Block { seen: Seen::Hits { unit: (unit, usize::MAX), folds, hits } }))
+    let unit = UnitName { name: unit, place: None };
+    Ok(Some(Block { seen: Seen::Hits { unit, folds, hits } }))
 }
 
 #[cfg(test)]

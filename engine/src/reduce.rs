@@ -25,7 +25,7 @@ pub use marker::{RestoreError, Restored};
 pub use switch::{SwitchError, Switched};
 
 use crate::accept::{AcceptError, Acceptance, Sources};
-use crate::frame::{Frame, Open, Seen, Straggler};
+use crate::frame::{Frame, Open, Seen, Straggler, UnitName};
 use crate::hits::Hits;
 use crate::panes::{Groups, Register};
 use crate::past::Mark;
@@ -273,14 +273,13 @@ impl Reducer {
     /// Whether the unit runs here, and whoever made the hits knew all of its folds.
     fn fold(
         &mut self,
-        ((unit, likely), names): (&(Arc<str>, usize), &Arc<[Arc<str>]>),
+        (unit, names): (&UnitName, &Arc<[Arc<str>]>),
         hits: &Hits,
         steps: &mut Vec<Step>,
         reduced: &mut Reduced,
     ) -> bool {
         let ruleset = Arc::clone(&self.ruleset);
-        let place = ruleset.index().place_of_unit_at(unit, *likely);
-        let Some(place) = place else { return false };
+        let Some(place) = ruleset.index().place_named(unit) else { return false };
         let unit = ruleset.index().units.get(place).zip(self.units.get_mut(place));
         let Some((unit, groups)) = unit else { return false };
         let Some(step) = Step::of(steps, &hits.events, &mut self.register) else { return false };

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Prepared;
+use crate::frame::UnitName;
 use crate::keyed::ByText;
 use crate::plan::{Atom, Fold, Table};
 use crate::window::Windows;
@@ -111,12 +112,12 @@ impl Index {
         self.by_name.get(name).copied()
     }
 
-    /// As much, where it is likely the unit at `place`.
-    pub(crate) fn place_of_unit_at(&self, name: &Arc<str>, place: usize) -> Option<usize> {
-        match self.units.get(place) {
-            Some(unit) if Arc::ptr_eq(&unit.name, name) => Some(place),
-            _ => self.place_of_unit(name),
-        }
+    /// The place of a unit that hits name. Names of one process are one text.
+    pub(crate) fn place_named(&self, unit: &UnitName) -> Option<usize> {
+        let likely = unit.place.filter(|place| {
+            self.units.get(*place).is_some_and(|known| Arc::ptr_eq(&known.name, &unit.name))
+        });
+        likely.or_else(|| self.place_of_unit(&unit.name))
     }
 
     /// The unit of a rule, and for each of the rule's folds its place in the unit.
