@@ -109,6 +109,14 @@ impl Block {
         }
     }
 
+    /// Number of keys, of hits of a unit.
+    pub(crate) fn keys(&self) -> usize {
+        match &self.seen {
+            Seen::Rows { .. } => 0,
+            Seen::Hits { hits, .. } => hits.runs.len(),
+        }
+    }
+
     /// No moment in it is before this one.
     pub(crate) fn earliest(&self) -> Option<i64> {
         match &self.seen {

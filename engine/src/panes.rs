@@ -17,6 +17,7 @@ mod column;
 mod given_up;
 mod index;
 mod pane;
+mod reach;
 mod register;
 mod shelf;
 mod sketch;
@@ -44,6 +45,7 @@ use sketch::Sketch;
 use texts::{Text, Texts};
 
 pub(crate) use answers::View;
+pub(crate) use reach::Ahead;
 pub(crate) use register::Register;
 pub(crate) use shelf::Shelf;
 pub(crate) use watch::{Crossing, Watch};

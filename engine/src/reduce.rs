@@ -25,9 +25,9 @@ pub use marker::{RestoreError, Restored};
 pub use switch::{SwitchError, Switched};
 
 use crate::accept::{AcceptError, Acceptance, Sources};
-use crate::frame::{Frame, Open, Seen, Straggler, UnitName};
+use crate::frame::{Block, Frame, Open, Seen, Straggler, UnitName};
 use crate::hits::Hits;
-use crate::panes::{Groups, Register};
+use crate::panes::{Ahead, Groups, Register};
 use crate::past::Mark;
 use crate::pressure::Pressure;
 use crate::rows::Rows;
@@ -232,21 +232,44 @@ impl Reducer {
         }
         self.settle(&frame)?;
         reduced.straggler = frame.straggler;
-        let mut steps = Vec::new();
-        for block in frame.blocks {
-            let known = match block.seen {
-                Seen::Rows { rule, version, rows, marks } => {
-                    self.absorb((&rule, &version), (*rows, &marks), &mut reduced)?
-                }
-                Seen::Hits { unit, folds, hits } => {
-                    self.fold((&unit, &folds), &hits, &mut steps, &mut reduced)
-                }
-            };
-            reduced.foreign_blocks += usize::from(!known);
+        let (mut steps, mut ahead) = (Vec::new(), Ahead::default());
+        let mut blocks = frame.blocks.into_iter();
+        while !blocks.as_slice().is_empty() {
+            let together = self.read_ahead(blocks.as_slice(), &mut ahead);
+            for block in blocks.by_ref().take(together) {
+                let known = match block.seen {
+                    Seen::Rows { rule, version, rows, marks } => {
+                        self.absorb((&rule, &version), (*rows, &marks), &mut reduced)?
+                    }
+                    Seen::Hits { unit, folds, hits } => {
+                        self.fold((&unit, &folds), &hits, &mut steps, &mut reduced)
+                    }
+                };
+                reduced.foreign_blocks += usize::from(!known);
+            }
         }
         steps.into_iter().for_each(|step| step.end(&mut self.register.shelf));
         self.advance(&mut reduced);
         Ok(reduced)
+    }
+
+    /// Reads what the first of some blocks are about to change, and says of how many.
+    fn read_ahead(&self, blocks: &[Block], ahead: &mut Ahead) -> usize {
+        let mut keys = 0;
+        let few = blocks.iter().take_while(|block| {
+            keys += block.keys();
+            keys <= Ahead::KEYS_MAX
+        });
+        let together = few.count();
+        let index = self.ruleset.index();
+        let some = blocks.iter().take(together).filter_map(|block| match &block.seen {
+            Seen::Hits { unit, hits, .. } => Some((index.place_named(unit)?, hits)),
+            Seen::Rows { .. } => None,
+        });
+        let keys = some.flat_map(|(unit, hits)| hits.each_run().map(move |(key, ..)| (unit, key)));
+        ahead.read(keys, &self.units);
+        // One with more keys than that: its own do not wait for each other.
+        together.max(1)
     }
 
     /// Whether the rule runs here.

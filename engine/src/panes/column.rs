@@ -200,6 +200,20 @@ impl Column {
         true
     }
 
+    /// Something of a cell.
+    pub(super) fn reach(&self, at: usize) -> u32 {
+        let is = match self {
+            Self::Rows | Self::Text(_) | Self::Steps(_) => false,
+            Self::Count(column) => column.get(at).is_some_and(|count| *count > 0),
+            Self::Distinct(column) => column.count(count(at)) > 0,
+            Self::Sum(column) | Self::Whole(column) => column.get(at).is_some_and(Option::is_some),
+            Self::Fractions(column) => column.get(at).is_some_and(|(_, count)| *count > 0),
+            Self::Fraction(column) => column.get(at).is_some_and(Option::is_some),
+            Self::Flag(column) => column.get(at).is_some_and(Option::is_some),
+        };
+        u32::from(is)
+    }
+
     /// Only these cells, in this order.
     pub(super) fn keep(&mut self, cells: &[u32]) {
         match self {

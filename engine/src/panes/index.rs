@@ -52,6 +52,12 @@ impl Index {
         None
     }
 
+    /// The place under `tag`, where it is the first that stands where it belongs.
+    pub(super) fn first(&self, tag: u32) -> Option<u32> {
+        let slot = self.slots.get(home(tag, self.slots.len().wrapping_sub(1)))?;
+        (slot.tag == tag).then_some(slot.place)
+    }
+
     /// Adds a place that is not there yet.
     pub(super) fn insert(&mut self, tag: u32, place: u32) {
         if (self.len + 1) * 4 > self.slots.len() * 3 {

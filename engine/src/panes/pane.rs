@@ -156,6 +156,12 @@ impl Pane {
         Some(last)
     }
 
+    /// Something of a cell and of each of its folds.
+    pub(super) fn reach(&self, cell: usize) -> u32 {
+        let rows = self.cells.get(cell).map_or(0, |cell| cell.rows);
+        self.columns.iter().fold(rows, |sum, column| sum.wrapping_add(column.reach(cell)))
+    }
+
     /// Adds what a cell saw to evidence.
     pub(super) fn tell(
         &self,
@@ -299,6 +305,13 @@ impl Pane {
     }
 }
 
+impl Shown {
+    /// Whether it is later than another. Ids are looked at only where moments do not tell.
+    fn is_after(&self, (at, id): (u32, &str), shelf: &Shelf, digits: &mut Digits) -> bool {
+        self.at > at || (self.at == at && shelf.id(self.event, digits) > id)
+    }
+}
+
 /// What the cells of a pane show, while one takes hits.
 struct Showing<'a> {
     shown: &'a mut Chunks<Shown>,
@@ -333,7 +346,7 @@ impl Showing<'_> {
             let Some(id) = reading.events.id(*row) else { continue };
             let mut slot = NONE;
             if is_full && let Some(latest) = latest {
-                if (latest.at, shelf.id(latest.event, &mut digits)) <= (at, id) {
+                if !latest.is_after((at, id), shelf, &mut digits) {
                     continue;
                 }
                 // The latest makes room.
@@ -344,7 +357,7 @@ impl Showing<'_> {
             }
             let (mut later, mut before) = (NONE, cell.shown);
             while let Some(shown) = self.shown.get(place(before))
-                && (shown.at, shelf.id(shown.event, &mut digits)) > (at, id)
+                && shown.is_after((at, id), shelf, &mut digits)
             {
                 (later, before) = (before, shown.before);
             }
