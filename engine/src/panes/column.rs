@@ -509,11 +509,16 @@ impl<'a> Cells<'a> {
     }
 
     fn distinct(self, fold: usize) -> i64 {
+        let sets = self.columns(fold).filter_map(|(column, cell)| match column {
+            Column::Distinct(sets) => Some(sets.of(cell)),
+            _ => None,
+        });
+        let mut sets: Vec<_> = sets.collect();
         let mut values: Vec<u64> = Vec::new();
-        for (column, cell) in self.columns(fold) {
-            if let Column::Distinct(sets) = column {
-                values.extend(sets.of(cell));
-            }
+        // By turns: each value says where the next one of its set is, and the memory of one set is
+        // not waited for after that of another.
+        while !sets.is_empty() {
+            sets.retain_mut(|set| set.next().map(|value| values.push(value)).is_some());
         }
         values.sort_unstable();
         values.dedup();
