@@ -325,8 +325,15 @@ fn rule_on(verdict: &Verdict, line: &Line, ask: Ask, subject: &Subject, scene: S
         .into_iter()
         .find_map(|map| map.get("user_agent").and_then(Value::as_str));
     ruled.take("never_block", guard::never_block(never_block, subject, agent));
-    let ended = scene.state.last_ended(subject).map(|(at, by)| (at, by.to_string()));
+    let ended = scene.state.last_ended(subject).map(|(at, by, on)| {
+        let on = if on == subject.value { "this subject" } else { on };
+        (at, by.to_string(), on.to_owned())
+    });
     ruled.take("released", guard::released(ended, verdict.last_event));
+    let since = scene.now.minus(ttl.within.as_ms_i64());
+    let inside = scene.state.last_ended_inside(subject, since);
+    let inside = inside.map(|(at, by, part)| (at, by.to_string(), part.to_owned()));
+    ruled.take("released", guard::released_inside(inside));
     let facts = (scene.callers)(subject);
     ruled.take("hidden_callers", guard::hidden_callers(facts.hidden));
     ruled.take("known_good", guard::known_good(*known_good, facts.successes));
@@ -340,7 +347,6 @@ fn rule_on(verdict: &Verdict, line: &Line, ask: Ask, subject: &Subject, scene: S
         // A dry run shows that a person would have been asked, and asks nobody.
         ruled.needs_approval = false;
     }
-    let since = scene.now.minus(ttl.within.as_ms_i64());
     let repeats = scene.state.repeats(subject, since, ruled.dry_run);
     let (lasts, reason) = guard::ttl(*ttl, ask.ttl, repeats);
     ruled.notes.extend(reason.map(|reason| note("ttl", reason)));

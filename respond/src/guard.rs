@@ -161,15 +161,27 @@ pub fn hidden_callers(told: Option<String>) -> Ruling {
 }
 
 /// What somebody ended is not begun again for what had happened by then: `ended` says when that was,
-/// by whom and why.
+/// by whom and why, and on what it was.
 #[must_use]
-pub fn released(ended: Option<(EventTime, String)>, last_event: EventTime) -> Ruling {
+pub fn released(ended: Option<(EventTime, String, String)>, last_event: EventTime) -> Ruling {
     match ended {
-        Some((at, by)) if last_event <= at => Ruling::Refuse(format!(
-            "an order on this subject was ended {by}, at {at}; the last event here, at \
-             {last_event}, is from before"
+        Some((at, by, on)) if last_event <= at => Ruling::Refuse(format!(
+            "an order on {on} was ended {by}, at {at}; the last event here, at {last_event}, is \
+             from before"
         )),
         Some(_) | None => Ruling::Pass,
+    }
+}
+
+/// A network of which somebody ended what was done about a part is not acted on by a machine alone:
+/// `ended` says when that was, by whom and why, and which part.
+#[must_use]
+pub fn released_inside(ended: Option<(EventTime, String, String)>) -> Ruling {
+    match ended {
+        Some((at, by, part)) => Ruling::Approve(format!(
+            "an order on {part}, which is in it, was ended {by}, at {at}: a person decides"
+        )),
+        None => Ruling::Pass,
     }
 }
 

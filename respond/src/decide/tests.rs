@@ -452,6 +452,65 @@ fn what_happens_after_a_release_is_blocked_and_a_false_positive_is_no_repetition
     );
 }
 
+/// A verdict on the network around [`of_another_rule`]'s subject.
+fn on_its_network(last_event: EventTime) -> Verdict {
+    let mut wide = of_another_rule(last_event);
+    wide.subject.clear();
+    wide.subject.insert("network".into(), "203.0.113.0/24".into());
+    wide
+}
+
+#[test]
+fn a_network_waits_for_a_person_where_a_part_of_it_was_released() {
+    check(
+        &released("false positive"),
+        &on_its_network(NOW.plus(1)),
+        expect![[r#"
+        block nginx network:203.0.113.0/24 for 1800s waits -> Waiting
+          released: an order on 203.0.113.9, which is in it, was ended by ann: false positive, at 2027-01-15T08:00:00.000Z: a person decides
+        block authz network:203.0.113.0/24 for 1800s waits -> Waiting
+          released: an order on 203.0.113.9, which is in it, was ended by ann: false positive, at 2027-01-15T08:00:00.000Z: a person decides"#]],
+    );
+    let mut later = released("false positive");
+    later.now = NOW.plus(8 * 86_400_000);
+    check(
+        &later,
+        &on_its_network(later.now),
+        expect![[r#"
+        block nginx network:203.0.113.0/24 for 1800s
+        block authz network:203.0.113.0/24 for 1800s"#]],
+    );
+}
+
+#[test]
+fn what_was_released_as_a_network_stays_released_for_its_addresses() {
+    let mut stage = Stage::with(ALL);
+    let orders = stage.take(&on_its_network(NOW)).orders;
+    let ids = orders.iter().map(|order| order.id.clone()).collect();
+    let by = Asker { by: "ann".into(), reason: "our office".into() };
+    stage.state.apply(Record::ReleaseAsked { orders: ids, at: NOW, by });
+    let mut before = verdict("c", 1);
+    before.respond = vec!["block 30m".into()];
+    before.last_event = NOW;
+    check(
+        &stage,
+        &before,
+        expect![[r#"
+            block nginx ip:203.0.113.9 for 1800s -> Refused
+              released: an order on 203.0.113.0/24 was ended by ann: our office, at 2027-01-15T08:00:00.000Z; the last event here, at 2027-01-15T08:00:00.000Z, is from before
+            block authz ip:203.0.113.9 for 1800s -> Refused
+              released: an order on 203.0.113.0/24 was ended by ann: our office, at 2027-01-15T08:00:00.000Z; the last event here, at 2027-01-15T08:00:00.000Z, is from before"#]],
+    );
+    before.last_event = NOW.plus(1);
+    check(
+        &stage,
+        &before,
+        expect![[r#"
+        block nginx ip:203.0.113.9 for 1800s
+        block authz ip:203.0.113.9 for 1800s"#]],
+    );
+}
+
 #[test]
 fn repetition_grows_the_block_and_the_budget_counts_subjects() {
     let mut stage = Stage::with(&format!("{ALL}\nbudget: {{rule_per_minute: 2}}"));

@@ -354,11 +354,40 @@ impl State {
         self.open.iter().filter_map(|id| self.entries.get(id))
     }
 
-    /// When and by whom what was done about this subject was last ended or refused.
+    /// When and by whom what was done about this subject, or a network that holds it, was last
+    /// ended or refused, and which of them.
     #[must_use]
-    pub fn last_ended(&self, subject: &Subject) -> Option<(EventTime, &Asker)> {
-        let acting = self.entries_on(subject).filter(|entry| enforces(entry.order.action));
-        acting.filter_map(Entry::ended).max_by_key(|(at, _)| *at)
+    pub fn last_ended(&self, subject: &Subject) -> Option<(EventTime, &Asker, &str)> {
+        let acting = self.entries_on(subject).chain(self.entries_around(subject));
+        let acting = acting.filter(|entry| enforces(entry.order.action));
+        let ended = acting.filter_map(|entry| {
+            let (at, by) = entry.ended()?;
+            Some((at, by, entry.order.subject.as_ref()?.value.as_str()))
+        });
+        ended.max_by_key(|(at, ..)| *at)
+    }
+
+    /// The last time since then that what was done about a part of this network was ended or
+    /// refused, by whom, and which part.
+    #[must_use]
+    pub fn last_ended_inside(
+        &self,
+        subject: &Subject,
+        since: EventTime,
+    ) -> Option<(EventTime, &Asker, &str)> {
+        let net = address::network(&subject.value).filter(|_| subject.kind == "network")?;
+        let parts = self.by_subject.iter().filter(|(part, _)| {
+            let is_place = matches!(part.kind.as_str(), "ip" | "network");
+            let inside = address::network(&part.value).filter(|_| is_place);
+            inside.is_some_and(|inside| net != inside && net.contains(&inside))
+        });
+        let entries = parts.flat_map(|(part, ids)| ids.iter().map(move |id| (part, id)));
+        let ended = entries.filter_map(|(part, id)| {
+            let entry = self.entries.get(id).filter(|entry| enforces(entry.order.action))?;
+            let (at, by) = entry.ended().filter(|(at, _)| *at >= since)?;
+            Some((at, by, part.value.as_str()))
+        });
+        ended.max_by_key(|(at, ..)| *at)
     }
 
     /// Earlier times that this subject was acted on since then, one for each verdict. What ended as
@@ -375,25 +404,28 @@ impl State {
         u32::try_from(earlier.len()).unwrap_or(u32::MAX)
     }
 
-    /// The order that had this subject blocked at that time. For an address, also by a network that
-    /// holds it: those in the ledger are few.
+    /// The order that had this subject blocked at that time, or a network that holds it.
     #[must_use]
     pub fn blocked_by(&self, subject: &Subject, at: EventTime) -> Option<&str> {
-        let exact = self.entries_on(subject);
+        let held = self.entries_on(subject).chain(self.entries_around(subject));
+        held.filter(|entry| had_blocked(entry, at)).map(|entry| entry.order.id.as_str()).next()
+    }
+
+    /// What was decided about networks that hold an address or a network: those in the ledger are
+    /// few.
+    fn entries_around(&self, subject: &Subject) -> impl Iterator<Item = &Entry> {
         let first = Subject { kind: "network".to_owned(), value: String::new() };
-        let address = address::network(&subject.value).filter(|_| subject.kind == "ip");
-        let networks = self
-            .by_subject
+        let is_place = matches!(subject.kind.as_str(), "ip" | "network");
+        let inside = address::network(&subject.value).filter(|_| is_place);
+        self.by_subject
             .range(first..)
-            .take_while(|(known, _)| address.is_some() && known.kind == "network")
-            .filter(|(known, _)| {
+            .take_while(move |(known, _)| inside.is_some() && known.kind == "network")
+            .filter(move |(known, _)| {
                 let net = address::network(&known.value);
-                address.zip(net).is_some_and(|(address, net)| net.contains(&address))
+                inside.zip(net).is_some_and(|(inside, net)| net.contains(&inside))
             })
             .flat_map(|(_, ids)| ids)
-            .filter_map(|id| self.entries.get(id));
-        let mut held = exact.chain(networks).filter(|entry| had_blocked(entry, at));
-        held.next().map(|entry| entry.order.id.as_str())
+            .filter_map(|id| self.entries.get(id))
     }
 
     /// How many subjects are acted on. Dry runs count among themselves, so that a dry run shows
