@@ -27,7 +27,7 @@ pub use switch::{SwitchError, Switched};
 use crate::accept::{AcceptError, Acceptance, Sources};
 use crate::frame::{Block, Frame, Open, Seen, Straggler, UnitName};
 use crate::hits::Hits;
-use crate::panes::{Ahead, Groups, Register};
+use crate::panes::{Ahead, Asked, Groups, Register};
 use crate::past::Mark;
 use crate::pressure::Pressure;
 use crate::rows::Rows;
@@ -379,11 +379,15 @@ impl Reducer {
     fn go_on(&mut self, said: &mut Vec<Said>, reduced: &mut Reduced) {
         let (ruleset, watermark) = (Arc::clone(&self.ruleset), self.watermark);
         self.due = i64::MAX;
+        // Nothing comes to a unit or goes meanwhile.
+        let asked: Vec<Asked> = self.units.iter().map(|_unit| Asked::default()).collect();
         for (place, rule) in self.rules.iter_mut().enumerate() {
             if rule.due() <= watermark.millis() {
                 let closing = ruleset.index().unit_of_rule(place).and_then(|(unit, places)| {
                     let groups = self.units.get(unit)?;
-                    Some(Closing { groups, register: &self.register, places })
+                    let shared = ruleset.index().units.get(unit)?.rules.len() > 1;
+                    let asked = asked.get(unit).filter(|_asked| shared);
+                    Some(Closing { groups, register: &self.register, places, asked })
                 });
                 let (pressure, failures) = (&mut self.pressure, &mut reduced.failures);
                 said.extend(rule.settle(watermark, pressure, failures));

@@ -3,9 +3,11 @@
 //! Owns: joining the cells of a window, asking HAVING, who fires and on what evidence. Never:
 //! changes anything.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 
 use super::column::{Cells, folded};
 use super::{Groups, Link, Register, key_of};
@@ -13,7 +15,7 @@ use crate::cell;
 use crate::episode::Evidence;
 use crate::key::HashKey;
 use crate::past::baseline::Baseline;
-use crate::plan::{Known, Panes, Passes, RunError};
+use crate::plan::{Kind, Known, Panes, Passes, RunError};
 use crate::rows::firing::{self, Firing};
 use crate::rows::place;
 use crate::ruleset::Prepared;
@@ -31,6 +33,27 @@ pub(crate) struct View<'a> {
     pub(crate) places: &'a [usize],
     /// What is usual, for a rule that asks.
     pub(crate) baseline: Option<&'a Baseline>,
+    /// What other rules of the unit have asked.
+    pub(crate) asked: Option<&'a Asked>,
+}
+
+/// How many distinct values keys have in windows, as rules of a unit ask while it does not change:
+/// the same rule with several thresholds asks the same several times.
+#[derive(Debug, Default)]
+pub(crate) struct Asked(RefCell<BTreeMap<Question, i64>>);
+
+/// Fold of the unit, key, first pane, pane after the last, rows given up.
+type Question = (usize, u128, i64, i64, u64);
+
+impl Asked {
+    fn answer(&self, question: Question, count: impl FnOnce() -> Option<i64>) -> Option<i64> {
+        if let Some(known) = self.0.borrow().get(&question) {
+            return Some(*known);
+        }
+        let counted = count()?;
+        self.0.borrow_mut().insert(question, counted);
+        Some(counted)
+    }
 }
 
 /// Cells of a key within a window.
@@ -145,7 +168,12 @@ impl<'a> View<'a> {
         places: &'a [usize],
         baseline: Option<&'a Baseline>,
     ) -> Option<Self> {
-        Some(Self { rule, panes: rule.folded()?, places, baseline })
+        Some(Self { rule, panes: rule.folded()?, places, baseline, asked: None })
+    }
+
+    /// While the unit does not change.
+    pub(crate) fn sharing(self, asked: Option<&'a Asked>) -> Self {
+        Self { asked, ..self }
     }
 }
 
@@ -199,7 +227,17 @@ impl View<'_> {
         let cells: Vec<Cells<'_>> = groups.iter().map(|(_, within)| within.cells).collect();
         let columns = cell::key_columns(&keys, &self.panes.key_types)?;
         let folds = self.panes.folds.iter().zip(self.places);
-        let folds = folds.map(|(fold, place)| folded(fold.kind, *place, &cells));
+        let folds = folds.map(|(fold, place)| match (fold.kind, self.asked) {
+            (Kind::Distinct, Some(asked)) => {
+                let count = |within: &Within<'_>| {
+                    let Within { cells, key, k } = *within;
+                    let question = (*place, key, k, self.end(k), cells.owed);
+                    asked.answer(question, || cells.whole(*place, fold.kind, None))
+                };
+                Arc::new(groups.iter().map(|(_, within)| count(within)).collect::<Int64Array>())
+            }
+            (kind, _) => folded(kind, *place, &cells),
+        });
         let calls = (0..self.panes.baselines.all.len()).map(|call| -> ArrayRef {
             let usual = groups.iter().map(|(_, within)| self.usual(*within, call));
             Arc::new(usual.collect::<Float64Array>())

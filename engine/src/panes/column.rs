@@ -12,7 +12,7 @@ use super::Link;
 use super::chunks::Chunks;
 use super::pane::Pane;
 use super::steps::{self, Steps};
-use super::witnesses::{DISTINCT_MAX, Witnesses};
+use super::witnesses::{DISTINCT_MAX, Witnesses, different};
 use crate::hits::{Taken, Values};
 use crate::plan::{Fold, Held, Kind};
 use crate::rows::circumstances::text_at;
@@ -462,7 +462,7 @@ impl<'a> Cells<'a> {
                     _ if self.of.len() <= 1 => most,
                     Some(enough) if most < enough => most,
                     Some(enough) if least >= enough => least,
-                    _ => self.distinct(fold),
+                    _ => self.distinct(fold, enough),
                 })
             }
             _ => {
@@ -508,21 +508,14 @@ impl<'a> Cells<'a> {
         counted
     }
 
-    fn distinct(self, fold: usize) -> i64 {
+    fn distinct(self, fold: usize, enough: Option<i64>) -> i64 {
         let sets = self.columns(fold).filter_map(|(column, cell)| match column {
-            Column::Distinct(sets) => Some(sets.of(cell)),
+            Column::Distinct(sets) => Some((sets, cell)),
             _ => None,
         });
-        let mut sets: Vec<_> = sets.collect();
-        let mut values: Vec<u64> = Vec::new();
-        // By turns: each value says where the next one of its set is, and the memory of one set is
-        // not waited for after that of another.
-        while !sets.is_empty() {
-            sets.retain_mut(|set| set.next().map(|value| values.push(value)).is_some());
-        }
-        values.sort_unstable();
-        values.dedup();
-        signed(u64::from(count(values.len())).saturating_add(self.owed))
+        let enough = enough.and_then(|enough| u64::try_from(enough).ok());
+        let enough = enough.map_or(u64::MAX, |enough| enough.saturating_sub(self.owed));
+        signed(different(&sets.collect::<Vec<_>>(), enough).saturating_add(self.owed))
     }
 
     fn fraction(self, fold: usize, kind: Kind) -> Option<f64> {

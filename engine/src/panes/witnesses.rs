@@ -10,6 +10,7 @@ use crate::rows::{count, place};
 /// count is a lower bound, and the verdict says `degraded`.
 pub(super) const DISTINCT_MAX: u32 = 64 * 1024;
 const NONE: u32 = u32::MAX;
+const SLOTS_MIN: usize = 16;
 
 #[derive(Debug, Clone, Copy)]
 struct Witness {
@@ -114,8 +115,107 @@ impl Witnesses {
     }
 }
 
+/// How many different values cells have together, or a number from which on they are `enough`.
+pub(super) fn different(cells: &[(&Witnesses, u32)], enough: u64) -> u64 {
+    let largest = cells.iter().map(|(sets, cell)| sets.count(*cell)).max().unwrap_or(0);
+    let mut different = Different::with_room(place(largest));
+    let mut sets: Vec<_> = cells.iter().map(|(sets, cell)| sets.of(*cell)).collect();
+    // By turns: each value says where the next one of its set is, and the memory of one set is not
+    // waited for after that of another.
+    while !sets.is_empty() && different.len() < enough {
+        sets.retain_mut(|set| set.next().map(|value| different.insert(value)).is_some());
+    }
+    different.len()
+}
+
+/// Hashed values, each once.
+#[derive(Debug)]
+struct Different {
+    /// A power of two, at most half of which are taken; 0 is none.
+    slots: Vec<u64>,
+    taken: usize,
+    /// Whether 0 is among them.
+    zero: bool,
+}
+
+impl Different {
+    fn with_room(values: usize) -> Self {
+        let slots = (values * 2).next_power_of_two().max(SLOTS_MIN);
+        Self { slots: vec![0; slots], taken: 0, zero: false }
+    }
+
+    fn len(&self) -> u64 {
+        u64::from(count(self.taken)) + u64::from(self.zero)
+    }
+
+    fn insert(&mut self, hash: u64) {
+        if hash == 0 {
+            self.zero = true;
+        } else if self.put(hash) {
+            self.taken += 1;
+            if self.taken * 2 > self.slots.len() {
+                let more = vec![0; self.slots.len() * 2];
+                let held = std::mem::replace(&mut self.slots, more);
+                for hash in held.into_iter().filter(|hash| *hash != 0) {
+                    self.put(hash);
+                }
+            }
+        }
+    }
+
+    /// Whether it was not there.
+    fn put(&mut self, hash: u64) -> bool {
+        let mask = self.slots.len().wrapping_sub(1);
+        // Hashes are keyed and well mixed: any of their bits will do.
+        let mut at = usize::try_from(hash >> 20).unwrap_or_default() & mask;
+        while let Some(slot) = self.slots.get_mut(at) {
+            if *slot == hash {
+                return false;
+            }
+            if *slot == 0 {
+                *slot = hash;
+                return true;
+            }
+            at = (at + 1) & mask;
+        }
+        false
+    }
+}
+
 /// The hash is keyed; the cell only spreads equal values.
 fn tag(cell: u32, hash: u64) -> u32 {
     let mixed = hash ^ u64::from(cell).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     u32::try_from(mixed >> 32).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
+
+    use super::{Witnesses, different};
+
+    proptest! {
+        #[test]
+        fn values_of_several_cells_count_once(
+            // Few values among many, so that they repeat and stand in each other's way.
+            values in prop::collection::vec((0_u32..4, 0_u64..6, 0_u64..40), 0..600),
+            enough in 0_u64..300,
+        ) {
+            let mut panes = vec![Witnesses::default(); 2];
+            let mut known = HashSet::new();
+            panes.iter_mut().for_each(|pane| (0..2).for_each(|_cell| pane.push()));
+            for (at, high, low) in values {
+                let hash = high << 20 | low << 40;
+                panes[usize::try_from(at / 2).unwrap()].insert(at % 2, hash);
+                known.insert(hash);
+            }
+            let cells: Vec<_> = panes.iter().flat_map(|pane| [(pane, 0), (pane, 1)]).collect();
+            let all = u64::try_from(known.len()).unwrap();
+            prop_assert_eq!(different(&cells, u64::MAX), all);
+            let found = different(&cells, enough);
+            prop_assert!(found <= all && (found == all || found >= enough), "{}", found);
+        }
+    }
 }

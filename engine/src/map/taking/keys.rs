@@ -76,12 +76,10 @@ impl<'a> Keys<'a> {
             };
         }
         let mut runs: Vec<Run> = Vec::with_capacity(rows.len());
-        self.run_of.clear();
-        for row in rows {
+        let mut run_of = std::mem::take(&mut self.run_of);
+        run_of.resize(rows.len(), UNKNOWN);
+        for (row, run_of) in rows.iter().zip(&mut run_of) {
             let key = self.of(*row);
-            if self.runs_of.len() < self.keys.len() {
-                self.runs_of.resize(self.keys.len(), UNKNOWN);
-            }
             let run = match self.runs_of.get_mut(place(key)) {
                 None => UNKNOWN,
                 Some(run) => {
@@ -95,8 +93,9 @@ impl<'a> Keys<'a> {
             if let Some(run) = runs.get_mut(place(run)) {
                 run.end += 1;
             }
-            self.run_of.push(run);
+            *run_of = run;
         }
+        self.run_of = run_of;
         self.next.clear();
         let mut before = 0;
         for run in &mut runs {
@@ -119,11 +118,17 @@ impl<'a> Keys<'a> {
     }
 
     /// The number of a row's key.
+    #[inline]
     fn of(&mut self, row: u32) -> u32 {
-        let known = self.of.get(place(row)).copied().unwrap_or(NOBODY);
-        if known != UNKNOWN {
-            return known;
+        match self.of.get(place(row)) {
+            Some(&UNKNOWN) => self.look_up(row),
+            known => known.copied().unwrap_or(NOBODY),
         }
+    }
+
+    /// Once a row; every unit of the key asks for it.
+    #[inline(never)]
+    fn look_up(&mut self, row: u32) -> u32 {
         let found = match self.texts {
             Some(texts) => text_at(texts, place(row)).map(|text| self.by_text(text, row)),
             None => {
@@ -162,6 +167,7 @@ impl<'a> Keys<'a> {
         let bytes: Arc<[u8]> = Arc::from(self.scratch.as_slice());
         let hash = self.hash_key.hash(&self.scratch);
         self.keys.push(StepKey { hash, bytes: Arc::clone(&bytes) });
+        self.runs_of.push(UNKNOWN);
         (next, bytes)
     }
 }
