@@ -27,6 +27,13 @@ use crate::reading::{Input, REPLAY_KEY};
 use crate::terminal;
 use output::{Counts, Printer};
 
+/// So many rules are many: what a step costs beside its events is then worth more memory.
+const MANY_RULES: usize = 32;
+/// Lines that they are given at once.
+const MANY_RULES_STEP: usize = 4 * BATCH_ROWS_MAX;
+/// Bytes of lines at once, whatever the rules.
+const STEP_BYTES_MAX: usize = 32 << 20;
+
 /// Runs the rules over the files.
 pub(crate) fn run(command: &Replay) -> Result<(), Fault> {
     let ruleset = Pack::load(command.rules.as_deref())?.ruleset()?;
@@ -42,9 +49,11 @@ pub(crate) fn run(command: &Replay) -> Result<(), Fault> {
     let mut settings = RunSettings::over(u32::try_from(inputs.len()).unwrap_or(u32::MAX));
     settings.map.lateness_ms = lateness.as_ms_i64();
     settings.learned_at = command.learned_at;
+    let many = ruleset.rules().nth(MANY_RULES - 1).is_some();
     let runner = Runner::new(ruleset, settings).map_err(|error| Fault::bug(&error))?;
     let mut replay = Playing {
         builder: BatchBuilder::default(),
+        step: if many { MANY_RULES_STEP } else { BATCH_ROWS_MAX },
         runner,
         joiner,
         printer: Printer::new(command)?,
@@ -94,6 +103,8 @@ fn writer(path: Option<&Path>) -> Result<Option<BufWriter<File>>, Fault> {
 
 struct Playing {
     builder: BatchBuilder,
+    /// Lines of a step at most.
+    step: usize,
     runner: Runner,
     joiner: Joiner,
     printer: Printer,
@@ -152,10 +163,12 @@ impl Playing {
         let mut letters = Vec::new();
         let mut line = Vec::new();
         let mut ended = false;
+        let mut bytes = 0;
         let name = input.lines.name.clone();
-        for taken in 0..BATCH_ROWS_MAX {
+        for taken in 0..self.step {
             // What somebody still writes is judged as far as it goes.
-            if taken > 0 && input.is_quiet() {
+            let full = bytes >= STEP_BYTES_MAX || builder.len() >= self.step;
+            if taken > 0 && (full || input.is_quiet()) {
                 break;
             }
             let Some(offset) = input.next(&mut line)? else {
@@ -163,6 +176,7 @@ impl Playing {
                 break;
             };
             self.counts.lines += 1;
+            bytes += line.len();
             let offset = i64::try_from(offset).unwrap_or(i64::MAX);
             let place = Place { topic: &name, partition: 0, offset };
             match input.parser.feed(&line, place, EventTime(0), builder) {
