@@ -44,7 +44,7 @@ cargo xtask COMMAND
                               what CI runs, in its order; installs what it needs
   eval [--corpora DIR] [--write]
                               how well we read and detect on data that others labelled
-  bench [--lines 1000000] [--runs 3] [--rules 0 1 10 100] [--limit-seconds 300]
+  bench [--lines 1000000] [--runs 3] [--rules 0 1 10 100 1000] [--limit-seconds 300]
         [--without-duckdb] [--write]
                               what a line costs, beside the floor and DuckDB
   bench engine [--write]      what detection costs in memory: events, keys, time to the verdict

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::machine;
 use super::measure::{Limit, run as measured};
-use super::workload::{Format, Workload};
+use super::workload::{Callers, Format, Workload};
 use crate::args::Args;
 use crate::place;
 use crate::process::succeeds;
@@ -52,7 +52,8 @@ pub(super) fn run(args: &mut Args) -> Result<(), Trouble> {
 
 /// What sonic-rs takes for the twelve fields of a line, by which machines are compared.
 fn floor_ns() -> Result<u128, Trouble> {
-    let workload = Workload { lines: FLOOR_LINES, format: Format::Json, seed: 7 };
+    let workload =
+        Workload { lines: FLOOR_LINES, format: Format::Json, callers: Callers::Few, seed: 7 };
     let log = workload.file(&place::folder(&place::target().join("bench"))?)?;
     let mut command = Command::new(place::target().join("release/examples/floor"));
     command.arg(&log);

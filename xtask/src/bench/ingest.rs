@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::machine;
-use super::workload::{Format, Workload};
+use super::workload::{Callers, Format, Workload};
 use crate::args::Args;
 use crate::place;
 use crate::process::output;
@@ -33,7 +33,7 @@ pub(super) fn run(args: &mut Args) -> Result<(), Trouble> {
     let write = args.flag("--write");
     args.finish()?;
     let folder = place::folder(&place::target().join("bench"))?;
-    let log = |format| Workload { lines, format, seed: 7 }.file(&folder);
+    let log = |format| Workload { lines, format, callers: Callers::Few, seed: 7 }.file(&folder);
     let (combined, json) = (log(Format::Combined)?, log(Format::Json)?);
     let parse = Bench::built("ingest", "parse")?;
     let bulk = Bench::built("ingest", "bulk")?;

@@ -8,9 +8,13 @@ use std::time::Duration;
 use super::duckdb::Fired;
 use super::machine;
 use super::measure::Measured;
+use super::wanted::{self, Found};
 
 /// What the floor is called by which machines are compared.
 pub(super) const FLOOR: &str = "floor: sonic-rs, all fields";
+/// What `replay` is called, and what runs beside it.
+pub(super) const OURS: &str = "tidegate replay";
+pub(super) const THEIRS: &str = "DuckDB, one batch";
 
 /// One line of the table.
 #[derive(Debug)]
@@ -110,11 +114,14 @@ impl Page {
         let mut text = format!(
             "# Benchmarks\n\nMade by `cargo xtask bench --lines {} --runs {} --write` on: {}.\n\n\
              The middle of {} runs. CPU is user and system time of all threads, start-up included; \
-             lines/s a core is its inverse. W1, W10, W100 are sets of 2, 10 and 100 rules over \
-             windows of 60 s by 10 s and 300 s by 60 s. DuckDB gets the whole file as one batch \
-             and knows its end; `replay` reads it as it would a live log. Floors are multiples of \
-             what sonic-rs takes for the twelve fields of a JSON line in this run, by which \
-             machines are compared: 1.0 µs on a machine where that takes 0.24 µs are 4.2 floors.\n\n",
+             lines/s a core is its inverse. W1, W10, W100, W1000 are sets of 2, 10, 100 and 1,000 \
+             rules over windows of 60 s by 10 s and 300 s by 60 s. DuckDB gets the whole file as \
+             one batch and knows its end; it is not asked for a thousand. `replay` reads it as it \
+             would a live log. Callers are drawn as the model draws them for which figures were \
+             set: nearly half of all requests are of one. Of many callers none has more than a \
+             fifteenth. Floors are multiples of what sonic-rs takes for the twelve fields \
+             of a JSON line in this run, by which machines are compared: 1.0 µs on a machine where \
+             that takes 0.24 µs are 4.2 floors.\n\n",
             self.lines,
             self.runs,
             machine::describe(),
@@ -129,6 +136,13 @@ impl Page {
         );
         for row in &self.rows {
             text.push_str(&format!("{}\n", self.row_text(row)));
+        }
+        let wanted = wanted::table(self.floor(), |format, rules| self.found(format, rules));
+        if !wanted.is_empty() {
+            text.push_str(&format!(
+                "\n## What is wanted\n\nWhy a figure is missed, where the time goes by a profile, and \
+                 what was tried: [performance.md](performance.md).\n\n{wanted}"
+            ));
         }
         section(&mut text, "Where the time goes", &self.shares);
         section(&mut text, "The same answers", &self.compared);
@@ -150,9 +164,24 @@ impl Page {
 
     /// A time as a multiple of the floor, where that has been measured.
     fn floors(&self, time: Duration) -> String {
-        let floor = self.rows.iter().find(|row| row.what == FLOOR).map(|row| row.measured.cpu);
-        let floor = floor.filter(|floor| !floor.is_zero());
+        let floor = self.floor();
         floor.map_or("–".to_owned(), |floor| format!("{:.1}", time.div_duration_f64(floor)))
+    }
+
+    fn floor(&self) -> Option<Duration> {
+        let floor = self.rows.iter().find(|row| row.what == FLOOR).map(|row| row.measured.cpu);
+        floor.filter(|floor| !floor.is_zero())
+    }
+
+    /// What was measured of a format and a rule set, if it ended.
+    fn found(&self, format: &str, rules: &str) -> Option<Found> {
+        let run = |what: &str| {
+            let mut rows = self.rows.iter().filter(|row| row.what == what && row.measured.finished);
+            rows.find(|row| row.format == format && row.rules == rules).map(|row| &row.measured)
+        };
+        let ours = run(OURS)?;
+        let beside = run(THEIRS).map(|theirs| theirs.cpu);
+        Some(Found { cpu: ours.cpu, peak_mb: ours.peak_kib / 1024, beside })
     }
 }
 

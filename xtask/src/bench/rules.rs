@@ -1,4 +1,4 @@
-//! Rule sets of two, ten and a hundred rules, as files of ours and as SQL of DuckDB.
+//! Rule sets of two, ten, a hundred and a thousand rules, as files of ours and as SQL of DuckDB.
 //!
 //! Owns: one model for both, so that both run the same. Never: which rules are useful.
 
@@ -70,7 +70,7 @@ pub(super) struct Rule {
     threshold: u64,
 }
 
-/// W1, W10 or W100; or none.
+/// W1, W10, W100 or W1000; or none.
 #[derive(Debug)]
 pub(super) struct RuleSet {
     number: usize,
@@ -225,8 +225,8 @@ mod tests {
     use super::RuleSet;
 
     #[test]
-    fn the_sets_have_two_ten_and_a_hundred_rules_of_different_names() {
-        for (number, count) in [(0, 0), (1, 2), (10, 10), (100, 100)] {
+    fn the_sets_have_two_ten_a_hundred_and_a_thousand_rules_of_different_names() {
+        for (number, count) in [(0, 0), (1, 2), (10, 10), (100, 100), (1000, 1000)] {
             let set = RuleSet::make(number);
             let names: BTreeSet<&str> = set.rules.iter().map(|rule| rule.name.as_str()).collect();
             assert_eq!(names.len(), count);

@@ -44,6 +44,16 @@ impl Format {
     }
 }
 
+/// How unevenly callers ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Callers {
+    /// Nearly half of all requests are of one caller, a sixth of the next, and so on: the model
+    /// for which figures were set.
+    Few,
+    /// A fifteenth are of one caller; five times as many callers are seen in a minute.
+    Many,
+}
+
 /// A file to make.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Workload {
@@ -51,6 +61,8 @@ pub(super) struct Workload {
     pub(super) lines: u64,
     /// How they are written.
     pub(super) format: Format,
+    /// Who asks how often.
+    pub(super) callers: Callers,
     /// Chooses everything else.
     pub(super) seed: u64,
 }
@@ -68,9 +80,23 @@ struct Request {
 }
 
 impl Workload {
+    /// Its name on the page.
+    pub(super) fn name(self) -> String {
+        let format = self.format.name();
+        match self.callers {
+            Callers::Few => format.to_owned(),
+            Callers::Many => format!("{format}, many callers"),
+        }
+    }
+
     /// The file in a folder; made where it is not there yet.
     pub(super) fn file(self, folder: &Path) -> Result<PathBuf, Trouble> {
-        let name = format!("{}-{}-{}.log", self.format.name(), self.lines, self.seed);
+        let Self { lines, seed, .. } = self;
+        let callers = match self.callers {
+            Callers::Few => "few",
+            Callers::Many => "many",
+        };
+        let name = format!("{}-{callers}-{lines}-{seed}.log", self.format.name());
         let (path, draft) = (folder.join(&name), folder.join(format!("{name}.part")));
         if path.exists() {
             return Ok(path);
@@ -85,7 +111,7 @@ impl Workload {
     fn write(self, out: &mut impl Write) -> std::io::Result<()> {
         let mut random = Random::new(self.seed);
         for number in 0..self.lines {
-            let request = request(&mut random, number);
+            let request = request(&mut random, number, self.callers);
             let line = match self.format {
                 Format::Combined => request.combined(),
                 Format::Json => request.json(&mut random),
@@ -97,7 +123,7 @@ impl Workload {
 }
 
 /// Eight in a thousand requests are hostile.
-fn request(random: &mut Random, number: u64) -> Request {
+fn request(random: &mut Random, number: u64, callers: Callers) -> Request {
     let at_ms = i64::try_from(number * 1000 / PER_SECOND).unwrap_or(i64::MAX);
     let hostile = |address: String, user: Option<String>, target: String, status: u16| Request {
         at_ms,
@@ -128,12 +154,17 @@ fn request(random: &mut Random, number: u64) -> Request {
             let target = format!("/v1/users/{}", 100_000 + number);
             hostile(format!("192.0.2.{address}"), Some("mallory".to_owned()), target, 200)
         }
-        _ => ordinary(random, at_ms),
+        _ => {
+            let caller = match callers {
+                Callers::Few => foremost(random, CALLERS),
+                Callers::Many => popular(random, CALLERS),
+            };
+            ordinary(random, at_ms, caller)
+        }
     }
 }
 
-fn ordinary(random: &mut Random, at_ms: i64) -> Request {
-    let caller = popular(random, CALLERS);
+fn ordinary(random: &mut Random, at_ms: i64, caller: u64) -> Request {
     let id = random.below(5_000);
     let (method, target) = match random.below(64) {
         0..22 => ("GET", format!("/v1/users/{id}")),
@@ -168,6 +199,15 @@ fn ordinary(random: &mut Random, at_ms: i64) -> Request {
         bytes: 200 + random.below(4_800),
         agent,
     }
+}
+
+/// As one over the number is drawn to the power of 1/0.9 (Pareto).
+fn foremost(random: &mut Random, count: u64) -> u64 {
+    #[expect(clippy::cast_precision_loss, reason = "a share of one")]
+    let share = ((random.bits() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 1")]
+    let number = share.powf(-1.0 / 0.9) as u64;
+    number.min(count) - 1
 }
 
 /// A few callers ask often and most seldom: the number of one is about as likely as one over it
@@ -209,12 +249,12 @@ impl Request {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Format, Workload, popular};
+    use super::{Callers, Format, Workload, foremost, popular};
     use crate::random::Random;
 
     fn text(format: Format, lines: u64) -> String {
         let mut bytes = Vec::new();
-        Workload { lines, format, seed: 7 }.write(&mut bytes).unwrap();
+        Workload { lines, format, callers: Callers::Few, seed: 7 }.write(&mut bytes).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
@@ -244,12 +284,19 @@ mod tests {
         let lines = text(Format::Combined, 50_000);
         let failed = lines.lines().filter(|line| line.starts_with("203.0.113.")).count();
         assert!((100..400).contains(&failed), "{failed}");
-        let mut random = Random::new(1);
-        let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
-        for _ in 0..10_000 {
-            *counts.entry(popular(&mut random, 20_000)).or_default() += 1;
-        }
-        assert!(counts[&0] > 300 && counts.len() > 1_000, "{} {}", counts[&0], counts.len());
-        assert!(counts.keys().all(|caller| *caller < 20_000));
+        let counts = |draw: fn(&mut Random, u64) -> u64| {
+            let (mut random, mut counts) = (Random::new(1), BTreeMap::<u64, u64>::new());
+            for _ in 0..10_000 {
+                *counts.entry(draw(&mut random, 20_000)).or_default() += 1;
+            }
+            assert!(counts.keys().all(|caller| *caller < 20_000));
+            counts
+        };
+        let (many, few) = (counts(popular), counts(foremost));
+        assert!(many[&0] > 300 && many.len() > 1_000, "{} {}", many[&0], many.len());
+        // 1 - 2^-0.9 of all, and 2^-0.9 - 3^-0.9.
+        assert!((4_500..4_800).contains(&few[&0]), "{}", few[&0]);
+        assert!((1_500..1_750).contains(&few[&1]), "{}", few[&1]);
+        assert!(few.len() > 300 && few.len() < many.len() / 2, "{}", few.len());
     }
 }
