@@ -10,6 +10,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::error::Result;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::physical_plan::PhysicalExpr;
@@ -43,6 +44,8 @@ pub(crate) struct OfTexts {
     pub(crate) column: usize,
     /// The texts that it is true for, where it lists them.
     pub(crate) listed: Option<BTreeSet<String>>,
+    /// Whether to ask it takes longer than to look a text up.
+    pub(crate) is_dear: bool,
     /// The same over that column alone.
     run: Arc<dyn PhysicalExpr>,
     schema: SchemaRef,
@@ -84,7 +87,8 @@ impl OfTexts {
         }
         let alone = Arc::new(Schema::new(vec![field.clone().with_nullable(true)]));
         let run = physical(expr, &alone)?;
-        Ok(Some(Self { column, listed: listed(expr), run, schema: alone }))
+        let is_dear = expr.exists(|part| Ok(takes_long(part)))?;
+        Ok(Some(Self { column, listed: listed(expr), is_dear, run, schema: alone }))
     }
 
     /// The places in `texts` for which it is true.
@@ -93,6 +97,18 @@ impl OfTexts {
         let columns = vec![Arc::new(texts.clone()) as _];
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
         query::true_for(&self.run, &batch)
+    }
+}
+
+/// Functions and regular expressions read a whole text, and write another or follow branches.
+fn takes_long(expr: &Expr) -> bool {
+    use Operator::{RegexIMatch, RegexMatch, RegexNotIMatch, RegexNotMatch};
+    match expr {
+        Expr::ScalarFunction(_) => true,
+        Expr::BinaryExpr(BinaryExpr { op, .. }) => {
+            matches!(op, RegexMatch | RegexIMatch | RegexNotMatch | RegexNotIMatch)
+        }
+        _ => false,
     }
 }
 

@@ -209,11 +209,14 @@ impl Atoms {
     }
 
     fn choose_coded(&mut self) {
-        let mut readers: Vec<usize> =
-            self.atoms.iter().filter_map(|atom| Some(atom.of_texts.as_ref()?.column)).collect();
+        let readers = self.atoms.iter().filter_map(|atom| atom.of_texts.as_ref());
+        let mut readers: Vec<(usize, bool)> =
+            readers.map(|texts| (texts.column, texts.is_dear)).collect();
         readers.sort_unstable();
-        let runs = readers.chunk_by(|a, b| a == b).filter(|run| run.len() >= CODED_MIN);
-        self.coded = runs.filter_map(|run| run.first().copied()).collect();
+        let runs = readers
+            .chunk_by(|(a, _), (b, _)| a == b)
+            .filter(|run| run.len() >= CODED_MIN || run.iter().any(|(_, is_dear)| *is_dear));
+        self.coded = runs.filter_map(|run| run.first().map(|(column, _)| *column)).collect();
         self.wanted = self.coded.iter().map(|_column| Wanted::default()).collect();
     }
 
