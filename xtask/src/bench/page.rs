@@ -117,11 +117,11 @@ impl Page {
              lines/s a core is its inverse. W1, W10, W100, W1000 are sets of 2, 10, 100 and 1,000 \
              rules over windows of 60 s by 10 s and 300 s by 60 s. DuckDB gets the whole file as \
              one batch and knows its end; it is not asked for a thousand. `replay` reads it as it \
-             would a live log. Callers are drawn as the model draws them for which figures were \
-             set: nearly half of all requests are of one. Of many callers none has more than a \
-             fifteenth. Floors are multiples of what sonic-rs takes for the twelve fields \
-             of a JSON line in this run, by which machines are compared: 1.0 µs on a machine where \
-             that takes 0.24 µs are 4.2 floors.\n\n",
+             would a live log. Callers are drawn as in the model for which figures were set: nearly \
+             half of all requests are of one. Of many callers none has more than a fourteenth, and \
+             sixteen times as many are seen in a minute. Floors are multiples of what sonic-rs \
+             takes for the twelve fields of a JSON line in this run, by which machines are \
+             compared: 1.0 µs on a machine where that takes 0.24 µs are 4.2 floors.\n\n",
             self.lines,
             self.runs,
             machine::describe(),

@@ -50,7 +50,7 @@ pub(super) enum Callers {
     /// Nearly half of all requests are of one caller, a sixth of the next, and so on: the model
     /// for which figures were set.
     Few,
-    /// A fifteenth are of one caller; five times as many callers are seen in a minute.
+    /// A fourteenth are of one caller, and sixteen times as many callers are seen in a minute.
     Many,
 }
 
