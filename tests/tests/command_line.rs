@@ -98,6 +98,23 @@ fn stuffing() -> String {
 }
 
 #[test]
+fn an_episode_is_told_in_the_order_of_its_revisions() {
+    let rules = rules();
+    // Twice as many as make it fire, which is known at the close of a window, after the last event.
+    let lines: String = (2..47).map(|i| login(i, &format!("account{}", i % 12), 401)).collect();
+    let replay = ["replay", "-o", "json", "--rules", rules.path().to_str().unwrap(), "-"];
+    let told: Vec<(String, i64)> = stdout(&tidegate(&replay, &lines))
+        .iter()
+        .map(|verdict| {
+            let kind = verdict["kind"].as_str().unwrap().to_owned();
+            (kind, verdict["revision"].as_i64().unwrap())
+        })
+        .collect();
+    let expected = [("opened", 1), ("updated", 2), ("closed", 3)];
+    assert_eq!(told, expected.map(|(kind, revision)| (kind.to_owned(), revision)));
+}
+
+#[test]
 fn replay_says_who_did_it_once_and_gives_the_same_bytes_again() {
     let rules = rules();
     let rules = rules.path().to_str().unwrap();

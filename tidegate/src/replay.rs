@@ -219,15 +219,14 @@ impl Playing {
         Ok(())
     }
 
-    fn fed(&mut self, mut fed: Fed) -> Result<(), Fault> {
+    fn fed(&mut self, fed: Fed) -> Result<(), Fault> {
         let late: Vec<DeadLetter> = fed.late.into_iter().map(|row| row.letter).collect();
         self.letters(&late)?;
         self.counts.future += fed.future;
         for failure in &fed.failures {
             self.counts.failed(failure);
         }
-        fed.verdicts.sort_by_key(output::moment);
-        for verdict in &fed.verdicts {
+        for verdict in &output::in_order(fed.verdicts) {
             self.counts.judged(verdict);
             self.printer.print(verdict)?;
         }

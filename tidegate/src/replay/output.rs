@@ -3,7 +3,7 @@
 //! Owns: verdicts on standard output, as lines for people or as JSON, and the summary.
 //! Never: which verdicts there are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, BufWriter, Stdout, Write};
 use std::time::Duration;
 
@@ -60,11 +60,25 @@ impl Printer {
 
 /// The moment that a verdict tells of: an episode opens when the rule fired, and goes on and ends
 /// with its last event, or with the window in which that lies.
-pub(crate) fn moment(verdict: &Verdict) -> EventTime {
+fn moment(verdict: &Verdict) -> EventTime {
     match verdict.kind {
         VerdictKind::Opened => verdict.fired_at,
         _ => verdict.fired_at.max(verdict.last_event),
     }
+}
+
+/// Verdicts by the moments that they tell of, but those of an episode as they came: it ends with its
+/// last event, and what it came to by then may be known only when a window closes.
+pub(crate) fn in_order(verdicts: Vec<Verdict>) -> Vec<Verdict> {
+    let mut said: HashMap<String, EventTime> = HashMap::new();
+    let mut timed: Vec<(EventTime, Verdict)> = Vec::with_capacity(verdicts.len());
+    for verdict in verdicts {
+        let last = said.entry(verdict.id.clone()).or_insert(EventTime::MIN);
+        *last = moment(&verdict).max(*last);
+        timed.push((*last, verdict));
+    }
+    timed.sort_by_key(|(at, _)| *at);
+    timed.into_iter().map(|(_, verdict)| verdict).collect()
 }
 
 /// A verdict on one line.
