@@ -44,7 +44,7 @@ use pane::{NONE, Pane};
 use sketch::Sketch;
 use texts::{Text, Texts};
 
-pub(crate) use answers::{Asked, View};
+pub(crate) use answers::{Answered, View};
 pub(crate) use reach::Ahead;
 pub(crate) use register::Register;
 pub(crate) use shelf::Shelf;

@@ -27,7 +27,7 @@ pub use switch::{SwitchError, Switched};
 use crate::accept::{AcceptError, Acceptance, Sources};
 use crate::frame::{Block, Frame, Open, Seen, Straggler, UnitName};
 use crate::hits::Hits;
-use crate::panes::{Ahead, Asked, Groups, Register};
+use crate::panes::{Ahead, Answered, Groups, Register};
 use crate::past::Mark;
 use crate::pressure::Pressure;
 use crate::rows::Rows;
@@ -380,14 +380,14 @@ impl Reducer {
         let (ruleset, watermark) = (Arc::clone(&self.ruleset), self.watermark);
         self.due = i64::MAX;
         // Nothing comes to a unit or goes meanwhile.
-        let asked: Vec<Asked> = self.units.iter().map(|_unit| Asked::default()).collect();
+        let answered: Vec<Answered> = self.units.iter().map(|_unit| Answered::default()).collect();
         for (place, rule) in self.rules.iter_mut().enumerate() {
             if rule.due() <= watermark.millis() {
                 let closing = ruleset.index().unit_of_rule(place).and_then(|(unit, places)| {
                     let groups = self.units.get(unit)?;
                     let shared = ruleset.index().units.get(unit)?.rules.len() > 1;
-                    let asked = asked.get(unit).filter(|_asked| shared);
-                    Some(Closing { groups, register: &self.register, places, asked })
+                    let answered = answered.get(unit).filter(|_answered| shared);
+                    Some(Closing { groups, register: &self.register, places, answered })
                 });
                 let (pressure, failures) = (&mut self.pressure, &mut reduced.failures);
                 said.extend(rule.settle(watermark, pressure, failures));

@@ -7,6 +7,7 @@ mod engine;
 mod ingest;
 mod machine;
 mod measure;
+mod model;
 mod page;
 mod rules;
 mod wanted;
@@ -40,6 +41,8 @@ struct Wish {
     limit: Limit,
     sets: Vec<usize>,
     duckdb: bool,
+    /// A folder with the generators for whose files figures were set: instead of files of ours.
+    model: Option<PathBuf>,
     write: bool,
 }
 
@@ -68,14 +71,18 @@ pub(crate) fn run(args: &mut Args) -> Result<(), Trouble> {
         limit: Limit(Duration::from_secs(args.parsed("--limit-seconds")?.unwrap_or(300))),
         sets: sets(&args.words_after("--rules"))?,
         duckdb: !args.flag("--without-duckdb"),
+        model: args.option("--model")?.map(PathBuf::from),
         write: args.flag("--write"),
     };
     args.finish()?;
-    let write = wish.write;
-    let text = Bench::prepare(wish)?.run()?;
+    let bench = Bench::prepare(wish)?;
+    let (text, name) = match &bench.wish.model {
+        Some(folder) => (model::run(&bench, folder)?, "docs/benchmarks-model.md"),
+        None => (bench.run()?, "docs/benchmarks.md"),
+    };
     println!("{text}");
-    if write {
-        place::write(&place::root().join("docs/benchmarks.md"), &text)?;
+    if bench.wish.write {
+        place::write(&place::root().join(name), &text)?;
     }
     Ok(())
 }
@@ -120,83 +127,93 @@ impl Bench {
         ];
         for (format, callers) in all {
             let workload = Workload { lines: self.wish.lines, format, callers, seed: 7 };
-            let log = workload.file(&self.folder)?;
-            page.workload(&workload.name(), file_bytes(&log)?);
+            let (name, log) = (workload.name(), workload.file(&self.folder)?);
+            page.workload(&name, file_bytes(&log)?);
             if callers == Callers::Few {
-                self.floors(workload, &log, &mut page)?;
+                self.floors((&name, format), &log, &mut page)?;
             }
             let sets = self.wish.sets.iter();
             for number in sets.filter(|number| callers == Callers::Few || **number <= BESIDE_RULES)
             {
                 let set = RuleSet::make(*number);
-                self.ours(workload, &log, &set, &mut page)?;
-                self.theirs(workload, &log, &set, &mut page)?;
+                let folder = self.folder_of(&set.name())?;
+                set.write(&folder)?;
+                self.ours((&name, &set.name()), &log, &folder, &mut page)?;
+                if set.rules.len() <= BESIDE_RULES {
+                    let script = duckdb::script(format, &log, &set);
+                    self.theirs((&name, &set.name()), &script, &mut page)?;
+                }
             }
         }
         Ok(page.text())
     }
 
+    /// An empty folder for rules.
+    fn folder_of(&self, set: &str) -> Result<PathBuf, Trouble> {
+        let folder = self.folder.join(set);
+        place::remove_folder(&folder)?;
+        place::folder(&folder)
+    }
+
     /// What even a program that does nothing with a line must spend on it.
-    fn floors(&self, workload: Workload, log: &Path, page: &mut Page) -> Result<(), Trouble> {
+    fn floors(
+        &self,
+        (name, format): (&str, Format),
+        log: &Path,
+        page: &mut Page,
+    ) -> Result<(), Trouble> {
         let split = self.median(|| {
             let mut command = Command::new(&self.xtask);
             command.arg("bench-floor").arg(log);
             command
         })?;
-        page.row(Row::new("floor: splitting lines", &workload.name(), "–", split));
-        if workload.format == Format::Json {
+        page.row(Row::new("floor: splitting lines", name, "–", split));
+        if format == Format::Json {
             let parse = self.median(|| {
                 let mut command = Command::new(&self.floor);
                 command.arg(log);
                 command
             })?;
-            page.row(Row::new(page::FLOOR, &workload.name(), "–", parse));
+            page.row(Row::new(page::FLOOR, name, "–", parse));
         }
         Ok(())
     }
 
     fn ours(
         &self,
-        workload: Workload,
+        (name, set): (&str, &str),
         log: &Path,
-        set: &RuleSet,
+        rules: &Path,
         page: &mut Page,
     ) -> Result<(), Trouble> {
-        let folder = self.folder.join(set.name());
-        place::remove_folder(&folder)?;
-        set.write(&place::folder(&folder)?)?;
         let result = self.median(|| {
             let mut command = Command::new(&self.tidegate);
             command.args(["replay", "--timing", "-o", "json", "--kinds", "opened", "--rules"]);
-            command.arg(&folder).arg(log);
+            command.arg(rules).arg(log);
             command
         })?;
-        page.shares(&workload.name(), &set.name(), &result);
-        page.answers(&workload.name(), &set.name(), duckdb::fired_by_us(&result.out));
-        page.row(Row::new(page::OURS, &workload.name(), &set.name(), result));
+        page.shares(name, set, &result);
+        page.answers(name, set, duckdb::fired_by_us(&result.out));
+        page.row(Row::new(page::OURS, name, set, result));
         Ok(())
     }
 
     fn theirs(
         &self,
-        workload: Workload,
-        log: &Path,
-        set: &RuleSet,
+        (name, set): (&str, &str),
+        text: &str,
         page: &mut Page,
     ) -> Result<(), Trouble> {
-        let Some(python) = self.python.as_ref().filter(|_python| set.rules.len() <= BESIDE_RULES)
-        else {
-            return Ok(());
-        };
+        let Some(python) = &self.python else { return Ok(()) };
         let script = self.folder.join("beside.py");
-        place::write(&script, &duckdb::script(workload.format, log, set))?;
+        place::write(&script, text)?;
         let result = self.median(|| {
             let mut command = Command::new(python);
             command.arg(&script);
             command
         })?;
-        page.compare(&workload.name(), &set.name(), &duckdb::fired_by_them(&result.out));
-        page.row(Row::new(page::THEIRS, &workload.name(), &set.name(), result));
+        page.compare(name, set, &duckdb::fired_by_them(&result.out));
+        page.row(Row::new(page::THEIRS, name, set, result));
         Ok(())
     }
 

@@ -45,8 +45,9 @@ cargo xtask COMMAND
   eval [--corpora DIR] [--write]
                               how well we read and detect on data that others labelled
   bench [--lines 1000000] [--runs 3] [--rules 0 1 10 100 1000] [--limit-seconds 300]
-        [--without-duckdb] [--write]
-                              what a line costs, beside the floor and DuckDB
+        [--without-duckdb] [--model DIR] [--write]
+                              what a line costs, beside the floor and DuckDB; over the files of
+                              gen_access.py and the rules of gen_rules.py in DIR instead of ours
   bench engine [--write]      what detection costs in memory: events, keys, time to the verdict
   bench ingest [--lines 200000] [--corpora DIR] [--write]
                               what a line costs on its way to an enriched event

@@ -34,18 +34,18 @@ pub(crate) struct View<'a> {
     /// What is usual, for a rule that asks.
     pub(crate) baseline: Option<&'a Baseline>,
     /// What other rules of the unit have asked.
-    pub(crate) asked: Option<&'a Asked>,
+    pub(crate) answered: Option<&'a Answered>,
 }
 
 /// How many distinct values keys have in windows, as rules of a unit ask while it does not change:
 /// the same rule with several thresholds asks the same several times.
 #[derive(Debug, Default)]
-pub(crate) struct Asked(RefCell<BTreeMap<Question, i64>>);
+pub(crate) struct Answered(RefCell<BTreeMap<Question, i64>>);
 
 /// Fold of the unit, key, first pane, pane after the last, rows given up.
 type Question = (usize, u128, i64, i64, u64);
 
-impl Asked {
+impl Answered {
     fn answer(&self, question: Question, count: impl FnOnce() -> Option<i64>) -> Option<i64> {
         if let Some(known) = self.0.borrow().get(&question) {
             return Some(*known);
@@ -168,12 +168,12 @@ impl<'a> View<'a> {
         places: &'a [usize],
         baseline: Option<&'a Baseline>,
     ) -> Option<Self> {
-        Some(Self { rule, panes: rule.folded()?, places, baseline, asked: None })
+        Some(Self { rule, panes: rule.folded()?, places, baseline, answered: None })
     }
 
     /// While the unit does not change.
-    pub(crate) fn sharing(self, asked: Option<&'a Asked>) -> Self {
-        Self { asked, ..self }
+    pub(crate) fn sharing(self, answered: Option<&'a Answered>) -> Self {
+        Self { answered, ..self }
     }
 }
 
@@ -227,12 +227,12 @@ impl View<'_> {
         let cells: Vec<Cells<'_>> = groups.iter().map(|(_, within)| within.cells).collect();
         let columns = cell::key_columns(&keys, &self.panes.key_types)?;
         let folds = self.panes.folds.iter().zip(self.places);
-        let folds = folds.map(|(fold, place)| match (fold.kind, self.asked) {
-            (Kind::Distinct, Some(asked)) => {
+        let folds = folds.map(|(fold, place)| match (fold.kind, self.answered) {
+            (Kind::Distinct, Some(answered)) => {
                 let count = |within: &Within<'_>| {
                     let Within { cells, key, k } = *within;
                     let question = (*place, key, k, self.end(k), cells.owed);
-                    asked.answer(question, || cells.whole(*place, fold.kind, None))
+                    answered.answer(question, || cells.whole(*place, fold.kind, None))
                 };
                 Arc::new(groups.iter().map(|(_, within)| count(within)).collect::<Int64Array>())
             }

@@ -16,7 +16,7 @@ use super::step::Step;
 use super::{Failure, failed};
 use crate::episode::{Opening, Point};
 use crate::hits::Hits;
-use crate::panes::{Asked, Crossing, Groups, Link, Reading, Register, Touched, View};
+use crate::panes::{Answered, Crossing, Groups, Link, Reading, Register, Touched, View};
 use crate::plan::{Kind, RunError};
 use crate::pressure::Pressure;
 use crate::rows::firing::Firing;
@@ -212,7 +212,7 @@ pub(super) struct Closing<'a> {
     /// By fold of the rule: its place in the unit.
     pub(super) places: &'a [usize],
     /// What rules of the unit have asked, where it has several.
-    pub(super) asked: Option<&'a Asked>,
+    pub(super) answered: Option<&'a Answered>,
 }
 
 impl RuleState {
@@ -226,7 +226,7 @@ impl RuleState {
         let rule = Arc::clone(&self.rule);
         let baseline = self.baseline.as_ref();
         let view = View::of(&rule, closing.places, baseline);
-        let view = view.map(|view| view.sharing(closing.asked));
+        let view = view.map(|view| view.sharing(closing.answered));
         let (Kept::Panes(watch), Some(view)) = (&self.kept, view) else { return Vec::new() };
         let (groups, windows) = (closing.groups, watch.windows());
         let fresh = watch.is_fresh(k) || baseline.is_some_and(|baseline| baseline.turns(k));

@@ -47,6 +47,28 @@ print(json.dumps({{\"rows\": db.execute(\"SELECT count(*) FROM ev\").fetchone()[
     )
 }
 
+/// The same for queries of `gen_rules.py duckdb`, as they stand: they give each window that fires,
+/// and read `request_uri`, which is cut off at the query as we cut it.
+pub(super) fn script_of_model(log: &Path, queries: &str) -> String {
+    let log = log.display();
+    let queries = queries.split(';').map(str::trim).filter(|query| !query.is_empty());
+    let queries = Value::from(queries.collect::<Vec<_>>());
+    format!(
+        "import json, duckdb
+db = duckdb.connect()
+db.execute(r\"\"\"CREATE TABLE ev AS SELECT * REPLACE (nullif(remote_user, '') AS remote_user, \
+         split_part(request_uri, '?', 1) AS request_uri) FROM read_json('{log}', \
+         format = 'newline_delimited')\"\"\")
+fired = set()
+for query in {queries}:
+    for rule, key, *window in db.execute(query).fetchall():
+        fired.add((rule.replace('_', '-'), key))
+for rule, key in fired:
+    print(json.dumps({{\"rule\": rule, \"key\": key}}))
+"
+    )
+}
+
 const COMBINED: &str =
     r#"^(\S+) - (\S+) \[([^\]]+)\] "(\S+) (\S+) [^"]*" (\d+) (\d+) "[^"]*" "([^"]*)""#;
 
@@ -73,7 +95,16 @@ mod tests {
 
     use super::super::rules::RuleSet;
     use super::super::workload::Format;
-    use super::{fired_by_them, fired_by_us, script};
+    use super::{fired_by_them, fired_by_us, script, script_of_model};
+
+    #[test]
+    fn the_queries_of_a_model_are_asked_as_they_stand() {
+        let script = script_of_model(Path::new("/x.log"), "SELECT 'a_b' AS rule;\nSELECT 2;\n");
+        assert!(
+            script.contains(r#"for query in ["SELECT 'a_b' AS rule","SELECT 2"]:"#),
+            "{script}"
+        );
+    }
 
     #[test]
     fn the_script_holds_every_rule() {

@@ -36,6 +36,8 @@ impl Row {
 /// Figures as they come.
 #[derive(Debug)]
 pub(super) struct Page {
+    /// What the command says beside lines and runs.
+    how: String,
     lines: u64,
     runs: usize,
     workloads: Vec<String>,
@@ -49,6 +51,7 @@ impl Page {
     /// An empty page for runs over so many lines.
     pub(super) fn new(lines: u64, runs: usize) -> Self {
         Self {
+            how: String::new(),
             lines,
             runs,
             workloads: Vec::new(),
@@ -57,6 +60,11 @@ impl Page {
             ours: BTreeMap::new(),
             compared: Vec::new(),
         }
+    }
+
+    /// The same over files that a generator in this folder makes.
+    pub(super) fn of_model(self, folder: &str) -> Self {
+        Self { how: format!(" --model {folder}"), ..self }
     }
 
     /// Says what a workload weighs.
@@ -112,7 +120,7 @@ impl Page {
     /// The whole page.
     pub(super) fn text(&self) -> String {
         let mut text = format!(
-            "# Benchmarks\n\nMade by `cargo xtask bench --lines {} --runs {} --write` on: {}.\n\n\
+            "# Benchmarks\n\nMade by `cargo xtask bench{} --lines {} --runs {} --write` on: {}.\n\n\
              The middle of {} runs. CPU is user and system time of all threads, start-up included; \
              lines/s a core is its inverse. W1, W10, W100, W1000 are sets of 2, 10, 100 and 1,000 \
              rules over windows of 60 s by 10 s and 300 s by 60 s. DuckDB gets the whole file as \
@@ -122,6 +130,7 @@ impl Page {
              sixteen times as many are seen in a minute. Floors are multiples of what sonic-rs \
              takes for the twelve fields of a JSON line in this run, by which machines are \
              compared: 1.0 µs on a machine where that takes 0.24 µs are 4.2 floors.\n\n",
+            self.how,
             self.lines,
             self.runs,
             machine::describe(),

@@ -2,9 +2,7 @@
 //!
 //! Owns: its text, and the arithmetic between nanoseconds, rates and floors. Never: measuring.
 
-/// What the floor of a line cost on the machine that the wanted rates were set on, in nanoseconds:
-/// sonic-rs reading twelve fields of a JSON line of 400 B. Machines are compared by it.
-const FLOOR_WHERE_SET_NS: f64 = 240.0;
+use super::super::wanted::FLOOR_WHERE_SET_NS;
 
 /// What a figure should be.
 #[derive(Debug, Clone, Copy)]
