@@ -47,8 +47,9 @@ print(json.dumps({{\"rows\": db.execute(\"SELECT count(*) FROM ev\").fetchone()[
     )
 }
 
-/// The same for queries of `gen_rules.py duckdb`, as they stand: they give each window that fires,
-/// and read `request_uri`, which is cut off at the query as we cut it.
+/// The same for queries of `gen_rules.py duckdb`, as they stand: they give each window that fires.
+/// They read `request_uri`, which is cut off at the query as we cut it, and round `time` to the
+/// nearest second, which is cut off to its own so that an event falls into its own window.
 pub(super) fn script_of_model(log: &Path, queries: &str) -> String {
     let log = log.display();
     let queries = queries.split(';').map(str::trim).filter(|query| !query.is_empty());
@@ -57,7 +58,7 @@ pub(super) fn script_of_model(log: &Path, queries: &str) -> String {
         "import json, duckdb
 db = duckdb.connect()
 db.execute(r\"\"\"CREATE TABLE ev AS SELECT * REPLACE (nullif(remote_user, '') AS remote_user, \
-         split_part(request_uri, '?', 1) AS request_uri) FROM read_json('{log}', \
+         date_trunc('second', time) AS time, split_part(request_uri, '?', 1) AS request_uri) FROM read_json('{log}', \
          format = 'newline_delimited')\"\"\")
 fired = set()
 for query in {queries}:

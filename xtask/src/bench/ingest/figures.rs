@@ -105,10 +105,12 @@ impl Figures {
     }
 }
 
-/// How many of so many nanoseconds fit into a second.
+/// How many of so many nanoseconds fit into a second; of what takes too little to measure nobody
+/// can say.
 fn rate(ns: f64) -> String {
-    let rate = 1e9 / ns.max(1e-3);
+    let rate = 1e9 / ns;
     match rate {
+        _ if ns <= 0.0 => "–".to_owned(),
         ..1e4 => format!("{rate:.0}"),
         ..1e6 => format!("{:.0} k", rate / 1e3),
         _ => format!("{:.2} M", rate / 1e6),
@@ -122,6 +124,7 @@ mod tests {
     #[test]
     fn rates_have_three_digits() {
         assert_eq!((rate(500.0).as_str(), rate(6_667.0).as_str()), ("2.00 M", "150 k"));
+        assert_eq!(rate(0.0), "–");
     }
 
     #[test]
